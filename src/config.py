@@ -1,0 +1,212 @@
+"""Every option of Tricorn, each with its one home: a field of :class:`Config`.
+
+A field carries its name, type, default, help, unit and constraint. The command line's flag (``--timeout-keep-alive``), the
+environment variable (``TRICORN_TIMEOUT_KEEP_ALIVE``) and the row in the documentation all follow from the field; nothing about
+an option is written anywhere else. This module is a leaf: it imports nothing of Tricorn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(Exception):
+    """A mistake of the operator: one line that names the option, the value and the cause.
+
+    ``exit_code`` is what the command exits with: 2 for bad usage, 1 in subclasses for what fails at run time.
+    """
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of an option beside its name, type and default."""
+
+    help: str
+    unit: str | None = None
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    env: tuple[str, ...] = ()
+    """Further environment variables, read when ``TRICORN_<NAME>`` is not set."""
+    separator: str | None = None
+    """What separates the values of a repeatable option in an environment variable (any white space if None)."""
+    parse: Callable[[str], Any] | None = None
+    """From text to value, where the type alone does not say how. Raises ValueError."""
+
+
+def option(default: Any, help: str, **details: Any) -> Any:
+    """A field of :class:`Config` with its :class:`Option`."""
+    return dataclasses.field(default=default, metadata={"option": Option(help, **details)})
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except OSError:
+        return None
+
+
+def cgroup_cpus(root: str = "/sys/fs/cgroup", read: Callable[[str], str | None] = _read) -> float | None:
+    """How many CPUs the cgroup's quota allows; None where there is no quota.
+
+    Reads ``cpu.max`` of cgroup v2 or ``cpu.cfs_quota_us`` of v1, as a process inside a container sees them
+    (Linux' Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/cpu CFS bandwidth control).
+    """
+    limit = read(f"{root}/cpu.max")
+    if limit is not None:
+        quota, period = limit.split()
+    else:
+        quota, period = (read(f"{root}/cpu/cpu.cfs_{name}_us") or "-1" for name in ("quota", "period"))
+    if quota.strip() in ("max", "-1") or float(period) <= 0:
+        return None
+    return float(quota) / float(period)
+
+
+def available_cpus() -> int:
+    """How many workers can really run at once: what CPU affinity and the cgroup's quota allow, at least one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_cpus()
+    return max(1, min(count, round(quota)) if quota is not None else count)
+
+
+def parse_workers(text: str) -> int:
+    return available_cpus() if text == "auto" else int(text)
+
+
+LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of one supervisor and its workers.
+
+    Raises :class:`ConfigError` when a value has the wrong type or breaks its option's constraint.
+    """
+
+    app: str = option("", "The ASGI application: MODULE:ATTRIBUTE.")
+    host: tuple[str, ...] = option(("127.0.0.1",), "Address to listen on; may be given several times.")
+    port: int = option(8000, "TCP port to listen on; 0 picks a free one and prints it.", minimum=0, maximum=65535)
+    uds: str | None = option(None, "UNIX socket to listen on, instead of host and port.")
+    fd: int | None = option(None, "Listen on the socket inherited as this descriptor, instead of host and port.", minimum=0)
+    workers: int = option(
+        1,
+        "Worker processes; 'auto' is as many as CPU affinity and the cgroup's CPU limit allow.",
+        minimum=1,
+        env=("WEB_CONCURRENCY",),
+        parse=parse_workers,
+    )
+    backlog: int = option(2048, "Connections that may wait to be accepted.", minimum=1)
+    app_dir: str = option("", "Directory to import the application from; the current one by default.")
+    factory: bool = option(False, "Treat APP as a function without arguments that returns the application.")
+    lifespan: str = option(
+        "auto", "ASGI lifespan: 'auto' goes on without where the application does not speak it.", choices=("auto", "on", "off")
+    )
+    loop: str = option("auto", "Event loop; 'auto' is uvloop where it is installed.", choices=("auto", "asyncio", "uvloop"))
+    http: str = option("auto", "HTTP/1.1 codec.", choices=("auto", "h11"))
+    root_path: str = option("", "ASGI root_path: where a proxy mounts the application.")
+    log_level: str = option("info", "Least severe messages to log.", choices=LOG_LEVELS)
+    access_log: bool = option(True, "Log a line for every request.")
+    use_colors: bool | None = option(
+        None, "Colours in the log; by default where it goes to a terminal and NO_COLOR is not set."
+    )
+    header: tuple[str, ...] = option(
+        (), "Header to add to every response, as Name:Value; may be given several times.", separator="\n"
+    )
+    server_header: bool = option(True, "Send a Server header.")
+    date_header: bool = option(True, "Send a Date header.")
+    timeout_keep_alive: float = option(
+        5, "Close a keep-alive connection after this long without a request.", unit="s", minimum=0
+    )
+    timeout_request_head: float = option(
+        10, "Close a connection whose request head takes longer than this.", unit="s", minimum=0
+    )
+    timeout_graceful_shutdown: float = option(
+        30, "How long requests in flight may take to finish on a stop, reload or recycling.", unit="s", minimum=0
+    )
+    timeout_worker_startup: float = option(
+        60, "How long a worker may take from its fork until it is ready.", unit="s", minimum=0.1
+    )
+    timeout_worker_healthcheck: float = option(
+        30, "Replace a worker whose event loop has not turned for this long.", unit="s", minimum=2
+    )
+    limit_max_requests: int | None = option(None, "Replace a worker after this many requests.", minimum=1)
+    limit_max_requests_jitter: int = option(0, "Add a random number up to this to --limit-max-requests.", minimum=0)
+    limit_max_lifetime: float | None = option(
+        None, "Replace a worker after about this long (up to a tenth longer, at random).", unit="s", minimum=1
+    )
+    limit_max_rss: int | None = option(None, "Replace a worker that uses more memory than this.", unit="MiB", minimum=1)
+    limit_crashes: int | None = option(
+        None, "Give up (exit code 4) after more than this many crashes of workers in a minute.", minimum=0
+    )
+    surge: int = option(1, "Workers above --workers while some are being replaced.", minimum=1)
+    shutdown_delay: float = option(
+        0, "On SIGTERM, keep serving for this long while telling load balancers 'not ready'.", unit="s", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check(field.name, getattr(self, field.name))
+        for line in self.header:
+            name, colon, _ = line.partition(":")
+            if not colon or not name.strip():
+                raise ConfigError(f"--header {line!r}: must have the form Name:Value")
+
+
+OPTIONS: Mapping[str, Option] = {field.name: field.metadata["option"] for field in dataclasses.fields(Config)}
+TYPES: Mapping[str, Any] = typing.get_type_hints(Config)
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
+
+
+def flag(name: str) -> str:
+    """What the operator types for the option ``name``."""
+    return "APP" if name == "app" else "--" + name.replace("_", "-")
+
+
+def is_repeatable(name: str) -> bool:
+    return typing.get_origin(TYPES[name]) is tuple
+
+
+def scalar_type(name: str) -> type:
+    """The type of one value: ``int`` for ``int | None`` and ``str`` for ``tuple[str, ...]``."""
+    kinds = [kind for kind in typing.get_args(TYPES[name]) if kind not in (type(None), Ellipsis)] or [TYPES[name]]
+    found: type = kinds[0]
+    return found
+
+
+def convert(name: str, text: str) -> Any:
+    """One value of the option ``name`` from what stands on a command line or in the environment.
+
+    Raises :class:`ConfigError` naming option, value and cause.
+    """
+    parse = OPTIONS[name].parse or scalar_type(name)
+    try:
+        return parse(text)
+    except ValueError:
+        wanted = {int: "a whole number", float: "a number"}.get(scalar_type(name), "something else")
+        raise ConfigError(f"{flag(name)} {text}: must be {wanted}") from None
+
+
+def check(name: str, value: Any) -> None:
+    """Whether ``value`` has the option's type and obeys its constraint; raises :class:`ConfigError` if not."""
+    if value is None and DEFAULTS[name] is None:
+        return
+    known, kind = OPTIONS[name], scalar_type(name)
+    values: tuple[Any, ...] = value if is_repeatable(name) and isinstance(value, tuple) else (value,)
+    for one in values:
+        fits = isinstance(one, (int, float) if kind is float else kind)
+        if not fits:
+            raise ConfigError(f"{flag(name)} {one!r}: must be of type {kind.__name__}")
+        if known.choices and one not in known.choices:
+            raise ConfigError(f"{flag(name)} {one}: must be one of {', '.join(known.choices)}")
+        if known.minimum is not None and one < known.minimum:
+            raise ConfigError(f"{flag(name)} {one}: must be at least {known.minimum}")
+        if known.maximum is not None and one > known.maximum:
+            raise ConfigError(f"{flag(name)} {one}: must be at most {known.maximum}")

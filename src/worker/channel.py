@@ -1,0 +1,45 @@
+"""What worker and supervisor say to each other: lines of JSON over a socketpair, for the rare and ordered things.
+
+From the worker: ``ready``, ``failed`` (could not start; with the error), ``retire`` (asks to be replaced; with the reason).
+To the worker: ``drain`` (stop accepting, finish, exit; patient or prompt). End of file is the lifeline: the peer is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Message = dict[str, Any]
+
+READY = "ready"
+FAILED = "failed"
+RETIRE = "retire"
+DRAIN = "drain"
+
+
+def encode(kind: str, **details: Any) -> bytes:
+    """One message as one line."""
+    return json.dumps({"kind": kind, **details}).encode("ascii") + b"\n"
+
+
+class Decoder:
+    """Puts lines together from whatever pieces the socket gives."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that ``data`` completes, in order.
+
+        A line that is no message (an application wrote to our descriptor) is passed over.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        messages = []
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(message, dict) and "kind" in message:
+                messages.append(message)
+        return messages

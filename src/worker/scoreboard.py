@@ -1,0 +1,81 @@
+"""The shared memory through which every worker is seen.
+
+One anonymous ``mmap`` is made before the first fork and inherited by all. Each worker writes only its own row; reading a row
+costs no message and wakes nobody. While a worker is replaced two workers serve in one slot, so rows belong to workers, not to
+slots: the supervisor lends a row to each worker it forks and takes it back when the worker is reaped.
+"""
+
+from __future__ import annotations
+
+import mmap
+from enum import IntEnum
+
+ROWS = 4096
+"""Far more workers than a machine runs at once; untouched rows cost no memory."""
+
+
+class Field(IntEnum):
+    """The columns of a row, each a C double."""
+
+    SERVING = 0
+    """1 from ready until the drain begins: whether this worker accepts connections."""
+    BEAT = 1
+    """CLOCK_MONOTONIC seconds when the worker's event loop last turned; 0 before its first turn."""
+    CONNECTIONS = 2
+    """Open connections."""
+    IN_FLIGHT = 3
+    """Requests being answered."""
+    REQUESTS = 4
+    """Requests answered since the start."""
+    LAG = 5
+    """Seconds by which the last beat came late: how long the event loop was kept from turning."""
+
+
+WIDTH = 8
+"""Doubles per row: a row fills one 64-byte cache line, so that workers do not disturb each other's."""
+
+
+class Row:
+    """One worker's row; the columns are :class:`Field`."""
+
+    __slots__ = ("_cells",)
+
+    def __init__(self, cells: memoryview[float]) -> None:
+        self._cells = cells
+
+    def __getitem__(self, field: Field) -> float:
+        value: float = self._cells[field]
+        return value
+
+    def __setitem__(self, field: Field, value: float) -> None:
+        self._cells[field] = value
+
+
+class Scoreboard:
+    """All rows. Only the supervisor calls :meth:`claim` and :meth:`release`."""
+
+    def __init__(self, rows: int = ROWS) -> None:
+        self._cells: memoryview[float] = memoryview(mmap.mmap(-1, rows * WIDTH * 8)).cast("d")
+        self._free = list(range(rows - 1, -1, -1))
+        self.used = 0
+        """Rows from this index on were never lent; copied into a worker at its fork, so a lower bound there."""
+
+    def claim(self) -> int:
+        """Lend the lowest free row, zeroed; raises IndexError when all are lent."""
+        index = self._free.pop()
+        self.used = max(self.used, index + 1)
+        self._clear(index)
+        return index
+
+    def release(self, index: int) -> None:
+        """Take a row back, so that nobody counts it any more."""
+        self._clear(index)
+        self._free.append(index)
+        self._free.sort(reverse=True)
+
+    def row(self, index: int) -> Row:
+        return Row(self._cells[index * WIDTH : (index + 1) * WIDTH])
+
+    def _clear(self, index: int) -> None:
+        for cell in range(index * WIDTH, (index + 1) * WIDTH):
+            self._cells[cell] = 0.0
