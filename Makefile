@@ -1,0 +1,40 @@
+# make demo: serve the example.  make test: run the tests.  make check: format, lint, types, import rules.
+# Nothing is needed beforehand but make and Python 3.11 or newer; all three set up .venv when they have to.
+
+# The first interpreter that runs (a version manager's stub may not) and is new enough: make PYTHON=... overrides.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+PORT ?= 8000
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check clean
+
+demo: $(READY)
+	@echo
+	@echo "  Open http://127.0.0.1:$(PORT) and reload the page: four worker processes take turns."
+	@echo "  In another terminal, 'kill -9' one of them and see it replaced. Ctrl-C stops."
+	@echo
+	@$(BIN)/tricorn examples.hello:app --workers 4 --port $(PORT)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+# The stamp is made last, so that a set-up that failed or was interrupted is done again.
+$(READY): pyproject.toml tests/constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "Tricorn needs Python 3.11 or newer; name one with: make PYTHON=..." >&2; exit 1; fi
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[dev,speed]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
