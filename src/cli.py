@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -139,10 +139,14 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
+def settings_from(values: Mapping[str, Any]) -> Config:
+    """The Config of what click found; what was not given is left to Config. Raises ConfigError."""
+    return Config(**{name: value for name, value in values.items() if value not in (None, ())})
+
+
 def serve(**values: Any) -> int:
-    """Build the Config from what click found and run the supervisor; returns the exit code."""
-    given = {name: value for name, value in values.items() if value not in (None, ())}
-    settings = Config(**given)
+    """The command itself: runs the supervisor and returns its exit code."""
+    settings = settings_from(values)
     if not hasattr(os, "fork"):
         raise click.ClickException(f"{PROG} needs os.fork, which {platform.system()} does not have; Linux, macOS and BSD do")
     # Late, so that --help and a usage error do not wait for asyncio and psutil to be imported.

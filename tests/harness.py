@@ -1,0 +1,320 @@
+"""Real servers for tests: processes that are always cleaned up, waits that say what they waited for, a bare HTTP client."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+APPS = ROOT / "tests" / "apps"
+PATIENCE = 30.0
+"""Seconds that a condition may take before a test fails: far more than it does, for machines under load."""
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], timeout: float = PATIENCE, what: str | Callable[[], str] = "") -> T:
+    """Poll ``condition`` until it is true and return its value; AssertionError after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s in vain. {what() if callable(what) else what}")
+        time.sleep(0.005)
+    return value
+
+
+def pass_time(seconds: float) -> None:
+    """Let time pass for a test that measures what happens (or does not) over a period."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= end, timeout=seconds + 5)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie (an orphan's zombie is its new parent's to reap, not ours)."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def session_members(session: int) -> list[int]:
+    """The living processes of a session, wherever their parents went."""
+    found = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session and is_alive(pid):
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The test's own environment without what would set Tricorn's options, and with what the test asks for."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRICORN_", "WEB_CONCURRENCY"))}
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"} | dict(extra or {})
+
+
+def run_tricorn(
+    *args: str, env: Mapping[str, str] | None = None, timeout: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """Run ``tricorn`` to its end, for commands that are to end by themselves; AssertionError if this one does not."""
+    command = [sys.executable, "-m", "tricorn", *args]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _kill_session(process.pid)
+        out, err = process.communicate()
+        raise AssertionError(f"{command} did not end within {timeout} s:\n{out}\n{err}") from None
+    finally:
+        _kill_session(process.pid)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _kill_session(session: int) -> None:
+    """SIGKILL every process of the session and wait until none is left; new ones may be born while we look."""
+
+    def none_left() -> bool:
+        members = session_members(session)
+        for pid in members:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return not members
+
+    wait_until(none_left, timeout=10, what=f"processes of session {session} survive SIGKILL")
+
+
+class Server:
+    """A Tricorn in a process session of its own, listening on a port that the kernel picks.
+
+    As a context manager it is started and its address known inside, and nothing of it is left after: if the test stopped it,
+    every worker must have gone by itself; otherwise all are killed. When the test fails the log is printed.
+    """
+
+    def __init__(
+        self, app: str, *args: str, env: Mapping[str, str] | None = None, listen: tuple[str, ...] = ("--port", "0")
+    ) -> None:
+        self.command = [sys.executable, "-m", "tricorn", app, *listen, *args]
+        self.env = environment(env)
+        self.pass_fds: tuple[int, ...] = ()
+        self._chunks: list[bytes] = []
+
+    def __enter__(self) -> Server:
+        self.start()
+        try:
+            if "--port" in self.command:
+                self.port = int(self.wait_for_log(r"http://[^\s:/]*:(\d+)").group(1))
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def start(self) -> None:
+        """Start the process without waiting for anything it does."""
+        self.process = subprocess.Popen(
+            self.command,
+            cwd=ROOT,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=self.pass_fds,
+        )
+        self.pid = self.process.pid
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        orphans: list[int] = []
+        if self.process.poll() is not None:
+            # It ended by itself: whatever still lives a second later would hold the port for ever.
+            try:
+                wait_until(lambda: not session_members(self.pid), timeout=2)
+            except AssertionError:
+                orphans = session_members(self.pid)
+        _kill_session(self.pid)
+        self.process.wait(timeout=10)
+        self._reader.join(timeout=10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        if kind is not None:
+            print(f"--- log of {' '.join(self.command)}\n{self.log}\n--- end of log")
+        else:
+            assert not orphans, f"processes {orphans} outlived their supervisor:\n{self.log}"
+
+    def _drain(self) -> None:
+        assert self.process.stdout is not None
+        while chunk := os.read(self.process.stdout.fileno(), 65536):
+            self._chunks.append(chunk)
+
+    @property
+    def log(self) -> str:
+        """All that supervisor, workers and application wrote until now."""
+        return b"".join(self._chunks).decode(errors="replace")
+
+    def wait_until(self, condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
+        """As the function, but the failure shows the server's log."""
+        return wait_until(condition, timeout, lambda: f"{what}\nserver's log:\n{self.log[-20000:]}")
+
+    def wait_for_log(self, pattern: str, count: int = 1, timeout: float = PATIENCE) -> re.Match[str]:
+        """Wait until ``pattern`` was logged ``count`` times; returns the last of these matches."""
+        compiled = re.compile(pattern)
+
+        def found() -> re.Match[str] | None:
+            matches = list(compiled.finditer(self.log))
+            if len(matches) < count and self.process.poll() is not None and not self._reader.is_alive():
+                raise AssertionError(f"ended with {self.process.returncode} before logging {pattern!r}:\n{self.log}")
+            return matches[count - 1] if len(matches) >= count else None
+
+        return self.wait_until(found, timeout, f"{pattern!r} was not logged {count} times")
+
+    def workers(self) -> list[int]:
+        """The pids of the living worker processes: all that the supervisor has forked."""
+        try:
+            children = psutil.Process(self.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return sorted(child.pid for child in children if is_alive(child.pid))
+
+    def wait_for_workers(self, count: int, timeout: float = PATIENCE) -> list[int]:
+        """Wait until exactly ``count`` workers live and as many different processes as that have answered."""
+
+        def all_answer() -> list[int]:
+            pids = self.workers()
+            return pids if len(pids) == count and self.answering(pids) else []
+
+        return self.wait_until(all_answer, timeout, f"{count} workers did not all answer")
+
+    def answering(self, pids: list[int], tries: int = 64) -> bool:
+        """Whether each of ``pids`` takes connections, as GET /pid tells; connections are held open so that all get some."""
+        missing = set(pids)
+        opened: list[Client] = []
+        try:
+            for _ in range(tries):
+                client = Client(self.port)
+                opened.append(client)
+                missing.discard(int(client.get("/pid").body))
+                if not missing:
+                    return True
+        except (OSError, ValueError):
+            return False
+        finally:
+            for client in opened:
+                client.close()
+        return False
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def send_to_group(self, number: int) -> None:
+        """To every process of the group, as a terminal does on Ctrl-C."""
+        os.killpg(self.pid, number)
+
+    def wait_for_exit(self, timeout: float = PATIENCE) -> int:
+        """The exit code, once the supervisor has ended and all it wrote is in the log."""
+        code = self.wait_until(lambda: (self.process.poll(),) if self.process.poll() is not None else None, timeout, "no exit")[
+            0
+        ]
+        self._reader.join(timeout=5)
+        assert code is not None
+        return code
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
+        self.send(number)
+        return self.wait_for_exit(timeout)
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Client(HTTPConnection):
+    """One keep-alive connection; ``uds`` instead of a port for a UNIX socket."""
+
+    def __init__(self, port: int = 0, uds: str | None = None, timeout: float = PATIENCE) -> None:
+        super().__init__("127.0.0.1", port, timeout=timeout)
+        self.uds = uds
+
+    def connect(self) -> None:
+        if self.uds is None:
+            return super().connect()
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.uds)
+        return None
+
+    def get(self, path: str = "/") -> Response:
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Response:
+        self.request(method, path, body, dict(headers or {}))
+        answer = self.getresponse()
+        return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+
+
+def get(port: int, path: str = "/") -> Response:
+    """One request on a connection of its own."""
+    client = Client(port)
+    try:
+        return client.get(path)
+    finally:
+        client.close()
+
+
+@contextmanager
+def raw_connection(port: int, timeout: float = PATIENCE) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        yield connection
+
+
+def send_request(connection: socket.socket, path: str, *headers: str, method: str = "GET") -> None:
+    lines = [f"{method} {path} HTTP/1.1", "Host: test", *headers, "", ""]
+    connection.sendall("\r\n".join(lines).encode())
+
+
+def read_response(connection: socket.socket, method: str = "GET") -> Response:
+    """Read one response off a raw connection (which may carry no further ones that were already sent)."""
+    answer = HTTPResponse(connection, method=method)
+    answer.begin()
+    return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+
+
+def is_port_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,147 @@
+"""Who may import whom inside the package, checked on the source alone (``ast``), so that nothing is hidden by when it runs.
+
+Imports in functions count, and so do those behind ``TYPE_CHECKING``: a cycle that only the type checker sees is a cycle.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+
+PACKAGE = "tricorn"
+
+ROOMS = ("protocols", "worker", "supervisor", "cli")
+"""Lower first: a room may import its own modules and what lies lower. ``config`` is a leaf that all but protocols may know."""
+
+SUPERVISOR_MAY_KNOW = frozenset({"worker.run", "worker.scoreboard", "worker.channel"})
+"""Of the worker's room: what to run after the fork, the shared memory, and the wire format of the channel."""
+
+CLI_MAY_KNOW = frozenset({"worker.logs"})
+"""Of rooms that are not directly below it: setting up the log, which supervisor and workers share."""
+
+PURE = frozenset(
+    ["__future__", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math", "operator", "typing"],
+)
+"""All of the standard library that decisions may use: no pid, socket, clock, logger or chance."""
+
+DECISIONS = "supervisor.fleet"
+"""Where decisions are taken. What it imports of its own room must be as pure; of other rooms it may know only config."""
+
+
+def read_package(root: Path) -> dict[str, str]:
+    """The source of every module under ``root``, by its name within the package (the package itself is ``""``)."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
+    return found
+
+
+def imports_of(name: str, source: str, modules: frozenset[str]) -> set[str]:
+    """All that the module ``name`` imports.
+
+    The package's own modules come as their names in it with a leading dot, those of others as they are.
+    """
+    is_package = name == "" or any(other.startswith(f"{name}.") for other in modules)
+    home = name.split(".") if name else []
+    here = home if is_package else home[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {_own(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level == 0:
+                base = _own(node.module or "")
+            else:
+                above = here[: len(here) - (node.level - 1)]
+                base = "." + ".".join([*above, *(node.module or "").split(".")]).strip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}" if base != "." else f".{alias.name}"
+                found.add(inner if inner[1:] in modules and base.startswith(".") else base)
+    return found - {f".{name}"}
+
+
+def _own(absolute: str) -> str:
+    """``tricorn.config`` as ``.config``; the name of another package as it is."""
+    if absolute == PACKAGE or absolute.startswith(f"{PACKAGE}."):
+        return "." + absolute.removeprefix(PACKAGE).lstrip(".")
+    return absolute
+
+
+def _room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def _forbidden(name: str, target: str) -> str | None:
+    """Why the module ``name`` may not import ``target`` (a module of the package), or None if it may."""
+    mine, theirs = _room(name), _room(target)
+    if mine == "config" and target:
+        return "config is a leaf"
+    if mine == "protocols" and theirs not in ("protocols", ""):
+        return "protocols knows neither processes nor options"
+    if mine not in ROOMS or theirs not in ROOMS or mine == theirs:
+        return None
+    if ROOMS.index(theirs) > ROOMS.index(mine):
+        return "imports go downhill only"
+    if mine == "supervisor" and target not in SUPERVISOR_MAY_KNOW:
+        return f"of lower rooms supervisor knows only {', '.join(sorted(SUPERVISOR_MAY_KNOW))}"
+    if mine == "cli" and theirs != "supervisor" and target not in CLI_MAY_KNOW:
+        return f"beside supervisor, cli knows only {', '.join(sorted(CLI_MAY_KNOW))}"
+    return None
+
+
+def _cycle(graph: Mapping[str, set[str]]) -> list[str] | None:
+    """Some cycle of the graph, or None."""
+    finished: set[str] = set()
+
+    def visit(node: str, path: list[str]) -> list[str] | None:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in finished:
+            return None
+        for target in sorted(graph.get(node, ())):
+            if found := visit(target, [*path, node]):
+                return found
+        finished.add(node)
+        return None
+
+    for start in sorted(graph):
+        if found := visit(start, []):
+            return found
+    return None
+
+
+def _impure(graph: Mapping[str, set[str]]) -> list[str]:
+    """What the decisions, or a module they rest on, import beside values and pure functions."""
+    found, seen, waiting = [], set(), [DECISIONS]
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for target in sorted(graph.get(name, ())):
+            if target.startswith(".supervisor."):
+                waiting += {target[1:]} - seen
+            elif target != ".config" and target.split(".")[0] not in PURE:
+                found.append(f"{name} imports {target.lstrip('.')}: decisions are pure")
+    return found
+
+
+def violations(sources: Mapping[str, str]) -> list[str]:
+    """Every breach of the rules in a package given as module name -> source, as lines for a person."""
+    modules = frozenset(sources)
+    graph = {name: imports_of(name, source, modules) for name, source in sources.items()}
+    found = _impure(graph)
+    for name, targets in graph.items():
+        for target in sorted(targets):
+            if target.startswith(".") and (why := _forbidden(name, target[1:])):
+                found.append(f"{name or PACKAGE} imports {target[1:] or PACKAGE}: {why}")
+        if _room(name) == "supervisor" and "importlib" in {target.split(".")[0] for target in targets}:
+            found.append(f"{name} imports importlib: the supervisor never imports an application")
+    # The package's own __init__ is its public door: everything may read the version from it, so it is in no cycle's way.
+    inner = {
+        name: {target[1:] for target in targets if len(target) > 1 and target[0] == "."} for name, targets in graph.items()
+    }
+    inner.pop("", None)
+    if cycle := _cycle(inner):
+        found.append(f"cycle: {' -> '.join(cycle)}")
+    return found

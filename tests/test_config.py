@@ -1,0 +1,113 @@
+"""Every option has one home: what Config says is complete, consistent and enforced."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import pytest
+from tricorn import config
+from tricorn.config import Config, ConfigError, cgroup_cpus
+
+NAMES = sorted(config.OPTIONS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_explains_itself(name: str) -> None:
+    known = config.OPTIONS[name]
+    assert known.help.endswith(".")
+    assert len(known.help) < 120
+    if config.scalar_type(name) is float:
+        assert known.unit, f"{name} is a number of what?"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_default_obeys_its_own_constraint(name: str) -> None:
+    config.check(name, config.DEFAULTS[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_default_survives_being_written_out(name: str) -> None:
+    """What help shows as the default can be typed as the value."""
+    default = config.DEFAULTS[name]
+    values = default if config.is_repeatable(name) else (default,)
+    for value in values:
+        if value is not None and not isinstance(value, bool):
+            assert config.convert(name, str(value)) == value
+
+
+def test_config_is_frozen_and_all_its_fields_have_options() -> None:
+    settings = Config(app="main:app")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.port = 1  # type: ignore[misc]
+    assert all("option" in field.metadata for field in dataclasses.fields(Config))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("port", "0", 0),
+        ("timeout_keep_alive", "2.5", 2.5),
+        ("timeout_keep_alive", "2", 2.0),
+        ("workers", "3", 3),
+        ("host", "::1", "::1"),
+        ("limit_max_rss", "512", 512),
+    ],
+)
+def test_text_becomes_a_value(name: str, text: str, value: object) -> None:
+    assert config.convert(name, text) == value
+
+
+def test_auto_workers_is_at_least_one() -> None:
+    assert config.convert("workers", "auto") >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "cause"),
+    [
+        ("port", "http", "--port http: must be a whole number"),
+        ("port", "80.5", "--port 80.5: must be a whole number"),
+        ("timeout_keep_alive", "soon", "--timeout-keep-alive soon: must be a number"),
+        ("workers", "many", "--workers many: must be a whole number"),
+    ],
+)
+def test_text_that_is_no_value(name: str, text: str, cause: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.convert(name, text)
+    assert str(caught.value) == cause
+
+
+@pytest.mark.parametrize(
+    ("values", "cause"),
+    [
+        ({"port": 65536}, "--port 65536: must be at most 65535"),
+        ({"port": -1}, "--port -1: must be at least 0"),
+        ({"workers": 0}, "--workers 0: must be at least 1"),
+        ({"loop": "trio"}, "--loop trio: must be one of auto, asyncio, uvloop"),
+        ({"log_level": "loud"}, "--log-level loud: must be one of critical, error, warning, info, debug, trace"),
+        ({"port": "8000"}, "--port '8000': must be of type int"),
+        ({"timeout_worker_healthcheck": 0.5}, "--timeout-worker-healthcheck 0.5: must be at least 2"),
+        ({"header": ("no colon",)}, "--header 'no colon': must have the form Name:Value"),
+        ({"header": (":value",)}, "--header ':value': must have the form Name:Value"),
+    ],
+)
+def test_a_broken_constraint_names_option_value_and_cause(values: dict[str, typing.Any], cause: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config(app="main:app", **values)
+    assert str(caught.value) == cause
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "50000 100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cgroup_quota(files: dict[str, str], cpus: float | None) -> None:
+    assert cgroup_cpus("/cg", lambda path: files.get(path.removeprefix("/cg/"))) == cpus
