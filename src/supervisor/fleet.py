@@ -1,0 +1,433 @@
+"""Which workers should live, and what to do about it: the supervisor's decisions, without a pid, a socket or a clock.
+
+The theory, in the manner of h11's ``_state.py``: the fleet is told facts and answers with actions.
+
+    actions = fleet.handle(facts, now)
+
+It first *records* every fact, then derives actions from its state alone, never from the fact just seen (level-triggered,
+as Kubernetes' controllers are): it *expires* who passed a deadline, *retires* who has a ready successor, *fills* what is
+missing, *settles* a reload that is complete, and *finishes* when nobody is left. A lost, late or doubled fact can so delay
+a decision but never corrupt one.
+
+Every worker is in one phase, and every phase but FAILED and KILLED leads on by itself or by its deadline:
+
+    STARTING ---> READY ---> DRAINING ---> (gone)
+       |  \\         |             |
+       |   FAILED   +--> HUNG <---+        HUNG: its stacks are being written down; a beat brings it back to READY
+       |     |             |
+       +-----+----------> KILLED ---> (gone, or given up after a while)
+
+What is wanted is a *size* and a *plan* (a generation and its configuration). A worker is obsolete when it is of an older
+generation than the plan's or is being recycled. Two rules replace workers for whatever reason:
+
+- a slot in which all workers are obsolete gets a successor, if no more than ``surge`` workers are extra at a time;
+- a worker that is not needed (its slot has a newer ready worker, or lies beyond the size) drains when the wanted number of
+  workers is ready without it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from itertools import count
+
+from ..config import Config
+from .backoff import Backoff, Intensity
+from .messages import (
+    Action,
+    Autopsy,
+    Beat,
+    Drain,
+    Exited,
+    Fact,
+    Failed,
+    Finish,
+    Kill,
+    Level,
+    Quit,
+    Ready,
+    Recycle,
+    Reload,
+    Reopen,
+    ReopenLogs,
+    Resize,
+    Retire,
+    Say,
+    Spawn,
+    Stop,
+    StopNow,
+    Unready,
+    WorkerFact,
+)
+from .phases import AUTOPSY, LEAVING_FAILED, QUITTING, UNKILLABLE, Phase, Plan, Worker
+
+OVERSLEPT = 1.0
+"""Seconds by which a deadline may be missed before we believe to have been suspended."""
+WAKING_UP = 2.0
+"""Seconds given to everybody after that, to turn their event loops again."""
+
+EXIT_STARTUP, EXIT_CRASHES = 3, 4
+
+
+class Stage(Enum):
+    """The fleet's own phase."""
+
+    BOOTING = auto()
+    """No worker was ever ready."""
+    SERVING = auto()
+    LEAVING = auto()
+    """Still serving, while load balancers are told that we are not ready."""
+    STOPPING = auto()
+    QUITTING = auto()
+    FINISHED = auto()
+
+
+RUNNING = (Stage.BOOTING, Stage.SERVING)
+
+
+class Fleet:
+    """All workers, with the size and the plan wanted.
+
+    ``jitter`` gives numbers from 0 to 1, at random but for tests.
+    """
+
+    def __init__(self, config: Config, jitter: Callable[[], float]) -> None:
+        self.size = config.workers
+        self.plan = self.settled = Plan(0, config)
+        """What is wanted, and what was last reached: where a failed reload goes back to."""
+        self.workers: dict[int, Worker] = {}
+        self.stage = Stage.BOOTING
+        self._code = 0
+        self._jitter = jitter
+        self._ids, self._generations = count(1), count(1)
+        self._backoffs: defaultdict[int, Backoff] = defaultdict(Backoff)
+        self._intensity = Intensity()
+        self._told = ""
+        """The start failure told last: the same one of many workers is printed once."""
+        self._reload_began = 0.0
+        self._leave_at: float | None = None
+        self._retry_at: float | None = None
+        self._announced: float | None = None
+        self._actions: list[Action] = []
+
+    def handle(self, facts: Iterable[Fact], now: float) -> list[Action]:
+        """Record ``facts``, then decide; returns what is to be done, in order. ``now`` is in seconds and never goes back."""
+        if self.stage is Stage.FINISHED:
+            return []
+        self._actions = []
+        self._forgive_suspension(now)
+        # All beats are recorded before anybody is judged: after a suspension they arrive late, together.
+        for fact in facts:
+            self._record(fact, now)
+        self._expire(now)
+        self._retire(now)
+        self._fill(now)
+        self._settle(now)
+        self._finish()
+        self._announced = self.next_deadline()
+        return self._actions
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle` must be called even if no fact comes in; None if never."""
+        times = [worker.deadline for worker in self.workers.values()]
+        times += [at for at in (self._leave_at, self._retry_at) if at is not None]
+        return min(times, default=None)
+
+    # ------------------------------------------------------------------------------------------------------------ record
+
+    def _record(self, fact: Fact, now: float) -> None:
+        match fact:
+            case Stop(delayed):
+                self._stop(delayed, now)
+            case StopNow():
+                self._quit(now)
+            case Reload(config):
+                self._reload(config, now)
+            case Resize(by):
+                self._resize(by)
+            case Reopen():
+                self._actions.append(ReopenLogs())
+            case _:
+                worker = self.workers.get(fact.worker)
+                if worker is not None:
+                    self._record_worker(fact, worker, now)
+
+    def _record_worker(self, fact: WorkerFact, worker: Worker, now: float) -> None:
+        match fact:
+            case Ready():
+                if worker.standing is Phase.STARTING:
+                    self._became_ready(worker, now)
+            case Failed(_, error):
+                if worker.standing is Phase.STARTING:
+                    worker.enter(Phase.FAILED, now + LEAVING_FAILED)
+                    self._start_failed(worker, error, now)
+            case Beat(_, at):
+                self._beat(worker, at, now)
+            case Exited(_, cause):
+                del self.workers[worker.id]
+                self._exited(worker, cause, now)
+            case Retire(_, reason) | Recycle(_, reason):
+                if worker.is_occupying and not worker.recycling:
+                    worker.recycling = reason
+                    self._say(f"to be replaced: {reason}", worker)
+
+    def _became_ready(self, worker: Worker, now: float) -> None:
+        worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)
+        self._say(f"ready in {(now - worker.since) * 1000:.0f} ms", worker)
+        if self.stage is Stage.BOOTING:
+            self.stage = Stage.SERVING
+
+    def _beat(self, worker: Worker, at: float, now: float) -> None:
+        if at <= worker.beat or worker.standing is not Phase.READY:
+            return
+        worker.beat = at
+        deadline = at + worker.plan.config.timeout_worker_healthcheck
+        if worker.phase is Phase.READY:
+            # Never shortened: after a suspension the deadline was moved, and the first beat we read is from before it.
+            worker.deadline = max(worker.deadline, deadline)
+        elif deadline > now:
+            worker.enter(Phase.READY, deadline)
+
+    def _exited(self, worker: Worker, cause: str, now: float) -> None:
+        match worker.standing:
+            case Phase.STARTING:
+                self._start_failed(worker, f"exited before it was ready: {cause}", now, named=True)
+            case Phase.READY:
+                self._crashed(worker, f"crashed: {cause}", now)
+            case Phase.DRAINING:
+                self._say(f"drained: {cause}", worker)
+
+    def _crashed(self, worker: Worker, what: str, now: float) -> None:
+        if self.stage is not Stage.SERVING:
+            self._say(what, worker, Level.WARNING)
+            return
+        wait = self._backoffs[worker.slot].crashed(now, self._jitter)
+        when = f"in {wait:.1f} s" if wait else "at once"
+        self._say(f"{what}; to be replaced {when}", worker, Level.WARNING)
+        limit = self.plan.config.limit_crashes
+        if self._intensity.exceeded(limit, now):
+            self._say(f"--limit-crashes {limit}: more crashes than that within a minute, giving up", level=Level.ERROR)
+            self._code = EXIT_CRASHES
+            self._enter_stopping(now)
+
+    def _start_failed(self, worker: Worker, error: str, now: float, named: bool = False) -> None:
+        if self.stage not in RUNNING or worker.plan is not self.plan:
+            return
+        if self._is_reloading():
+            self._say(error, worker if named else None, Level.ERROR)
+            self._abandon()
+            return
+        if error != self._told:
+            self._told = error
+            self._say(error, worker if named else None, Level.ERROR)
+        if self.stage is Stage.BOOTING:
+            # Counted without a word, so that the slot is not tried again before anybody is ready.
+            self._backoffs[worker.slot].crashed(now, self._jitter)
+        else:
+            self._crashed(worker, "failed to start", now)
+
+    # ------------------------------------------------------------------------------------------------------------ orders
+
+    def _reload(self, config: Config | None, now: float) -> None:
+        if self.stage not in RUNNING:
+            return
+        self._adopt(Plan(next(self._generations), config or self.plan.config))
+        self._reload_began = now
+        # The new code deserves a fresh start, also in slots where the old one crashed all the time.
+        self._backoffs.clear()
+        self._told = ""
+        self._say(f"reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
+
+    def _is_reloading(self) -> bool:
+        return any(
+            worker.standing is Phase.READY and worker.plan.generation < self.plan.generation for worker in self.workers.values()
+        )
+
+    def _abandon(self) -> None:
+        # Back to the configuration that is known to work, too: else every worker that crashes now could not be replaced.
+        self._adopt(self.settled)
+        self._say("reload abandoned: the workers that run go on serving", level=Level.ERROR)
+
+    def _adopt(self, plan: Plan) -> None:
+        if plan.config.workers != self.plan.config.workers:
+            self.size = plan.config.workers
+        self.plan = plan
+
+    def _resize(self, by: int) -> None:
+        if self.stage in RUNNING:
+            self.size = max(1, self.size + by)
+            self._say(f"now {self.size} {'worker' if self.size == 1 else 'workers'}")
+
+    def _stop(self, delayed: bool, now: float) -> None:
+        match self.stage:
+            case Stage.BOOTING | Stage.SERVING if delayed and self.plan.config.shutdown_delay > 0:
+                self.stage = Stage.LEAVING
+                self._leave_at = now + self.plan.config.shutdown_delay
+                self._say(f"stopping in {self.plan.config.shutdown_delay:g} s, still serving")
+                self._actions += [Unready(w.id) for w in self.workers.values() if w.standing is Phase.READY]
+            case Stage.BOOTING | Stage.SERVING:
+                self._enter_stopping(now)
+            case _:
+                self.stage = Stage.QUITTING
+                self._leave_at = None
+                self._say("stopping at once", level=Level.WARNING)
+                for worker in self.workers.values():
+                    self._kill(worker, now)
+
+    def _enter_stopping(self, now: float) -> None:
+        self.stage = Stage.STOPPING
+        self._leave_at = None
+        self._say("stopping")
+        for worker in self.workers.values():
+            if worker.phase is Phase.DRAINING:
+                # It drains patiently, for a reload; there is no successor to be patient for any more.
+                self._drain(worker, patient=False, now=now)
+
+    def _quit(self, now: float) -> None:
+        if self.stage is not Stage.QUITTING:
+            self.stage = Stage.QUITTING
+            self._leave_at = None
+            self._say("stopping at once", level=Level.WARNING)
+            for worker in self.workers.values():
+                if worker.phase is Phase.DRAINING:
+                    self._tell_to_quit(worker, now)
+
+    # ------------------------------------------------------------------------------------------------------------ decide
+
+    def _forgive_suspension(self, now: float) -> None:
+        """If we come much later than asked for, the machine or the process group was suspended: nobody is to blame."""
+        if self._announced is not None and now - self._announced > OVERSLEPT:
+            for worker in self.workers.values():
+                worker.deadline += now - self._announced + WAKING_UP
+
+    def _expire(self, now: float) -> None:
+        if self._leave_at is not None and self._leave_at <= now:
+            self._enter_stopping(now)
+        for worker in [worker for worker in self.workers.values() if worker.deadline <= now]:
+            match worker.phase:
+                case Phase.KILLED:
+                    del self.workers[worker.id]
+                    self._say(f"still there {UNKILLABLE:g} s after SIGKILL; given up", worker, Level.ERROR)
+                case Phase.HUNG:
+                    self._kill_hung(worker, now)
+                case Phase.STARTING | Phase.READY | Phase.DRAINING if self.stage is not Stage.QUITTING:
+                    worker.enter(Phase.HUNG, now + AUTOPSY)
+                    self._actions.append(Autopsy(worker.id))
+                case _:
+                    self._kill(worker, now)
+
+    def _retire(self, now: float) -> None:
+        if self.stage in RUNNING:
+            self._retire_unneeded(now)
+            return
+        for worker in list(self.workers.values()):
+            if worker.phase is Phase.STARTING or (worker.phase is Phase.HUNG and self.stage is Stage.QUITTING):
+                self._kill(worker, now)
+            elif worker.phase is Phase.READY and self.stage is Stage.STOPPING:
+                self._drain(worker, patient=False, now=now)
+            elif worker.phase is Phase.READY and self.stage is Stage.QUITTING:
+                self._tell_to_quit(worker, now)
+
+    def _retire_unneeded(self, now: float) -> None:
+        ready: list[Worker] = []
+        newest: dict[int, int] = {}
+        for worker in self.workers.values():
+            if worker.phase is Phase.STARTING and (worker.plan is not self.plan or worker.slot >= self.size):
+                self._kill(worker, now)
+            elif worker.phase is Phase.READY:
+                ready.append(worker)
+                newest[worker.slot] = max(worker.id, newest.get(worker.slot, 0))
+        surplus = [worker for worker in ready if worker.slot >= self.size or worker.id != newest[worker.slot]]
+        surplus.sort(key=lambda worker: (worker.slot < self.size, -worker.slot, worker.id))
+        for worker in surplus[: max(0, len(ready) - self.size)]:
+            self._drain(worker, patient=True, now=now)
+
+    def _fill(self, now: float) -> None:
+        self._retry_at = None
+        if self.stage not in RUNNING:
+            return
+        slots: dict[int, list[Worker]] = {slot: [] for slot in range(self.size)}
+        occupying = [worker for worker in self.workers.values() if worker.is_occupying]
+        for worker in occupying:
+            if worker.slot < self.size:
+                slots[worker.slot].append(worker)
+        room = self.size + self.plan.config.surge - len(occupying)
+        empty = [slot for slot, workers in slots.items() if not workers]
+        stale = [slot for slot, workers in slots.items() if workers and all(map(self._is_obsolete, workers))]
+        room -= len(self._spawn(empty, room, now))
+        # Room is kept for the empty slots that wait for their backoff, lest they find it taken.
+        waiting = sum(1 for slot in empty if self._backoffs[slot].until > now)
+        self._spawn(stale, room - waiting, now)
+
+    def _spawn(self, slots: list[int], room: int, now: float) -> list[int]:
+        """Fork workers for ``slots``, as far as there is room and their backoff is over; returns the slots served."""
+        served: list[int] = []
+        for slot in slots:
+            backoff = self._backoffs[slot]
+            if self.stage is Stage.BOOTING and backoff.crashes:
+                continue
+            if backoff.until > now:
+                self._retry_at = min(backoff.until, self._retry_at or backoff.until)
+            elif len(served) < room:
+                served.append(slot)
+                deadline = now + self.plan.config.timeout_worker_startup
+                worker = Worker(next(self._ids), slot, self.plan, since=now, deadline=deadline)
+                self.workers[worker.id] = worker
+                self._actions.append(Spawn(worker.id, slot, self.plan.generation, self.plan.config))
+        return served
+
+    def _is_obsolete(self, worker: Worker) -> bool:
+        return worker.plan.generation < self.plan.generation or bool(worker.recycling)
+
+    def _settle(self, now: float) -> None:
+        if self.plan is self.settled or self._is_reloading():
+            return
+        served = {worker.slot for worker in self.workers.values() if worker.phase is Phase.READY}
+        if served.issuperset(range(self.size)):
+            self.settled = self.plan
+            self._say(f"reload complete in {now - self._reload_began:.1f} s")
+
+    def _finish(self) -> None:
+        if self.stage is Stage.BOOTING and not any(worker.is_occupying for worker in self.workers.values()):
+            self._code = EXIT_STARTUP
+            self.stage = Stage.STOPPING
+        if self.stage not in RUNNING and not self.workers:
+            self.stage = Stage.FINISHED
+            self._leave_at = None
+            self._actions.append(Finish(self._code))
+
+    # --------------------------------------------------------------------------------------------------------------- act
+
+    def _say(self, text: str, worker: Worker | None = None, level: Level = Level.INFO) -> None:
+        self._actions.append(Say(level, text, None if worker is None else worker.id))
+
+    def _drain(self, worker: Worker, patient: bool, now: float) -> None:
+        deadline = now + worker.may_drain_for(patient)
+        if worker.phase is Phase.DRAINING:
+            deadline = min(deadline, worker.deadline)
+        worker.enter(Phase.DRAINING, deadline)
+        self._actions.append(Drain(worker.id, patient))
+
+    def _tell_to_quit(self, worker: Worker, now: float) -> None:
+        worker.enter(Phase.DRAINING, now + QUITTING)
+        self._actions.append(Quit(worker.id))
+
+    def _kill(self, worker: Worker, now: float) -> None:
+        if worker.phase is not Phase.KILLED:
+            worker.enter(Phase.KILLED, now + UNKILLABLE)
+            self._actions.append(Kill(worker.id))
+
+    def _kill_hung(self, worker: Worker, now: float) -> None:
+        """Kill, say why, and count that as a crash."""
+        hung_in, config = worker.standing, worker.plan.config
+        self._kill(worker, now)
+        match hung_in:
+            case Phase.STARTING:
+                text = f"not ready within --timeout-worker-startup {config.timeout_worker_startup:g} s; killed"
+                self._start_failed(worker, text, now, named=True)
+            case Phase.READY:
+                text = f"hung: its event loop did not turn for {config.timeout_worker_healthcheck:g} s; killed"
+                self._crashed(worker, text, now)
+            case _:
+                self._say("did not finish within the grace period; killed", worker, Level.WARNING)

@@ -1,0 +1,181 @@
+"""The facts that come in to the fleet and the actions that go out, as frozen values.
+
+A worker is named by its ``id``, which is never used again; pids are known to ``host.py`` alone. Times are seconds of
+CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ..config import Config
+
+# ---------------------------------------------------------------------------------------------------------------- facts
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker listens and its application has started up."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker could not start, and is about to exit."""
+
+    worker: int
+    error: str
+    """To be printed as it is: the application's traceback, or one line for a mistake of the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The worker's event loop turned at the time ``at``."""
+
+    worker: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The worker's process is gone, or could not even be forked."""
+
+    worker: int
+    cause: str
+    """For people: ``exit code 1``, ``killed by SIGKILL`` ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """The worker asks to be recycled (age, number of requests)."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """The worker should be recycled because of what was measured on it (memory)."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Replace all workers by a new generation, born with ``config`` (None: with the one in use)."""
+
+    config: Config | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Want ``by`` workers more (fewer if negative)."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Log files were moved away: open them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish what is in flight and exit; a second one: exit at once."""
+
+    delayed: bool = True
+    """Whether ``--shutdown-delay`` applies: to a load balancer's SIGTERM, not to a person's Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopNow:
+    """Exit within a second."""
+
+
+WorkerFact = Ready | Failed | Beat | Exited | Retire | Recycle
+Order = Reload | Resize | Reopen | Stop | StopNow
+Fact = WorkerFact | Order
+
+# -------------------------------------------------------------------------------------------------------------- actions
+
+
+class Level(IntEnum):
+    """How grave a log line is; the numbers are those of :mod:`logging`."""
+
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Fork a worker."""
+
+    worker: int
+    slot: int
+    generation: int
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Unready:
+    """Let the worker say "not ready" to load balancers, while it goes on serving."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Let the worker stop accepting, finish what is in flight, and exit."""
+
+    worker: int
+    patient: bool
+    """Whether idle keep-alive connections are kept until their next request or their timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Let the worker exit at once, by itself."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Autopsy:
+    """Let the worker write down its stacks: it is about to be killed."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """Open log files again, in the supervisor and in all workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line for the error log; the host adds slot and pid where a worker is named."""
+
+    level: Level
+    text: str
+    worker: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Nobody is left: exit with ``code``."""
+
+    code: int
+
+
+Action = Spawn | Unready | Drain | Quit | Autopsy | Kill | ReopenLogs | Say | Finish

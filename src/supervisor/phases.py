@@ -1,0 +1,80 @@
+"""One worker as the fleet sees it: its phases, how long each may last, and what it was born as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from ..config import Config
+
+AUTOPSY = 0.5
+"""Seconds a hung worker gets to write down its stacks."""
+LEAVING_FAILED = 1.0
+"""Seconds a worker gets to exit after it reported that it could not start."""
+QUITTING = 1.0
+"""Seconds a worker gets to exit when told to do so at once."""
+UNKILLABLE = 5.0
+"""Seconds after SIGKILL until the fleet no longer waits for a process: the kernel keeps some in state D."""
+DRAIN_MARGIN = 2.0
+"""Seconds beyond the grace period, in which the worker itself cancels what is left."""
+
+
+class Phase(Enum):
+    STARTING = auto()
+    """Forked; imports the application."""
+    READY = auto()
+    """Serves."""
+    HUNG = auto()
+    """Passed a deadline; its stacks are being written down."""
+    DRAINING = auto()
+    """Told to finish and exit."""
+    FAILED = auto()
+    """Reported that it could not start; about to exit."""
+    KILLED = auto()
+    """Sent SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What new workers are born as."""
+
+    generation: int
+    config: Config
+
+
+@dataclass(slots=True)
+class Worker:
+    """What the fleet knows of one worker."""
+
+    id: int
+    slot: int
+    plan: Plan
+    since: float
+    """When it was forked."""
+    deadline: float
+    """When its phase will have lasted too long."""
+    phase: Phase = Phase.STARTING
+    standing: Phase = Phase.STARTING
+    """Its phase; of a hung worker, the phase in which it hung."""
+    beat: float = 0.0
+    """The last known beat."""
+    recycling: str = ""
+    """Why it is to be recycled, if so."""
+
+    def enter(self, phase: Phase, deadline: float) -> None:
+        self.phase, self.deadline = phase, deadline
+        if phase is not Phase.HUNG:
+            self.standing = phase
+
+    @property
+    def is_occupying(self) -> bool:
+        """Whether it counts as the worker of its slot: a hung one does until it is killed, for it may yet come back."""
+        return self.standing in (Phase.STARTING, Phase.READY)
+
+    def may_drain_for(self, patient: bool) -> float:
+        """Seconds from the order to drain until it is overdue."""
+        config = self.plan.config
+        if patient:
+            # Idle connections stay until their keep-alive timeout, which the worker looks at once a second.
+            return max(config.timeout_graceful_shutdown, config.timeout_keep_alive + 1) + DRAIN_MARGIN
+        return config.timeout_graceful_shutdown + DRAIN_MARGIN
