@@ -8,6 +8,7 @@ an option is written anywhere else. This module is a leaf: it imports nothing of
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import typing
 from collections.abc import Callable, Mapping
@@ -38,6 +39,8 @@ class Option:
     """Further environment variables, read when ``TRICORN_<NAME>`` is not set."""
     separator: str | None = None
     """What separates the values of a repeatable option in an environment variable (any white space if None)."""
+    needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Which package a choice needs: it must be installed."""
     parse: Callable[[str], Any] | None = None
     """From text to value, where the type alone does not say how. Raises ValueError."""
 
@@ -109,7 +112,12 @@ class Config:
     lifespan: str = option(
         "auto", "ASGI lifespan: 'auto' goes on without where the application does not speak it.", choices=("auto", "on", "off")
     )
-    loop: str = option("auto", "Event loop; 'auto' is uvloop where it is installed.", choices=("auto", "asyncio", "uvloop"))
+    loop: str = option(
+        "auto",
+        "Event loop; 'auto' is uvloop where it is installed.",
+        choices=("auto", "asyncio", "uvloop"),
+        needs={"uvloop": "uvloop"},
+    )
     http: str = option("auto", "HTTP/1.1 codec.", choices=("auto", "h11"))
     root_path: str = option("", "ASGI root_path: where a proxy mounts the application.")
     log_level: str = option("info", "Least severe messages to log.", choices=LOG_LEVELS)
@@ -206,6 +214,8 @@ def check(name: str, value: Any) -> None:
             raise ConfigError(f"{flag(name)} {one!r}: must be of type {kind.__name__}")
         if known.choices and one not in known.choices:
             raise ConfigError(f"{flag(name)} {one}: must be one of {', '.join(known.choices)}")
+        if one in known.needs and importlib.util.find_spec(known.needs[one]) is None:
+            raise ConfigError(f"{flag(name)} {one}: {known.needs[one]} is not installed (pip install 'tricorn[speed]')")
         if known.minimum is not None and one < known.minimum:
             raise ConfigError(f"{flag(name)} {one}: must be at least {known.minimum}")
         if known.maximum is not None and one > known.maximum:

@@ -1,7 +1,8 @@
 """What worker and supervisor say to each other: lines of JSON over a socketpair, for the rare and ordered things.
 
 From the worker: ``ready``, ``failed`` (could not start; with the error), ``retire`` (asks to be replaced; with the reason).
-To the worker: ``drain`` (stop accepting, finish, exit; patient or prompt). End of file is the lifeline: the peer is gone.
+To the worker: ``unready`` (a stop is coming: keep serving, tell load balancers to go), ``drain`` (stop accepting, finish,
+exit; patient or prompt). End of file is the lifeline: the peer is gone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ READY = "ready"
 FAILED = "failed"
 RETIRE = "retire"
 DRAIN = "drain"
+UNREADY = "unready"
 
 
 def encode(kind: str, **details: Any) -> bytes:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import faulthandler
+import fcntl
+import importlib.util
+import os
+import signal
 import socket
+import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 
 from ..config import Config
+from ..protocols.asgi import AppError
+from . import autopsy, channel
+from .loader import load
 from .scoreboard import Scoreboard
+from .server import Server
+
+AUTOPSY_SIGNAL = signal.SIGUSR2
+"""Makes a worker write all its stacks to the descriptor ``Birth.autopsy``."""
+START_FAILED = 3
+ORPHAN_LIMIT = 0.9
+"""Seconds after which an orphan that has not finished is killed by its own alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +52,96 @@ class Birth:
 
 def main(config: Config, birth: Birth) -> int:
     """Serve until told to stop; returns the process's exit code."""
-    raise NotImplementedError
+    _prepare_signals(birth)
+    try:
+        app = load(config.app, app_dir=config.app_dir, factory=config.factory)
+        server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard.row(birth.row), birth.slot)
+        autopsy.subject = server
+        with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
+            runner.run(server.serve())
+    except AppError as error:
+        _say_failed(birth, str(error))
+        return START_FAILED
+    except SystemExit as error:
+        traceback.print_exc()
+        return error.code if isinstance(error.code, int) else 1
+    finally:
+        _run_exit_functions()
+    return 0
+
+
+def loop_name(choice: str) -> str:
+    """The event loop that ``--loop choice`` means here: ``uvloop`` or ``asyncio``."""
+    if choice == "auto":
+        return "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio"
+    return choice
+
+
+def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if loop_name(choice) == "uvloop":
+        import uvloop
+
+        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+        return factory
+    return asyncio.SelectorEventLoop
+
+
+def preload(config: Config) -> None:
+    """Import in the supervisor, once and shared by all workers, what each worker needs beside the application."""
+    loop_factory(config.loop)
+
+
+def _prepare_signals(birth: Birth) -> None:
+    # Ctrl-C and a hang-up of the terminal reach the whole process group: the supervisor alone decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
+    # Python's handler runs when the interpreter still does and adds the tasks; faulthandler's writes the stacks even while
+    # the GIL is held, then calls it (chain).
+    signal.signal(AUTOPSY_SIGNAL, lambda number, frame: autopsy.write(birth.autopsy))
+    faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy, all_threads=True, chain=True)
+    _watch_lifeline(birth.channel)
+
+
+def _watch_lifeline(link: socket.socket) -> None:
+    """Notice the supervisor's death even while the event loop does not turn: during the import, or in a hung handler.
+
+    The kernel sends SIGIO when the socket becomes readable or is closed (fcntl(2), O_ASYNC).
+    """
+
+    def look(number: int, frame: FrameType | None) -> None:
+        try:
+            orphaned = link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return
+        except OSError:
+            orphaned = True
+        if orphaned:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT)
+
+    signal.signal(signal.SIGIO, look)
+    # A signal in the middle of a system call of the application's must not fail it (sigaction(2), SA_RESTART).
+    signal.siginterrupt(signal.SIGIO, False)
+    fcntl.fcntl(link.fileno(), fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(link.fileno(), fcntl.F_SETFL, fcntl.fcntl(link.fileno(), fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    # It may have died before we began to watch.
+    look(signal.SIGIO, None)
+
+
+def _say_failed(birth: Birth, error: str) -> None:
+    try:
+        birth.channel.setblocking(True)
+        birth.channel.sendall(channel.encode(channel.FAILED, error=error))
+    except OSError:
+        print(error, file=sys.stderr)
+
+
+def _run_exit_functions() -> None:
+    """What a process does at its end and ``os._exit`` does not: the application may have registered functions."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass

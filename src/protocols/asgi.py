@@ -1,0 +1,26 @@
+"""Types of ASGI 3 scopes, messages and callables (ASGI specification 3.0, HTTP and WebSocket 2.4, lifespan 2.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Fields = list[tuple[bytes, bytes]]
+"""Header fields in order: names in lower case, values without surrounding white space."""
+
+HTTP_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+LIFESPAN_VERSIONS = {"version": "3.0", "spec_version": "2.0"}
+
+
+class ClientDisconnected(OSError):
+    """Raised by ``send`` when the client is gone (an OSError, as the ASGI HTTP specification 2.4 asks)."""
+
+
+class AppError(Exception):
+    """The application's fault: it can't be loaded or started, or it broke the ASGI specification. The text says how."""

@@ -1,0 +1,168 @@
+"""What every codec agrees on: the head of a request, what is wrong with one, and the rules of RFC 9110 and 9112 that no parser
+may bend.
+
+A codec is a function from the bytes of one whole request head, final empty line included, to a :class:`RequestHead`. It raises
+:class:`BadRequest`; it owns no transport, clock or task. Bodies are framed in framing.py, once for all codecs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..asgi import Fields
+
+
+class BadRequest(Exception):
+    """The client's fault: ``status`` (400, 414, 417, 431, 501, 505) and ``reason``, one line for the response's body."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request head as the exchange needs it: parsed, checked and interpreted."""
+
+    method: str
+    target: bytes
+    """Origin-form (``/path?query``) or ``*``; an absolute-form target is already reduced to it."""
+    version: str
+    """``1.0`` or ``1.1``."""
+    headers: Fields
+    length: int | None = 0
+    """Bytes of the body; None when it is chunked."""
+    keep_alive: bool = True
+    """Whether the client lets the connection persist (RFC 9112 section 9.3)."""
+    expect_continue: bool = False
+    upgrade: bytes | None = None
+    """The protocol asked for by Upgrade, in lower case, if Connection names it too (RFC 9110 section 7.8)."""
+
+
+Codec = Callable[[bytes], RequestHead]
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+"""RFC 9110 section 5.6.2."""
+
+_HEAD = re.compile(
+    rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN),
+)
+_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
+_MISTAKES = (
+    (re.compile(rb"\x00"), "NUL in the request head"),
+    (re.compile(rb"(?<!\r)\n"), "line feed without carriage return in the request head"),
+    (re.compile(rb"\r(?!\n)"), "carriage return without line feed in the request head"),
+    (re.compile(rb"\r\n[ \t]"), "folded header line"),
+    (re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]"), "control character in the request head"),
+    (re.compile(rb"\n[^\r\n:]*[ \t]:"), "white space before the colon of a header"),
+)
+_UNFINISHED = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+
+
+def check_unfinished(data: bytes) -> None:
+    """Refuse at once what can't become a request head any more, rather than wait for its end."""
+    if _UNFINISHED.search(data):
+        raise BadRequest(400, _mistake(data))
+
+
+def check_grammar(raw: bytes) -> None:
+    """The strict grammar of a request head (RFC 9112 sections 2.2, 3 and 5), and its framing fields as they stand on the wire.
+
+    Parsers are more lenient (h11 takes a bare line feed, joins folded lines and merges equal Content-Lengths), so this looks at
+    the bytes before they do.
+    """
+    if not _HEAD.fullmatch(raw):
+        raise BadRequest(400, _mistake(raw))
+    framing = _FRAMING.findall(raw)
+    if len(framing) > 1:
+        raise BadRequest(400, "more than one Content-Length or Transfer-Encoding")
+    for name, value in framing:
+        plain = value.strip(b" ")
+        if name[:1] in b"cC":
+            if not plain.isdigit() or len(plain) > 18:
+                raise BadRequest(400, "Content-Length is not a number")
+        elif plain.lower() != b"chunked":
+            unknown = re.fullmatch(rb"%b(?:, ?%b)*" % (TOKEN, TOKEN), plain) and b"chunked" not in plain.lower()[:-7]
+            raise BadRequest(501 if unknown else 400, "transfer coding other than chunked")
+
+
+def _mistake(data: bytes) -> str:
+    for pattern, reason in _MISTAKES:
+        if pattern.search(data):
+            return reason
+    return "malformed request line" if not _REQUEST_LINE.match(data) else "malformed header"
+
+
+_REQUEST_LINE = re.compile(rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n" % TOKEN)
+
+
+def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> RequestHead:
+    """What a well-formed head means: version, target, Host, framing, Connection and Expect, by RFC 9110 and 9112.
+
+    ``version`` is such as ``b"1.1"``; the names in ``headers`` are in lower case. Raises :class:`BadRequest`.
+    """
+    if version[:1] != b"1":
+        raise BadRequest(505, "HTTP version not supported")
+    head = RequestHead(method.decode("ascii"), target, "1.0" if version == b"1.0" else "1.1", headers)
+    hosts: list[bytes] = []
+    options: set[bytes] = set()
+    expect, upgrade = b"", None
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"connection":
+            options.update(option.strip(b" \t").lower() for option in value.split(b","))
+        elif name == b"content-length":
+            head.length = int(value)
+        elif name == b"transfer-encoding":
+            head.length = None
+        elif name == b"expect":
+            expect = value.lower()
+        elif name == b"upgrade":
+            upgrade = value.lower()
+    _check_host(hosts, head.version)
+    if head.length is None and head.version == "1.0":
+        raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
+    head.keep_alive = b"close" not in options and (head.version == "1.1" or b"keep-alive" in options)
+    if b"upgrade" in options and head.version == "1.1":
+        head.upgrade = upgrade
+    if expect and head.version == "1.1":
+        if expect != b"100-continue":
+            raise BadRequest(417, "expectation not supported")
+        head.expect_continue = head.length != 0
+    _reduce_target(head)
+    return head
+
+
+def _check_host(hosts: list[bytes], version: str) -> None:
+    """RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1; at most one before."""
+    if len(hosts) > 1:
+        raise BadRequest(400, "more than one Host")
+    if not hosts:
+        if version == "1.1":
+            raise BadRequest(400, "missing Host")
+    elif not _HOST.fullmatch(hosts[0]):
+        raise BadRequest(400, "malformed Host")
+
+
+def _reduce_target(head: RequestHead) -> None:
+    """The four forms of RFC 9112 section 3.2, reduced to origin-form or an asterisk."""
+    target = head.target
+    if b"#" in target:
+        raise BadRequest(400, "fragment in the request target")
+    if head.method == "CONNECT":
+        raise BadRequest(501 if re.fullmatch(rb"%b:[0-9]+" % _HOST.pattern, target) else 400, "CONNECT is not supported")
+    if target[:1] == b"/" or (target == b"*" and head.method == "OPTIONS"):
+        return
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not _HOST.fullmatch(absolute[1]):
+        raise BadRequest(400, "malformed request target")
+    path = absolute[2] or (b"*" if head.method == "OPTIONS" and not absolute[3] else b"/")
+    head.target = path + (absolute[3] or b"")
+    # The target's authority replaces Host (section 3.2.2): an application must not see two different hosts.
+    head.headers = [(name, absolute[1] if name == b"host" else value) for name, value in head.headers]

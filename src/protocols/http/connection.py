@@ -1,0 +1,392 @@
+"""One HTTP/1.1 connection: its transport, keep-alive, pipelining, timeouts, flow control and write corking.
+
+Written once for all codecs: it finds where a head ends, has it parsed, frames the body, and runs one exchange after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from enum import Enum, auto
+from typing import Any, cast
+
+from ..asgi import HTTP_VERSIONS, Scope
+from ..service import Phase as ServicePhase
+from ..service import Service
+from .codec import BadRequest, RequestHead, check_unfinished
+from .exchange import Exchange
+from .exchange import Phase as ExchangePhase
+from .framing import BodyReader, ChunkedReader, LengthReader
+from .response import Framing, plain
+
+NEVER = float("inf")
+END = b"\r\n\r\n"
+DISCARD = 256 * 1024
+"""How much of an unwanted body is read and thrown away so that the connection can persist."""
+
+
+class Phase(Enum):
+    """What the connection is busy with."""
+
+    HEAD = auto()
+    """Waiting for a request, or for the rest of its head."""
+    EXCHANGE = auto()
+    """A request is being answered."""
+    DISCARD = auto()
+    """The response is complete; the rest of the request's body is thrown away before the next head."""
+    LINGER = auto()
+    """The last response is written; input is thrown away so that the client can read it."""
+    CLOSED = auto()
+
+
+class HttpConnection(asyncio.Protocol):
+    transport: asyncio.Transport
+
+    def __init__(self, service: Service, scheme: str = "http") -> None:
+        self._service = service
+        self._scheme = scheme
+        self._phase = Phase.HEAD
+        self._buffer = b""
+        """Received and not interpreted yet: the start of a head, or pipelined requests."""
+        self._body: BodyReader | None = None
+        """Reads the current request's body; None when there is none or it is complete."""
+        self._exchange: Exchange | None = None
+        self._answered = 0
+        self._eof = False
+        self._reading = True
+        self._corked: list[bytes] = []
+        self._corked_size = 0
+        self._room: asyncio.Future[None] | None = None
+        """Done when the transport's buffer has drained; None while there is room."""
+        self._surplus = 0
+        """Bytes thrown away since the response."""
+        self.deadline = NEVER
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=self._service.limits.buffer)
+        self._scope, self._client = _describe(self.transport, self._scheme, self._service.root_path)
+        self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+        self._service.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is Phase.HEAD:
+            if not self._buffer:
+                # The head timeout runs from its first byte; connection_made has set it for the first request.
+                if self._answered:
+                    self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+                self._buffer = data
+            else:
+                self._buffer += data
+            self._read_head()
+        elif self._phase in (Phase.EXCHANGE, Phase.DISCARD):
+            if self._body is not None:
+                self._read_body(data)
+            else:
+                self._buffer += data
+                self._regulate()
+        elif self._phase is Phase.LINGER:
+            self._throw_away(len(data))
+
+    def eof_received(self) -> bool:
+        """The client has closed its side. It still gets the answers to what it has asked (RFC 9112 section 9.6)."""
+        self._eof = True
+        if self._phase is Phase.EXCHANGE and self._body is None and self._exchange is not None:
+            self._exchange.half_close()
+            return True
+        return self._phase is Phase.HEAD and END in self._buffer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = Phase.CLOSED
+        self.deadline = NEVER
+        if self._exchange is not None:
+            self._exchange.disconnect()
+            self._exchange = None
+        self.resume_writing()
+        self._corked.clear()
+        self._service.closed(self)
+
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = self._service.loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._room is not None:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
+
+    # Called by the service.
+
+    def expire(self) -> None:
+        """The deadline has passed: of a head, of keep-alive, or of lingering."""
+        if self._phase is Phase.HEAD and self._buffer:
+            self._refuse(408, "the request head took too long")
+        elif self._phase is Phase.CLOSED:
+            self.transport.abort()
+        else:
+            self._close()
+
+    def stop(self) -> None:
+        """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
+        if self._phase is Phase.HEAD and not self._buffer:
+            if self._answered:
+                self._close()
+            else:
+                self.deadline = min(self.deadline, self._service.now + 1)
+
+    def abort(self) -> None:
+        self._phase = Phase.CLOSED
+        self.transport.abort()
+
+    # Reading.
+
+    def _read_head(self) -> None:
+        """Start an exchange if the buffer holds a whole request head."""
+        data = self._buffer
+        try:
+            end = data.find(END)
+            if data[:2] == b"\r\n":
+                # RFC 9112 section 2.2: an empty line before the request line is ignored; one.
+                self._buffer = data = data[2:]
+                end = data.find(END)
+            if end < 0:
+                self._check_unfinished(data)
+                return
+            end += len(END)
+            raw = data if end == len(data) else data[:end]
+            self._check_size(raw)
+            fast = self._service.fast
+            head = (fast(raw) if fast is not None else None) or self._service.codec(raw)
+        except BadRequest as error:
+            self._refuse(error.status, error.reason)
+            return
+        self._buffer = b""
+        self._begin(head, data[end:] if end < len(data) else b"")
+
+    def _begin(self, head: RequestHead, rest: bytes) -> None:
+        """Run the request's exchange; ``rest`` is what came behind the head."""
+        self._phase = Phase.EXCHANGE
+        self.deadline = NEVER
+        self._exchange = exchange = Exchange(self._service, self, head, self._scope, self._client)
+        if head.length == 0:
+            self._buffer = rest
+        else:
+            limits = self._service.limits
+            exchange.body_complete = False
+            self._body = ChunkedReader(limits.trailers) if head.length is None else LengthReader(head.length)
+            if rest:
+                self._read_body(rest)
+            if self._phase is not Phase.EXCHANGE:
+                return
+        exchange.start()
+
+    def _read_body(self, data: bytes) -> None:
+        body = self._body
+        assert body is not None
+        try:
+            piece = body.feed(data)
+        except BadRequest as error:
+            self._body = None
+            self._fail(error)
+            return
+        if self._phase is Phase.DISCARD:
+            self._throw_away(len(data))
+        elif piece and self._exchange is not None:
+            self._exchange.feed(piece)
+        if body.complete:
+            self._body = None
+            self._buffer = body.rest
+            if self._phase is Phase.DISCARD:
+                self._next()
+            elif self._exchange is not None:
+                self._exchange.feed_end()
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read on only while what waits in memory is within bounds."""
+        waiting = len(self._buffer) + (self._exchange.buffered if self._exchange is not None else 0)
+        wanted = waiting < self._service.limits.buffer
+        if wanted is not self._reading and not self.transport.is_closing():
+            self._reading = wanted
+            if wanted:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def _check_unfinished(self, data: bytes) -> None:
+        limits = self._service.limits
+        check_unfinished(data)
+        if len(data) > limits.request_line and b"\r\n" not in data[: limits.request_line + 2]:
+            raise BadRequest(414, "request line too long")
+        if len(data) > limits.head:
+            raise BadRequest(431, "request head too large")
+
+    def _check_size(self, raw: bytes) -> None:
+        limits = self._service.limits
+        if len(raw) > limits.request_line:
+            if raw.find(b"\r\n") > limits.request_line:
+                raise BadRequest(414, "request line too long")
+            if len(raw) > limits.head:
+                raise BadRequest(431, "request head too large")
+        if raw.count(b"\r\n") - 2 > limits.header_count:
+            raise BadRequest(431, "too many headers")
+
+    def _throw_away(self, size: int) -> None:
+        self._surplus += size
+        if self._surplus > DISCARD:
+            self.abort()
+
+    # Writing: the exchange's Wire.
+
+    def write(self, data: bytes) -> None:
+        """Cork: what is written in one turn of the event loop leaves in one system call."""
+        if not self._corked:
+            self._service.loop.call_soon(self._uncork)
+        self._corked.append(data)
+        self._corked_size += len(data)
+        if self._corked_size >= self._service.limits.buffer:
+            self._uncork()
+
+    def write_last(self, data: bytes) -> None:
+        if self._corked:
+            self._corked.append(data)
+            self._uncork()
+        elif data:
+            self.transport.write(data)
+
+    def _uncork(self) -> None:
+        corked = self._corked
+        if corked and self._phase is not Phase.CLOSED:
+            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+        corked.clear()
+        self._corked_size = 0
+
+    def writable(self) -> asyncio.Future[None] | None:
+        return self._room
+
+    def consumed(self) -> None:
+        if not self._reading:
+            self._regulate()
+
+    def responded(self, keep_alive: bool) -> None:
+        """The response is complete: on to the next request, or close."""
+        self._answered += 1
+        self._exchange = None
+        if not keep_alive:
+            if self._body is None and not self._buffer:
+                self._close()
+            else:
+                self._linger()
+        elif self._body is not None:
+            self._phase = Phase.DISCARD
+            self._surplus = 0
+            self.deadline = self._service.now + 1 + self._service.limits.linger_time
+            self._regulate()
+        else:
+            self._next()
+
+    def broken(self, framing: Framing) -> None:
+        """The response can't be completed."""
+        self._exchange = None
+        self._uncork()
+        if framing is Framing.CLOSE:
+            # Here the end of the connection is the end of the body: only a reset says that this one isn't.
+            linger = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.abort()
+        else:
+            self._close()
+
+    def _next(self) -> None:
+        """Wait for the next request."""
+        self._phase = Phase.HEAD
+        if self._buffer:
+            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack.
+            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+            self._service.loop.call_soon(self._read_pipelined)
+            return
+        if self._eof or self._service.phase is ServicePhase.STOPPING:
+            self._close()
+            return
+        self.deadline = self._service.now + 1 + self._service.limits.keep_alive_time
+        if not self._reading:
+            self._regulate()
+
+    def _read_pipelined(self) -> None:
+        if self._phase is not Phase.HEAD:
+            return
+        self._read_head()
+        self._regulate()
+        if self._exchange is None and self._eof:
+            # What is left is no whole request, and the client sends no more.
+            self._close()
+
+    # Ending.
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer the client's mistake; nothing after it on the connection is interpreted."""
+        self._buffer = b""
+        self.write_last(plain(status, reason, self._service.defaults))
+        if self._service.access is not None:
+            self._service.access(self._client, "-", "-", "1.1", status)
+        self._linger()
+
+    def _fail(self, error: BadRequest) -> None:
+        """The body of the current request turned out malformed."""
+        exchange, self._exchange = self._exchange, None
+        answerable = exchange is not None and exchange.phase in (ExchangePhase.EXPECTED, ExchangePhase.STARTED)
+        if exchange is not None:
+            exchange.disconnect()
+        if answerable:
+            self._refuse(error.status, error.reason)
+        else:
+            self._close()
+
+    def _linger(self) -> None:
+        """Close for writing, and go on reading for a while.
+
+        Closing at once would reset the connection and could destroy the response before the client has read it (RFC 9112
+        section 9.6).
+        """
+        if self._eof or self.transport.is_closing():
+            self._close()
+            return
+        self._phase = Phase.LINGER
+        self._surplus = 0
+        self._body = None
+        self._buffer = b""
+        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._regulate()
+
+    def _close(self) -> None:
+        """Close once all that is written has been sent, or the client has had time enough to take it."""
+        self._phase = Phase.CLOSED
+        self.deadline = self._service.now + 1 + self._service.limits.flush_time
+        self.transport.close()
+
+
+def _describe(transport: asyncio.Transport, scheme: str, root_path: str) -> tuple[Scope, str]:
+    """The part of the scope that all requests of a connection share, and the client's name for the access log."""
+    client = _address(transport.get_extra_info("peername"))
+    server: Any = transport.get_extra_info("sockname")
+    scope: Scope = {
+        "type": "http",
+        "asgi": dict(HTTP_VERSIONS),
+        "scheme": scheme,
+        "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
+        "client": client,
+        "root_path": root_path,
+        "extensions": {},
+    }
+    return scope, f"{client[0]}:{client[1]}" if client else ""
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    """``(host, port)`` of an IP socket's name; None for a UNIX socket's."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None

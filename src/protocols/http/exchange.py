@@ -1,0 +1,311 @@
+"""One request and its response as ASGI sees them, written once for all codecs (ASGI HTTP specification 2.4).
+
+The exchange knows no bytes of HTTP beside what response.py encodes for it, and no transport: it writes to its connection and is
+told by it of body bytes and of the client's leaving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import Protocol
+from urllib.parse import unquote
+
+from ..asgi import AppError, ClientDisconnected, Message, Scope
+from ..service import Phase as ServicePhase
+from ..service import Service
+from .codec import RequestHead
+from .response import Framing, ResponseHead, encode, plain
+
+logger = logging.getLogger("tricorn.error")
+
+
+class Phase(Enum):
+    """How far the response is."""
+
+    EXPECTED = auto()
+    """Nothing sent by the application yet."""
+    STARTED = auto()
+    """``http.response.start`` received and held back: the head goes out with the first body message."""
+    STREAMING = auto()
+    """The head is on the wire."""
+    COMPLETE = auto()
+
+
+class Wire(Protocol):
+    """The exchange's connection, as the exchange knows it."""
+
+    def write(self, data: bytes) -> None:
+        """Send, together with whatever else is sent in this turn of the event loop."""
+
+    def write_last(self, data: bytes) -> None:
+        """Send at once, with all that waits."""
+
+    def writable(self) -> asyncio.Future[None] | None:
+        """What to wait for before sending more; None when there is room."""
+
+    def consumed(self) -> None:
+        """The application has taken what was buffered of the request's body."""
+
+    def responded(self, keep_alive: bool) -> None:
+        """The response is complete."""
+
+    def broken(self, framing: Framing) -> None:
+        """The response can't be completed: close so that the client can tell."""
+
+
+class Exchange:
+    # Defaults live on the class: an exchange of a plain request only sets what differs.
+    phase = Phase.EXPECTED
+    status = 0
+    disconnected = False
+    """The connection is gone: nothing can be sent."""
+    client_done = False
+    """The client sends no more (it is gone or half-closed): ``receive`` says http.disconnect."""
+    body_complete = True
+    _pieces: deque[bytes] | None = None
+    """Body bytes waiting for ``receive``."""
+    buffered = 0
+    _waiter: asyncio.Future[None] | None = None
+    _told_end = False
+    """``receive`` has handed out the end of the body."""
+    _headers: Iterable[tuple[bytes, bytes]] = ()
+    _head: ResponseHead
+    _sent = 0
+    """Body bytes sent."""
+    _task: asyncio.Task[None]
+
+    def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope, client: str) -> None:
+        """``base``: the part of the scope that all requests of the connection share; ``client``: for the access log."""
+        self._service = service
+        self._wire = wire
+        self.request = head
+        self._client = client
+        self._expect_continue = head.expect_continue
+        path, _, query = head.target.partition(b"?")
+        text = path.decode("ascii")
+        root = service.root_path
+        self.scope = scope = dict(base)
+        scope["http_version"] = head.version
+        scope["method"] = head.method
+        scope["path"] = root + (unquote(text) if "%" in text else text)
+        scope["raw_path"] = root.encode("ascii") + path if root else path
+        scope["query_string"] = query
+        scope["headers"] = head.headers
+        if service.state is not None:
+            scope["state"] = service.state.copy()
+
+    # What the connection tells.
+
+    def start(self) -> None:
+        """Run the application."""
+        self._service.begin(self)
+        self._task = self._service.loop.create_task(self._run())
+
+    def feed(self, data: bytes) -> None:
+        """Body bytes have arrived."""
+        if self.phase is Phase.COMPLETE:
+            return
+        if self._pieces is None:
+            self._pieces = deque()
+        self._pieces.append(data)
+        self.buffered += len(data)
+        self._wake()
+
+    def feed_end(self) -> None:
+        """The body is complete."""
+        self.body_complete = True
+        self._wake()
+
+    def half_close(self) -> None:
+        """The client sends no more, but may still read."""
+        self.client_done = True
+        self._wake()
+
+    def disconnect(self) -> None:
+        """The connection is gone."""
+        self.disconnected = self.client_done = True
+        self._wake()
+
+    def describe(self) -> str:
+        return f"{self.request.method} {self.request.target.decode('ascii')}"
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    # The application's side.
+
+    async def receive(self) -> Message:
+        """``http.request`` with what has arrived of the body; ``http.disconnect`` once the client or the response is done."""
+        while True:
+            if self._pieces and self.phase is not Phase.COMPLETE:
+                return self._take()
+            if self.body_complete and not self._told_end and not self.disconnected:
+                self._told_end = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if self.client_done or self.phase is Phase.COMPLETE:
+                return {"type": "http.disconnect"}
+            if self._expect_continue and self.phase in (Phase.EXPECTED, Phase.STARTED):
+                # Only now, that the application wants the body, is the client asked for it (RFC 9110 section 10.1.1).
+                self._expect_continue = False
+                if not self.body_complete:
+                    self._wire.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if self._waiter is None:
+                self._waiter = self._service.loop.create_future()
+            await asyncio.shield(self._waiter)
+
+    def _take(self) -> Message:
+        assert self._pieces
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self.buffered = 0
+        self._told_end = self.body_complete
+        self._wire.consumed()
+        return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+
+    async def send(self, message: Message) -> None:
+        """Take ``http.response.start`` and ``http.response.body``.
+
+        Raises :class:`AppError` for what the ASGI specification forbids, :class:`ClientDisconnected` when the client is gone.
+        """
+        if self.disconnected and self.phase is not Phase.COMPLETE:
+            raise ClientDisconnected("the client has disconnected")
+        kind = message["type"]
+        if kind == "http.response.body":
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if self.phase is Phase.STREAMING:
+                self._continue(body, more)
+            elif self.phase is Phase.STARTED:
+                self._begin(body, more)
+            else:
+                raise AppError(f"ASGI message 'http.response.body' sent {self._when()}")
+            if more and (room := self._wire.writable()) is not None:
+                await room
+        elif kind == "http.response.start":
+            if self.phase is not Phase.EXPECTED:
+                raise AppError(f"ASGI message 'http.response.start' sent {self._when()}")
+            self.status = message["status"]
+            self._headers = message.get("headers", ())
+            self.phase = Phase.STARTED
+        else:
+            raise AppError(f"ASGI message type {kind!r} is not one of a response")
+
+    def _when(self) -> str:
+        return {
+            Phase.EXPECTED: "before 'http.response.start'",
+            Phase.STARTED: "twice",
+            Phase.STREAMING: "twice",
+            Phase.COMPLETE: "after the response was complete",
+        }[self.phase]
+
+    def _begin(self, body: bytes, more: bool) -> None:
+        """Send the head with the first of the body."""
+        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
+        persist = self._service.phase is ServicePhase.SERVING and (self.body_complete or not self._expect_continue)
+        head = encode(
+            self.request,
+            self.status,
+            self._headers,
+            self._service.defaults,
+            whole=None if more else len(body),
+            keep_alive=persist,
+        )
+        if head.framing is Framing.LENGTH:
+            self._check_length(head, len(body), more)
+        self._head = head
+        self.phase = Phase.STREAMING
+        self._sent = len(body)
+        self._put(head.data, body, more)
+
+    def _continue(self, body: bytes, more: bool) -> None:
+        self._sent += len(body)
+        if self._head.framing is Framing.LENGTH:
+            self._check_length(self._head, self._sent, more)
+        self._put(b"", body, more)
+
+    def _check_length(self, head: ResponseHead, size: int, more: bool) -> None:
+        if size > head.length or (size < head.length and not more):
+            raise AppError(f"response body has {size} bytes {'so far ' if more else ''}where Content-Length says {head.length}")
+
+    def _put(self, before: bytes, body: bytes, more: bool) -> None:
+        """Frame and write; ``before`` is the head, if it is still to go out."""
+        framing = self._head.framing
+        if framing is Framing.EMPTY:
+            body = b""
+        elif framing is Framing.CHUNKED:
+            if body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            if not more:
+                body += b"0\r\n\r\n"
+        data = before + body if before else body
+        if more:
+            if data:
+                self._wire.write(data)
+        else:
+            self._complete(data)
+
+    def _complete(self, data: bytes) -> None:
+        self.phase = Phase.COMPLETE
+        self._pieces = None
+        self._wire.write_last(data)
+        service, request = self._service, self.request
+        if service.access is not None:
+            service.access(self._client, request.method, request.target.decode("ascii"), request.version, self.status)
+        service.completed()
+        self._wire.responded(self._head.keep_alive)
+        if self._waiter is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None
+
+    # The application's life.
+
+    async def _run(self) -> None:
+        try:
+            result = await self._service.app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
+            if result is not None:
+                raise AppError(f"the application returned {result!r}; an ASGI application returns None")
+            if self.phase is not Phase.COMPLETE and not self.disconnected:
+                raise AppError(f"the application returned {self._lack()}")
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
+        except Exception as error:
+            self._report(error)
+            self._abandon()
+        finally:
+            self._service.end(self)
+
+    def _lack(self) -> str:
+        return "without a response" if self.phase is Phase.EXPECTED else "without completing its response"
+
+    def _report(self, error: Exception) -> None:
+        """Log the application's error, unless it is our own word that the client is gone, come back."""
+        cause: BaseException | None = error
+        while cause is not None and self.disconnected:
+            if isinstance(cause, ClientDisconnected):
+                return
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, AppError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            logger.error("%s: %s", self.describe(), error)
+        else:
+            logger.error("Exception in ASGI application: %s", self.describe(), exc_info=error)
+
+    def _abandon(self) -> None:
+        """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
+        if self.phase is Phase.COMPLETE or self.disconnected:
+            return
+        if self.phase is Phase.STREAMING:
+            self._wire.broken(self._head.framing)
+            return
+        self.status = 500
+        data = plain(500, "Internal Server Error", self._service.defaults, with_body=self.request.method != "HEAD")
+        self._head = ResponseHead(data, Framing.LENGTH, 0, False)
+        self._complete(data)

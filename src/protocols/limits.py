@@ -1,0 +1,26 @@
+"""What a client may ask of a connection: sizes in bytes, times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    request_line: int = 8 * 1024
+    """Method, target and version. RFC 9112 section 3 recommends to support at least 8000 octets."""
+    head: int = 64 * 1024
+    """The whole request head, request line included."""
+    header_count: int = 128
+    trailers: int = 8 * 1024
+    """The trailer section of a chunked body, and the extensions of one chunk."""
+    buffer: int = 64 * 1024
+    """How much of a request or a response may wait in memory before its producer is paused."""
+    request_head_time: float = 10
+    """From the first byte of a head (or the opening of the connection) to its last byte."""
+    keep_alive_time: float = 5
+    """How long a connection may stay idle after a response."""
+    linger_time: float = 2
+    """How long unread input is thrown away after a last response, so that the client can read it (RFC 9112 section 9.6)."""
+    flush_time: float = 30
+    """How long a closing connection may take to send what is still buffered."""

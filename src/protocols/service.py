@@ -1,0 +1,150 @@
+"""What all connections of one worker share: the application, the limits, the default headers, and who is being served."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Protocol
+
+from .asgi import Application
+from .http.codec import Codec, RequestHead
+from .http.response import Defaults
+from .limits import Limits
+
+
+class Phase(IntEnum):
+    """How willing the worker is to serve; it only ever rises."""
+
+    SERVING = 0
+    DRAINING = 1
+    """Patient: responses close their connections; idle ones stay until their next request or their timeout."""
+    STOPPING = 2
+    """Prompt: idle connections close at once."""
+
+
+class Connection(Protocol):
+    """What the service knows of a connection."""
+
+    deadline: float
+    """When :meth:`expire` is to be called, in the clock of ``Service.now``."""
+
+    def expire(self) -> None: ...
+    def stop(self) -> None:
+        """Close if idle."""
+
+    def abort(self) -> None: ...
+
+
+class Work(Protocol):
+    """An exchange in progress."""
+
+    def describe(self) -> str:
+        """Method and path."""
+
+    def cancel(self) -> None: ...
+
+
+AccessLog = Callable[[str, str, str, str, int], None]
+"""Client address, method, path with query, HTTP version, status."""
+
+
+class Service:
+    """One per worker. All of it runs on the worker's event loop."""
+
+    def __init__(
+        self,
+        app: Application,
+        loop: asyncio.AbstractEventLoop,
+        codec: Codec,
+        *,
+        fast: Callable[[bytes], RequestHead | None] | None = None,
+        limits: Limits | None = None,
+        defaults: Defaults | None = None,
+        date_header: bool = True,
+        root_path: str = "",
+        state: dict[str, Any] | None = None,
+        access: AccessLog | None = None,
+    ) -> None:
+        self.app = app
+        self.loop = loop
+        self.codec = codec
+        self.fast = fast
+        """The fast lane: parses a plain request head, or says None."""
+        self.limits = limits or Limits()
+        self.defaults = defaults or Defaults()
+        self.date_header = date_header
+        self.root_path = root_path
+        self.state = state
+        """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
+        self.access = access
+        self.phase = Phase.SERVING
+        self.now = 0.0
+        """``loop.time()`` at the last tick: exact to a second, free to read."""
+        self.connections: set[Connection] = set()
+        self.works: set[Work] = set()
+        self.requests = 0
+        """Responses completed."""
+        self.on_count: Callable[[int], None] = lambda count: None
+        """Told the number of open connections when it changes."""
+        self.on_request: Callable[[], None] | None = None
+        """Called after each completed response."""
+        self._empty: asyncio.Future[None] | None = None
+        self.tick()
+
+    def tick(self) -> None:
+        """Once a second: renew the clock and the Date header, and end what has passed its deadline."""
+        self.now = now = self.loop.time()
+        if self.date_header:
+            self.defaults.renew(email.utils.formatdate(time.time(), usegmt=True).encode("ascii"))
+        for connection in [connection for connection in self.connections if connection.deadline <= now]:
+            connection.expire()
+
+    def opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self.on_count(len(self.connections))
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self.on_count(len(self.connections))
+        self._check_empty()
+
+    def begin(self, work: Work) -> None:
+        self.works.add(work)
+
+    def end(self, work: Work) -> None:
+        self.works.discard(work)
+        if self._empty is not None:
+            self._check_empty()
+
+    def completed(self) -> None:
+        """A response was completed."""
+        self.requests += 1
+        if self.on_request is not None:
+            self.on_request()
+
+    def drain(self, phase: Phase) -> None:
+        """Rise to ``phase``. With STOPPING, idle connections close now."""
+        self.phase = max(self.phase, phase)
+        if self.phase is Phase.STOPPING:
+            for connection in list(self.connections):
+                connection.stop()
+
+    async def emptied(self) -> None:
+        """Wait until no connection is open and no exchange in progress."""
+        if self.connections or self.works:
+            self._empty = self.loop.create_future()
+            await self._empty
+
+    def cancel(self) -> None:
+        """End all that is left: the exchanges are cancelled, then the connections aborted."""
+        for work in list(self.works):
+            work.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _check_empty(self) -> None:
+        if self._empty is not None and not self._empty.done() and not self.connections and not self.works:
+            self._empty.set_result(None)

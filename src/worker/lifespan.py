@@ -1,0 +1,102 @@
+"""ASGI lifespan (specification 2.0): the application's start-up and shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from ..protocols.asgi import LIFESPAN_VERSIONS, AppError, Application, Message, Scope
+from .loader import trimmed
+
+logger = logging.getLogger("tricorn.error")
+
+
+class Lifespan:
+    """One application's lifespan. ``mode`` is ``auto``, ``on`` or ``off`` as in ``--lifespan``."""
+
+    def __init__(self, app: Application, mode: str, state: dict[str, Any] | None = None) -> None:
+        self._app = app
+        self._mode = mode
+        self._initial = state or {}
+        self.state: dict[str, Any] | None = None
+        """What the application keeps for its requests; None when it does not speak lifespan."""
+        self._task: asyncio.Task[None] | None = None
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._started: asyncio.Future[None] | None = None
+        self._stopped: asyncio.Future[None] | None = None
+
+    async def startup(self) -> None:
+        """Run the application's start-up. Raises :class:`AppError` when it fails."""
+        if self._mode == "off":
+            return
+        loop = asyncio.get_running_loop()
+        self._started, self._stopped = loop.create_future(), loop.create_future()
+        self.state = dict(self._initial)
+        scope: Scope = {"type": "lifespan", "asgi": dict(LIFESPAN_VERSIONS), "state": self.state}
+        self._task = loop.create_task(self._run(scope))
+        self._inbox.put_nowait({"type": "lifespan.startup"})
+        await self._started
+
+    async def shutdown(self) -> None:
+        """Run the application's shutdown; what goes wrong is logged."""
+        if self._task is None or self._task.done() or self._stopped is None:
+            return
+        self._inbox.put_nowait({"type": "lifespan.shutdown"})
+        await self._stopped
+
+    async def _run(self, scope: Scope) -> None:
+        assert self._started is not None
+        try:
+            await self._app(scope, self._inbox.get, self._send)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._failed(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if not self._started.done():
+                self._unsupported("returned at once")
+        finally:
+            self._finish()
+
+    def _failed(self, error: BaseException) -> None:
+        assert self._started is not None
+        if self._started.done():
+            if self._started.exception() is None:
+                logger.error("Exception in ASGI lifespan", exc_info=error)
+        elif self._mode == "auto":
+            # The specification's way to find out: an application that does not know the scope raises.
+            self._unsupported(f"raised {type(error).__name__}: {error}")
+        else:
+            self._started.set_exception(AppError(f"application start-up failed\n{trimmed(error)}"))
+
+    def _unsupported(self, how: str) -> None:
+        assert self._started is not None
+        self.state = None
+        if self._mode == "on":
+            self._started.set_exception(AppError(f"--lifespan on: the application does not speak lifespan ({how})"))
+        else:
+            logger.debug("ASGI lifespan not supported by the application, going on without: it %s", how)
+            self._started.set_result(None)
+
+    def _finish(self) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
+
+    async def _send(self, message: Message) -> None:
+        assert self._started is not None
+        kind = message["type"]
+        if kind == "lifespan.startup.complete" and not self._started.done():
+            self._started.set_result(None)
+        elif kind == "lifespan.startup.failed" and not self._started.done():
+            text = message.get("message", "")
+            self._started.set_exception(AppError(f"application start-up failed{': ' if text else ''}{text}"))
+        elif kind == "lifespan.shutdown.complete":
+            self._finish()
+        elif kind == "lifespan.shutdown.failed":
+            logger.error("Application shutdown failed: %s", message.get("message", ""))
+            self._finish()
+        else:
+            raise AppError(f"ASGI message {kind!r} at the wrong time of the lifespan")

@@ -1,0 +1,68 @@
+"""From ``module:attribute`` to an ASGI application, with errors that name the culprit."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ..protocols.asgi import AppError, Application
+
+_OURS = str(Path(__file__).resolve().parent.parent)
+
+
+def load(name: str, *, app_dir: str = "", factory: bool = False) -> Application:
+    """Import the application ``name``, such as ``package.module:app``, from ``app_dir`` or the import path.
+
+    Raises :class:`AppError`: one line for an operator's mistake, the application's own traceback for its own.
+    """
+    directory = os.path.abspath(app_dir or ".")
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    module_name, _, path = name.partition(":")
+    module = _import(module_name, name, directory)
+    found: Any = module
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise AppError(f"APP {name}: module {module_name!r} has no attribute {path!r}") from None
+    if factory:
+        try:
+            found = found()
+        except Exception as error:
+            raise AppError(f"APP {name}: the factory failed\n{trimmed(error)}") from None
+    if not callable(found):
+        raise AppError(f"APP {name}: {type(found).__name__} object is not callable, so it is no ASGI application")
+    return found  # type: ignore[no-any-return]
+
+
+def _import(module_name: str, name: str, directory: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Missing is the module asked for, or one of its parents; anything else is an import inside the application.
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise AppError(f"APP {name}: no module named {error.name!r} (looked in {directory} and the import path)") from None
+        raise AppError(f"APP {name}: the application failed to import\n{trimmed(error)}") from None
+    except SystemExit as error:
+        raise AppError(f"APP {name}: the application called sys.exit({error.code!r}) at import\n{trimmed(error)}") from None
+    except Exception as error:
+        raise AppError(f"APP {name}: the application failed to import\n{trimmed(error)}") from None
+
+
+def trimmed(error: BaseException) -> str:
+    """The traceback without the frames of Tricorn and of the import machinery, as text without a final newline."""
+    summary = traceback.TracebackException.from_exception(error)
+    current: traceback.TracebackException | None = summary
+    while current is not None:
+        current.stack = traceback.StackSummary.from_list([frame for frame in current.stack if not _is_noise(frame.filename)])
+        current = current.__cause__ or current.__context__
+    return "".join(summary.format()).rstrip("\n")
+
+
+def _is_noise(filename: str) -> bool:
+    return filename.startswith(("<frozen importlib", _OURS)) or filename == importlib.__file__

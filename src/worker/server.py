@@ -1,0 +1,191 @@
+"""Serve: start up, accept, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import Config
+from ..protocols.asgi import Application
+from ..protocols.http import h11_codec
+from ..protocols.http.connection import HttpConnection
+from ..protocols.http.response import Defaults
+from ..protocols.limits import Limits
+from ..protocols.service import Phase, Service
+from . import channel
+from .acceptor import Acceptor
+from .lifespan import Lifespan
+from .logs import AccessLog, wants_colors
+from .scoreboard import Field, Row
+
+logger = logging.getLogger("tricorn.error")
+
+BEAT = 1.0
+"""Seconds between beats."""
+ORPHAN_GRACE = 0.7
+"""Seconds that requests get to finish when the supervisor has died: the port must be free within a second."""
+MARGIN = 0.5
+"""Seconds before the end of the grace at which what is left is cancelled, so that the worker is gone when it ends."""
+
+
+class Server:
+    """One worker's life on its event loop, from application start-up to the end of its drain."""
+
+    def __init__(
+        self,
+        config: Config,
+        app: Application,
+        link: socket.socket,
+        listeners: Sequence[socket.socket],
+        row: Row,
+        slot: int,
+    ) -> None:
+        self._config = config
+        self._app = app
+        self._link = link
+        self._decoder = channel.Decoder()
+        self._listeners = listeners
+        self._row = row
+        self._lifespan = Lifespan(app, config.lifespan, {"tricorn.slot": slot, "tricorn.ready": True})
+        self._acceptor: Acceptor | None = None
+        self._retiring = False
+        self._beat_due = 0.0
+
+    async def serve(self) -> None:
+        """Serve until told to drain, then drain. Raises AppError when the application does not start."""
+        self._loop = loop = asyncio.get_running_loop()
+        self._ordered = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, self._drain, Phase.STOPPING)
+        loop.add_reader(self._link.fileno(), self._read_link)
+        await self._lifespan.startup()
+        self.service = self._make_service()
+        self._acceptor = acceptor = Acceptor(loop, self._listeners, self._make_connection)
+        self._born = self._beat_due = loop.time()
+        self._beat()
+        if not self._ordered.is_set():
+            self._row[Field.SERVING] = 1
+            acceptor.start()
+            self._say(channel.READY)
+        await self._ordered.wait()
+        await acceptor.settled()
+        await self.service.emptied()
+        await self._lifespan.shutdown()
+        self._access.flush()
+
+    def _make_service(self) -> Service:
+        config = self._config
+        stdout = sys.stdout
+        self._access = AccessLog(self._loop, stdout.fileno(), wants_colors(config.use_colors, stdout))
+        service = Service(
+            self._app,
+            self._loop,
+            h11_codec.parse,
+            limits=Limits(request_head_time=config.timeout_request_head, keep_alive_time=config.timeout_keep_alive),
+            defaults=make_defaults(config),
+            date_header=config.date_header,
+            root_path=config.root_path,
+            state=self._lifespan.state,
+            access=self._access if config.access_log and config.log_level in ("trace", "debug", "info") else None,
+        )
+        service.on_count = self._count_connections
+        if config.limit_max_requests is not None:
+            self._last_request = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
+            service.on_request = self._count_request
+        if config.limit_max_lifetime is not None:
+            self._lifetime = config.limit_max_lifetime * random.uniform(1, 1.1)
+        return service
+
+    def _make_connection(self) -> HttpConnection:
+        return HttpConnection(self.service)
+
+    # Once a second.
+
+    def _beat(self) -> None:
+        """Prove that the event loop turns, publish the counts, and do what a timer per connection would cost too much for."""
+        now = self._loop.time()
+        row, service = self._row, self.service
+        row[Field.BEAT] = time.monotonic()
+        row[Field.LAG] = now - self._beat_due
+        row[Field.IN_FLIGHT] = len(service.works)
+        row[Field.REQUESTS] = service.requests
+        service.tick()
+        if self._config.limit_max_lifetime is not None and now - self._born >= self._lifetime:
+            self._retire(f"--limit-max-lifetime {self._config.limit_max_lifetime:g} s reached")
+        self._beat_due = now + BEAT
+        self._loop.call_at(self._beat_due, self._beat)
+
+    def _count_connections(self, count: int) -> None:
+        self._row[Field.CONNECTIONS] = count
+
+    def _count_request(self) -> None:
+        if self.service.requests >= self._last_request:
+            self._retire(f"--limit-max-requests {self._config.limit_max_requests} reached")
+
+    # What supervisor and worker say to each other.
+
+    def _say(self, kind: str, **details: Any) -> None:
+        try:
+            self._link.send(channel.encode(kind, **details))
+        except OSError:
+            # The supervisor is dead (the reader sees that too) or does not listen; its deadlines decide then.
+            pass
+
+    def _retire(self, why: str) -> None:
+        if not self._retiring:
+            self._retiring = True
+            self._say(channel.RETIRE, reason=why)
+
+    def _read_link(self) -> None:
+        try:
+            data = self._link.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._link.fileno())
+            logger.error("The supervisor is gone: worker stops")
+            self._drain(Phase.STOPPING, ORPHAN_GRACE)
+            return
+        for message in self._decoder.feed(data):
+            if message["kind"] == channel.DRAIN:
+                self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
+            elif message["kind"] == channel.UNREADY and self._lifespan.state is not None:
+                self._lifespan.state["tricorn.ready"] = False
+
+    # The end.
+
+    def _drain(self, phase: Phase, grace: float | None = None) -> None:
+        """Accept no more and finish what is in flight within ``grace`` seconds; a second order may only be stricter."""
+        grace = self._config.timeout_graceful_shutdown if grace is None else grace
+        self._loop.call_later(grace - min(MARGIN, grace / 4), self._give_up)
+        self._row[Field.SERVING] = 0
+        self._ordered.set()
+        if self._acceptor is not None:
+            # On a stop nobody else is going to take what waits in the listener's queue.
+            self._acceptor.stop(empty=phase is Phase.STOPPING)
+            self.service.drain(phase)
+
+    def _give_up(self) -> None:
+        if self.service.works:
+            logger.warning("Cancelling %d requests that the grace was too short for", len(self.service.works))
+        self.service.cancel()
+
+
+def make_defaults(config: Config) -> Defaults:
+    """The header lines that ``--header`` and ``--server-header`` put into every response."""
+    lines = []
+    server = b"server: tricorn\r\n" if config.server_header else b""
+    for line in config.header:
+        name, _, value = line.partition(":")
+        lines.append(f"{name.strip()}: {value.strip()}\r\n".encode("latin-1"))
+        if name.strip().lower() == "server":
+            server = b""
+    return Defaults(server=server, extra=b"".join(lines))
