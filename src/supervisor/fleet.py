@@ -237,7 +237,7 @@ class Fleet:
         # The new code deserves a fresh start, also in slots where the old one crashed all the time.
         self._backoffs.clear()
         self._told = ""
-        self._say(f"reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
+        self._say(f"Reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
 
     def _is_reloading(self) -> bool:
         return any(
@@ -247,7 +247,7 @@ class Fleet:
     def _abandon(self) -> None:
         # Back to the configuration that is known to work, too: else every worker that crashes now could not be replaced.
         self._adopt(self.settled)
-        self._say("reload abandoned: the workers that run go on serving", level=Level.ERROR)
+        self._say("Reload abandoned: the workers that run go on serving", level=Level.ERROR)
 
     def _adopt(self, plan: Plan) -> None:
         if plan.config.workers != self.plan.config.workers:
@@ -257,28 +257,28 @@ class Fleet:
     def _resize(self, by: int) -> None:
         if self.stage in RUNNING:
             self.size = max(1, self.size + by)
-            self._say(f"now {self.size} {'worker' if self.size == 1 else 'workers'}")
+            self._say(f"Now {self.size} {'worker' if self.size == 1 else 'workers'}")
 
     def _stop(self, delayed: bool, now: float) -> None:
         match self.stage:
             case Stage.BOOTING | Stage.SERVING if delayed and self.plan.config.shutdown_delay > 0:
                 self.stage = Stage.LEAVING
                 self._leave_at = now + self.plan.config.shutdown_delay
-                self._say(f"stopping in {self.plan.config.shutdown_delay:g} s, still serving")
+                self._say(f"Stopping in {self.plan.config.shutdown_delay:g} s, still serving")
                 self._actions += [Unready(w.id) for w in self.workers.values() if w.standing is Phase.READY]
             case Stage.BOOTING | Stage.SERVING:
                 self._enter_stopping(now)
             case _:
                 self.stage = Stage.QUITTING
                 self._leave_at = None
-                self._say("stopping at once", level=Level.WARNING)
+                self._say("Stopping at once", level=Level.WARNING)
                 for worker in self.workers.values():
                     self._kill(worker, now)
 
     def _enter_stopping(self, now: float) -> None:
         self.stage = Stage.STOPPING
         self._leave_at = None
-        self._say("stopping")
+        self._say("Stopping")
         for worker in self.workers.values():
             if worker.phase is Phase.DRAINING:
                 # It drains patiently, for a reload; there is no successor to be patient for any more.
@@ -288,7 +288,7 @@ class Fleet:
         if self.stage is not Stage.QUITTING:
             self.stage = Stage.QUITTING
             self._leave_at = None
-            self._say("stopping at once", level=Level.WARNING)
+            self._say("Stopping at once", level=Level.WARNING)
             for worker in self.workers.values():
                 if worker.phase is Phase.DRAINING:
                     self._tell_to_quit(worker, now)
@@ -386,7 +386,7 @@ class Fleet:
         served = {worker.slot for worker in self.workers.values() if worker.phase is Phase.READY}
         if served.issuperset(range(self.size)):
             self.settled = self.plan
-            self._say(f"reload complete in {now - self._reload_began:.1f} s")
+            self._say(f"Reload complete in {now - self._reload_began:.1f} s")
 
     def _finish(self) -> None:
         if self.stage is Stage.BOOTING and not any(worker.is_occupying for worker in self.workers.values()):

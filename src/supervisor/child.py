@@ -1,0 +1,108 @@
+"""One forked process as the host sees it: its pid, its channel, its autopsy file, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from ..config import Config
+from ..worker.channel import FAILED, READY, RETIRE, Decoder, Message, encode
+from .messages import Failed, Ready, Retire, WorkerFact
+
+READ_SIZE = 65536
+
+FACTS: dict[str, Callable[[int, Message], WorkerFact]] = {
+    READY: lambda worker, _: Ready(worker),
+    FAILED: lambda worker, message: Failed(worker, str(message.get("error", "the application failed to start"))),
+    RETIRE: lambda worker, message: Retire(worker, str(message.get("reason", "it asked for it"))),
+}
+"""What each message of a worker is to the fleet."""
+
+
+def open_autopsy() -> BinaryIO:
+    """A file without a name, for a worker's last words."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("tricorn-autopsy"), "r+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
+
+
+@dataclass(slots=True)
+class Child:
+    """A process forked and not yet reaped; so its pid is surely its own."""
+
+    worker: int
+    slot: int
+    pid: int
+    row: int
+    """Index of its row in the scoreboard."""
+    config: Config
+    channel: socket.socket
+    """The supervisor's end, non-blocking."""
+    autopsy: BinaryIO
+    autopsy_start: int | None = None
+    """Where in the autopsy file the last autopsy began; None if there was none."""
+    beat: float = 0.0
+    """The last beat that the fleet was told."""
+    decoder: Decoder = field(default_factory=Decoder)
+
+    @property
+    def name(self) -> str:
+        return f"Worker {self.slot} [{self.pid}]"
+
+    def read(self) -> tuple[list[WorkerFact], bool]:
+        """What the worker said since, and whether it has closed the channel."""
+        facts: list[WorkerFact] = []
+        while True:
+            try:
+                data = self.channel.recv(READ_SIZE)
+            except BlockingIOError:
+                return facts, False
+            except OSError:
+                return facts, True
+            if not data:
+                return facts, True
+            messages = self.decoder.feed(data)
+            facts += [FACTS[message["kind"]](self.worker, message) for message in messages if message["kind"] in FACTS]
+
+    def tell(self, kind: str, **details: bool) -> bool:
+        """Send a message; returns whether it went out (not if the channel is full or closed)."""
+        message = encode(kind, **details)
+        try:
+            return self.channel.send(message) == len(message)
+        except OSError:
+            return False
+
+    def begin_autopsy(self) -> None:
+        """Remember where in the file the worker is going to write."""
+        self.autopsy_start = os.fstat(self.autopsy.fileno()).st_size
+
+    def read_autopsy(self) -> str:
+        """What the worker wrote since :meth:`begin_autopsy`; nothing if that was never called."""
+        if self.autopsy_start is None:
+            return ""
+        size = os.fstat(self.autopsy.fileno()).st_size - self.autopsy_start
+        # pread, for the file's offset is shared with the worker.
+        return os.pread(self.autopsy.fileno(), size, self.autopsy_start).decode(errors="replace").strip()
+
+    def close(self) -> None:
+        self.channel.close()
+        self.autopsy.close()
+
+
+def describe_exit(status: int, is_oom: Callable[[], bool]) -> str:
+    """What ``status`` (as of waitpid(2)) says, for people; ``is_oom`` is asked when it was SIGKILL."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"  # A real-time signal has no name of its own.
+    core = " (core dumped)" if os.WCOREDUMP(status) else ""
+    oom = " (out of memory: the cgroup's memory limit was reached)" if -code == signal.SIGKILL and is_oom() else ""
+    return f"killed by {name}{core}{oom}"

@@ -1,0 +1,300 @@
+"""Performs the fleet's actions and brings it facts: the only owner of pids and the only reader of the clock.
+
+The supervisor has no threads and never imports the application; a child leaves its stack by ``os._exit`` alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, NoReturn
+
+from ..config import Config
+from ..worker import run as worker_run
+from ..worker.channel import DRAIN, UNREADY
+from ..worker.scoreboard import Field, Scoreboard
+from .child import Child, describe_exit, open_autopsy
+from .messages import (
+    Action,
+    Autopsy,
+    Beat,
+    Drain,
+    Exited,
+    Fact,
+    Finish,
+    Kill,
+    Quit,
+    ReopenLogs,
+    Say,
+    Spawn,
+    Unready,
+)
+from .resources import MemorySampler, OomKills
+from .wakeup import Wakeup
+
+EXIT_BUG = 70
+"""Exit code of a worker whose own code raised (EX_SOFTWARE of sysexits.h)."""
+
+Main = Callable[[Config, worker_run.Birth], int]
+
+
+class Host:
+    """The processes of one supervisor; a context manager. Must be made in the main thread, for it takes over the signals.
+
+    ``listeners`` are handed to each worker, ``main`` is what a worker runs.
+    """
+
+    def __init__(
+        self,
+        listeners: tuple[socket.socket, ...],
+        main: Main = worker_run.main,
+        sampler: MemorySampler | None = None,
+    ) -> None:
+        self.finished = False
+        self.code = 0
+        self._listeners = listeners
+        self._main = main
+        self._sampler = sampler or MemorySampler()
+        self._log = logging.getLogger("tricorn.error")
+        self._scoreboard = Scoreboard()
+        self._oom = OomKills()
+        self._children: dict[int, Child] = {}
+        self._departed: dict[int, str] = {}
+        """Names of the workers whose exits the fleet was told last, for what it says of them."""
+        self._pending: list[Fact] = []
+        """Facts that came up while acting."""
+        self._perform: dict[type[Action], Callable[[Any], None]] = {
+            Spawn: self._spawn,
+            Unready: self._unready,
+            Drain: self._drain,
+            Quit: lambda action: self._signal(action.worker, signal.SIGQUIT),
+            Autopsy: self._autopsy,
+            Kill: self._kill,
+            ReopenLogs: self._reopen_logs,
+            Say: self._say,
+            Finish: self._finish,
+        }
+        # What lives now lives as long as we do. Frozen, the collector does not touch it, so workers go on sharing its pages.
+        gc.collect()
+        gc.freeze()
+        self._wakeup = Wakeup()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wakeup.close()
+        for child in self._children.values():
+            child.close()
+        gc.unfreeze()
+
+    def now(self) -> float:
+        """Seconds of CLOCK_MONOTONIC, which the workers' beats are in, too."""
+        return time.monotonic()
+
+    def perform(self, action: Action) -> None:
+        """Do what the fleet decided; never blocks."""
+        self._perform[type(action)](action)
+
+    # -------------------------------------------------------------------------------------------------------------- wait
+
+    def wait(self, until: float | None) -> list[Fact]:
+        """Wait for facts, but no longer than ``until`` (for ever if None); at the end tell all beats that are new."""
+        self._departed.clear()
+        if self.finished:
+            return []
+        facts, self._pending = self._pending, []
+        orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))
+        facts += orders
+        for worker in speakers:
+            facts += self._hear(self._children[worker])
+        # At every wake-up, not only upon SIGCHLD: one system call, and no lost signal can hide a death.
+        facts += self._reap()
+        limits = {
+            child.worker: (child.pid, limit) for child in self._children.values() if (limit := child.config.limit_max_rss)
+        }
+        facts += self._sampler.sample(limits, self.now())
+        return facts + self._beats()
+
+    def _timeout(self, until: float | None) -> float | None:
+        now = self.now()
+        limited = any(child.config.limit_max_rss for child in self._children.values())
+        times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
+        return max(0.0, min(times) - now) if times else None
+
+    def _hear(self, child: Child) -> list[Fact]:
+        facts, closed = child.read()
+        if closed:
+            self._wakeup.forget(child.channel)
+        return [*facts]
+
+    def _reap(self) -> list[Fact]:
+        facts: list[Fact] = []
+        by_pid = {child.pid: child for child in self._children.values()}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return facts
+            if pid == 0:
+                return facts
+            child = by_pid.get(pid)
+            # As PID 1 we get orphans that we never started; that they are reaped is all they need.
+            if child is not None:
+                # What it said before it died comes first: the reason why it could not start.
+                facts += self._hear(child)
+                facts.append(Exited(child.worker, describe_exit(status, self._oom.take)))
+                self._bury(child)
+
+    def _bury(self, child: Child) -> None:
+        self._departed[child.worker] = child.name
+        self._wakeup.forget(child.channel)
+        self._scoreboard.release(child.row)
+        child.close()
+        del self._children[child.worker]
+
+    def _beats(self) -> list[Fact]:
+        facts: list[Fact] = []
+        for child in self._children.values():
+            beat = self._scoreboard.row(child.row)[Field.BEAT]
+            if beat != child.beat:
+                child.beat = beat
+                facts.append(Beat(child.worker, beat))
+        return facts
+
+    # --------------------------------------------------------------------------------------------------------------- act
+
+    def _drain(self, action: Drain) -> None:
+        child = self._children.get(action.worker)
+        if child is not None and not child.tell(DRAIN, patient=action.patient):
+            self._signal(action.worker, signal.SIGTERM)
+
+    def _unready(self, action: Unready) -> None:
+        child = self._children.get(action.worker)
+        if child is not None:
+            child.tell(UNREADY)
+
+    def _autopsy(self, action: Autopsy) -> None:
+        child = self._children.get(action.worker)
+        if child is not None:
+            child.begin_autopsy()
+            self._signal(action.worker, worker_run.AUTOPSY_SIGNAL)
+
+    def _kill(self, action: Kill) -> None:
+        child = self._children.get(action.worker)
+        if child is None:
+            return
+        stacks = child.read_autopsy()
+        # A process stopped by SIGSTOP dies of SIGKILL all the same.
+        self._signal(action.worker, signal.SIGKILL)
+        if stacks:
+            self._log.error("%s, what it was doing:\n%s", child.name, stacks)
+
+    def _signal(self, worker: int, number: int) -> None:
+        child = self._children.get(worker)
+        if child is not None:
+            # Not reaped yet, so at worst a zombie: the pid can't be somebody else's.
+            os.kill(child.pid, number)
+
+    def _reopen_logs(self, _: ReopenLogs) -> None:
+        for worker in self._children:
+            self._signal(worker, signal.SIGUSR1)
+        for name in ("tricorn.error", "tricorn", ""):
+            for handler in logging.getLogger(name).handlers:
+                if isinstance(handler, logging.FileHandler):
+                    # The next record opens it again.
+                    handler.close()
+
+    def _say(self, action: Say) -> None:
+        if action.worker is None:
+            self._log.log(action.level, "%s", action.text)
+            return
+        child = self._children.get(action.worker)
+        name = child.name if child is not None else self._departed.get(action.worker, "Worker")
+        self._log.log(action.level, "%s %s", name, action.text)
+
+    def _finish(self, action: Finish) -> None:
+        self.finished, self.code = True, action.code
+
+    # -------------------------------------------------------------------------------------------------------------- fork
+
+    def _spawn(self, action: Spawn) -> None:
+        try:
+            with ExitStack() as undo:
+                child = self._fork(action, undo)
+                undo.pop_all()
+        except (OSError, IndexError) as error:
+            # No process, memory or descriptor left: to the fleet a worker that died at once, tried again after a while.
+            self._pending.append(Exited(action.worker, f"could not be forked: {error}"))
+            self._departed[action.worker] = f"Worker {action.slot}"
+            return
+        self._children[action.worker] = child
+        self._wakeup.watch(child.channel, child.worker)
+
+    def _fork(self, action: Spawn, undo: ExitStack) -> Child:
+        """Fork; what was opened for it is on ``undo``. Raises OSError, or IndexError when all rows are lent."""
+        row = self._scoreboard.claim()
+        undo.callback(self._scoreboard.release, row)
+        ours, theirs = socket.socketpair()
+        undo.callback(ours.close)
+        with theirs:
+            autopsy = undo.enter_context(open_autopsy())
+            ours.setblocking(False)
+            birth = worker_run.Birth(
+                id=action.worker,
+                slot=action.slot,
+                generation=action.generation,
+                channel=theirs,
+                listeners=self._listeners,
+                scoreboard=self._scoreboard,
+                row=row,
+                autopsy=autopsy.fileno(),
+            )
+            # What is still buffered would be written by the child once more.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # No signal may meet the child while it still looks like the supervisor.
+            unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    self._become_worker(action.config, birth, ours, unblocked)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        return Child(action.worker, action.slot, pid, row, action.config, ours, autopsy)
+
+    def _become_worker(self, config: Config, birth: worker_run.Birth, ours: socket.socket, unblocked: set[Any]) -> NoReturn:
+        """The child's whole life; never returns into the supervisor's stack."""
+        code = EXIT_BUG
+        try:
+            self._wakeup.leave_to_worker()
+            # The lifeline works only if nobody but the supervisor holds its ends of the channels.
+            ours.close()
+            for sibling in self._children.values():
+                sibling.close()
+            # What the supervisor wants done at its exit is none of the worker's business.
+            atexit._clear()
+            os.environ["TRICORN_SLOT"] = str(birth.slot)
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            code = self._main(config, birth)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _flush_and_exit(code)
+
+
+def _flush_and_exit(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

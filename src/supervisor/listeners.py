@@ -1,0 +1,221 @@
+"""Binds, inherits and closes the listening sockets, which all workers share."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import Config, ConfigError
+
+ATTEMPTS = 10
+"""How often a free port is looked for that is free on all hosts."""
+UDS_MODE = 0o666
+"""As uvicorn's: whoever may enter the directory may connect."""
+
+
+class ListenerError(ConfigError):
+    """A listener can't be had: one line that names the option, the value and the cause."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The listening sockets, non-blocking."""
+
+    sockets: tuple[socket.socket, ...]
+    path: str | None = None
+    """The UNIX socket's file, if we made it."""
+    inode: tuple[int, int] | None = None
+    """Its device and inode."""
+
+    def urls(self, scheme: str = "http") -> list[str]:
+        """Where to reach us, for people."""
+        return [url(listener.family, listener.getsockname(), scheme) for listener in self.sockets]
+
+    def close(self) -> None:
+        """Close all, and remove the UNIX socket's file if it is still ours: another server may have replaced it."""
+        for listener in self.sockets:
+            listener.close()
+        if self.path is not None and _inode(self.path) == self.inode:
+            os.unlink(self.path)
+
+
+def bind(config: Config) -> Listeners:
+    """Listen where ``config`` says: on its ``fd``, its ``uds``, or its ``host`` and ``port``.
+
+    Raises ListenerError.
+    """
+    if config.fd is not None:
+        return Listeners((_inherit(config.fd, config.backlog),))
+    if config.uds is not None:
+        return _bind_unix(config.uds, config.backlog)
+    return Listeners(_bind_tcp(config))
+
+
+def url(family: int, address: Any, scheme: str = "http") -> str:
+    """``address`` (as of ``getsockname``) so that it can be clicked: the wildcard becomes an address that can be opened."""
+    if family == socket.AF_UNIX:
+        return f"unix:{address.decode(errors='replace') if isinstance(address, bytes) else address}"
+    host, port = address[:2]
+    wildcard = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host)
+    shown = f"[{wildcard or host}]" if ":" in host else wildcard or host
+    return f"{scheme}://{shown}:{port}" + (f" (on all IPv{6 if ':' in host else 4} addresses)" if wildcard else "")
+
+
+# ------------------------------------------------------------------------------------------------------------------- TCP
+
+
+def _bind_tcp(config: Config) -> tuple[socket.socket, ...]:
+    for attempt in range(ATTEMPTS):
+        found: list[socket.socket] = []
+        try:
+            for host in config.host:
+                # With --port 0 the first address picks the port for all; it may be taken on the next, then we start over.
+                port = found[0].getsockname()[1] if found else config.port
+                found += _bind_host(host, port, config.backlog)
+            return tuple(found)
+        except ListenerError as error:
+            for listener in found:
+                listener.close()
+            taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+            if config.port != 0 or not found or not taken or attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _bind_host(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Listen on all addresses of ``host``: ``localhost`` may have one of IPv4 and one of IPv6."""
+    found: list[socket.socket] = []
+    problem: ListenerError | None = None
+    for family, address in _resolve(host, port):
+        if found:
+            address = (address[0], found[0].getsockname()[1], *address[2:])
+        try:
+            found.append(_listen(family, address, backlog))
+        except OSError as error:
+            problem = _explain(host, address[1], error)
+            problem.__cause__ = error
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                for listener in found:
+                    listener.close()
+                raise problem from error
+    # A name may have an address of a family that this machine does not have; one that works is enough.
+    if problem is not None and not found:
+        raise problem
+    return found
+
+
+def _resolve(host: str, port: int) -> list[tuple[int, Any]]:
+    """Families and addresses of ``host``, each once (a hosts file may list one twice)."""
+    try:
+        infos = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        cause = (error.strerror if isinstance(error, OSError) else None) or "not a host name"
+        raise ListenerError(f"--host {host}: {cause}") from None
+    return list(dict.fromkeys((int(info[0]), info[4]) for info in infos))
+
+
+def _listen(family: int, address: Any, backlog: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else [::] would take the IPv4 port too, and --host 0.0.0.0 --host :: could not both be given.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        # Linux reports a port in use here rather than at bind() when both sides set SO_REUSEADDR.
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _explain(host: str, port: int, error: OSError) -> ListenerError:
+    causes = {
+        errno.EADDRINUSE: f"--port {port}: already in use on {host}",
+        errno.EACCES: f"--port {port}: permission denied" + (" (ports below 1024 need a privilege)" if port < 1024 else ""),
+        errno.EADDRNOTAVAIL: f"--host {host}: not an address of this machine",
+        errno.EAFNOSUPPORT: f"--host {host}: this machine does not speak that kind of address",
+    }
+    return ListenerError(causes.get(error.errno or 0, f"--host {host} --port {port}: {error.strerror or error}"))
+
+
+# --------------------------------------------------------------------------------------------------- UNIX and inherited
+
+
+def _bind_unix(path: str, backlog: int) -> Listeners:
+    try:
+        _clear_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(path)
+            os.chmod(path, UDS_MODE)
+            listener.listen(backlog)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ListenerError(f"--uds {path}: {error.strerror or error}") from error
+    # Absolute, for nobody promises that the working directory stays the same until the exit.
+    return Listeners((listener,), os.path.abspath(path), _inode(path))
+
+
+def _clear_stale(path: str) -> None:
+    """Remove a socket file that nobody answers on. Raises ListenerError where it is something else, OSError if it can't be."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ListenerError(f"--uds {path}: exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # Non-blocking, for a live server with a full backlog would keep us waiting; it says EAGAIN instead.
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass
+    raise ListenerError(f"--uds {path}: another server owns it")
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _inherit(fd: int, backlog: int) -> socket.socket:
+    """The listening stream socket that was given to us as ``fd`` (systemd, circus); one only bound is made to listen."""
+    try:
+        listener = socket.socket(fileno=fd)
+    except OSError as error:
+        raise ListenerError(f"--fd {fd}: {_NO_SOCKET.get(error.errno or 0, str(error.strerror))}") from None
+    if listener.type != socket.SOCK_STREAM:
+        raise ListenerError(f"--fd {fd}: not a stream socket")
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        address = listener.getsockname()
+        if not (address if listener.family == socket.AF_UNIX else address[1]):
+            raise ListenerError(f"--fd {fd}: not a listening socket")
+        try:
+            listener.listen(backlog)
+        except OSError:
+            raise ListenerError(f"--fd {fd}: not a listening socket") from None
+    listener.set_inheritable(False)
+    listener.setblocking(False)
+    return listener
+
+
+_NO_SOCKET = {errno.EBADF: "no such descriptor is open", errno.ENOTSOCK: "not a socket"}

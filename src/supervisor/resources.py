@@ -1,0 +1,109 @@
+"""What the machine says of the workers: their memory, and whether the kernel killed one for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from .messages import Recycle
+
+SAMPLE_EVERY = 5.0
+"""Seconds between two samples of the workers' memory."""
+SAMPLES_ABOVE = 2
+"""Samples in a row above the limit until a worker is recycled: one large answer is no leak."""
+MIB = 1024 * 1024
+
+
+def resident_memory(pid: int) -> int | None:
+    """The process's resident set size in bytes; None if it is gone or hidden."""
+    try:
+        rss: int = psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return None
+    return rss
+
+
+class MemorySampler:
+    """Finds the workers that use more memory than ``--limit-max-rss``."""
+
+    def __init__(self, every: float = SAMPLE_EVERY, measure: Callable[[int], int | None] = resident_memory) -> None:
+        self._every = every
+        self._measure = measure
+        self._due = 0.0
+        self._above: dict[int, int] = {}
+
+    def next_deadline(self, limited: bool, now: float) -> float | None:
+        """When to call :meth:`sample`; None if no worker is ``limited``."""
+        if not limited:
+            return None
+        self._due = self._due or now + self._every
+        return self._due
+
+    def sample(self, limits: Mapping[int, tuple[int, int]], now: float) -> list[Recycle]:
+        """If it is due, measure all workers of ``limits`` (worker -> pid and limit in MiB)."""
+        if not self._due or now < self._due:
+            return []
+        self._due = now + self._every
+        facts = []
+        counts = {}
+        for worker, (pid, limit) in limits.items():
+            rss = self._measure(pid)
+            if rss is None or rss <= limit * MIB:
+                continue
+            counts[worker] = self._above.get(worker, 0) + 1
+            if counts[worker] >= SAMPLES_ABOVE:
+                facts.append(Recycle(worker, f"uses {rss // MIB} MiB, more than --limit-max-rss {limit} MiB"))
+        self._above = counts
+        return facts
+
+
+# ------------------------------------------------------------------------------------------------------------------- OOM
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def oom_counters(membership: str, root: Path = Path("/sys/fs/cgroup")) -> list[Path]:
+    """The files that may count our cgroup's OOM kills, best first.
+
+    ``membership`` is the text of ``/proc/self/cgroup`` (cgroups(7)): ``0::PATH`` for v2, ``N:memory:PATH`` for v1. Inside
+    a container the path may be that of the host; then the counter is that of the root we see.
+    """
+    paths = []
+    for line in membership.splitlines():
+        _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
+        inner = path.strip("/")
+        if "memory" in controllers.split(","):
+            paths += [root / "memory" / inner / "memory.oom_control", root / "memory" / "memory.oom_control"]
+        elif not controllers:
+            paths += [root / inner / "memory.events", root / "memory.events"]
+    return paths
+
+
+class OomKills:
+    """Tells whether a worker that got SIGKILL got it from the kernel, for want of memory in our cgroup.
+
+    Reads ``oom_kill`` of ``memory.events`` (v2) or ``memory.oom_control`` (v1), see Linux'
+    Documentation/admin-guide/cgroup-v2.rst.
+    """
+
+    def __init__(self, paths: list[Path] | None = None) -> None:
+        candidates = oom_counters(_read(Path("/proc/self/cgroup"))) if paths is None else paths
+        self._path = next((path for path in candidates if "oom_kill " in _read(path)), None)
+        self._known = self._count()
+
+    def _count(self) -> int:
+        text = _read(self._path) if self._path is not None else ""
+        return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
+
+    def take(self) -> bool:
+        """Whether there was one more since; each is counted for one worker only."""
+        happened = self._count() > self._known
+        self._known += happened
+        return happened

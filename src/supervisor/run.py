@@ -1,0 +1,97 @@
+"""The supervisor's main loop, and what stands before and after it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import random
+from collections.abc import Callable
+
+from .. import __version__
+from ..config import Config, ConfigError, flag
+from ..worker.run import loop_name, preload
+from .fleet import Fleet
+from .host import Host
+from .listeners import Listeners, bind
+from .messages import Fact, Reload
+
+logger = logging.getLogger("tricorn.error")
+
+ONCE = ("host", "port", "uds", "fd", "backlog")
+"""Options that a reload can't change, for the listeners stay the same."""
+
+
+def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]]) -> int:
+    """Keep the fleet as it should be, until it has finished; returns the exit code.
+
+    ``prepare`` completes the facts that the fleet can't act on as they come from the host.
+    """
+    facts: list[Fact] = []
+    while not host.finished:
+        for action in fleet.handle(facts, host.now()):
+            host.perform(action)
+        facts = prepare(host.wait(until=fleet.next_deadline()))
+    return host.code
+
+
+def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
+    """Bind, serve until told to stop, and return the exit code (0 asked to stop, 3 the application failed to start, 4 crash limit).
+
+    ``load_config`` reads the configuration afresh on a reload. Logs to ``tricorn.error``, which must be configured.
+    Must be called in the main thread. Raises ListenerError (a ConfigError) when a listener can't be bound.
+    """
+    listeners = bind(config)
+    try:
+        name_process("tricorn: supervisor")
+        greet(config, listeners)
+        preload(config)
+        with Host(listeners.sockets) as host:
+            code = supervise(Fleet(config, random.random), host, ConfigReader(config, load_config).prepare)
+    finally:
+        listeners.close()
+    logger.info("Stopped, exit code %d", code)
+    return code
+
+
+def greet(config: Config, listeners: Listeners) -> None:
+    """Say what is served, where, and by how many."""
+    where = ", ".join(listeners.urls())
+    logger.info("Tricorn %s serving %s on %s (press CTRL+C to quit)", __version__, config.app, where)
+    noun = "worker" if config.workers == 1 else "workers"
+    logger.info("Supervisor [%d] starts %d %s on %s", os.getpid(), config.workers, noun, loop_name(config.loop))
+
+
+class ConfigReader:
+    """Gives each reload its configuration, read afresh; drops the reload if that is broken."""
+
+    def __init__(self, config: Config, load: Callable[[], Config] | None) -> None:
+        self._first = config
+        self._load = load
+
+    def prepare(self, facts: list[Fact]) -> list[Fact]:
+        prepared: list[Fact] = []
+        for fact in facts:
+            reloaded = self._read() if isinstance(fact, Reload) and self._load is not None else fact
+            prepared += [] if reloaded is None else [reloaded]
+        return prepared
+
+    def _read(self) -> Reload | None:
+        assert self._load is not None
+        try:
+            config = self._load()
+        except ConfigError as error:
+            logger.error("Reload abandoned, the configuration is broken: %s", error)
+            return None
+        for name in ONCE:
+            if getattr(config, name) != getattr(self._first, name):
+                logger.warning("%s %s: takes effect only after a restart", flag(name), getattr(config, name))
+        return Reload(config)
+
+
+def name_process(title: str) -> None:
+    """Show ``title`` in ps and top, where the extra setproctitle is installed."""
+    try:
+        importlib.import_module("setproctitle").setproctitle(title)
+    except ImportError:
+        pass

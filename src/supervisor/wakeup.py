@@ -1,0 +1,105 @@
+"""Signals, child exits, channels and timers become one wait.
+
+Signal handlers do nothing; the interpreter writes the signal's number to a socket (:func:`signal.set_wakeup_fd`), which one
+selector watches beside the workers' channels. So a signal is answered as soon as the loop comes back, in the order of
+arrival, and nothing ever runs in a handler.
+"""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from .messages import Order, Reload, Reopen, Resize, Stop, StopNow
+
+ORDERS: Mapping[int, Order] = {
+    signal.SIGTERM: Stop(),
+    signal.SIGINT: Stop(delayed=False),
+    signal.SIGQUIT: StopNow(),
+    signal.SIGHUP: Reload(),
+    signal.SIGTTIN: Resize(+1),
+    signal.SIGTTOU: Resize(-1),
+    signal.SIGUSR1: Reopen(),
+}
+"""What each signal asks of the fleet."""
+
+DEFAULT_IN_WORKERS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGQUIT)
+IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Until the worker sets its own: Ctrl-C goes to the whole group, and USR1 or USR2 may be sent before it listens to them."""
+REFUSED_IN_WORKERS = (signal.SIGTTIN, signal.SIGTTOU)
+
+
+def do_nothing(number: int, frame: FrameType | None) -> None:
+    """A handler rather than SIG_IGN: programs that the application starts would inherit that, but not this."""
+
+
+class Wakeup:
+    """The one wait. Must be made in the main thread; takes over the process's signals until :meth:`close`."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._selector.register(self._reader, selectors.EVENT_READ)
+        # A full socket is no loss: it wakes us as well, and every wake-up looks at everything.
+        self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD)}
+
+    def watch(self, channel: socket.socket, worker: int) -> None:
+        """Let :meth:`wait` return ``worker`` when there is something to read from ``channel``."""
+        self._selector.register(channel, selectors.EVENT_READ, worker)
+
+    def forget(self, channel: socket.socket) -> None:
+        """Watch ``channel`` no more; does nothing if it isn't watched."""
+        try:
+            self._selector.unregister(channel)
+        except KeyError:
+            pass
+
+    def wait(self, timeout: float | None) -> tuple[list[Order], list[int]]:
+        """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and the workers that spoke."""
+        orders: list[Order] = []
+        workers: list[int] = []
+        for key, _ in self._selector.select(timeout):
+            if key.data is None:
+                orders += [ORDERS[number] for number in self._read() if number in ORDERS]
+            else:
+                workers.append(key.data)
+        return orders, workers
+
+    def _read(self) -> bytes:
+        try:
+            return self._reader.recv(4096)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        """Give the signals back to whoever had them."""
+        signal.set_wakeup_fd(self._before)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self.close_descriptors()
+
+    def close_descriptors(self) -> None:
+        self._selector.close()
+        self._reader.close()
+        self._writer.close()
+
+    def leave_to_worker(self) -> None:
+        """In a worker just forked, with all signals blocked: undo everything, so that no signal reaches the supervisor's."""
+        signal.set_wakeup_fd(-1)
+        dispositions: list[tuple[tuple[int, ...], Any]] = [
+            (DEFAULT_IN_WORKERS, signal.SIG_DFL),
+            (IGNORED_IN_WORKERS, do_nothing),
+            # Not do_nothing: a program in the background that reads the terminal would be interrupted for ever.
+            (REFUSED_IN_WORKERS, signal.SIG_IGN),
+        ]
+        for numbers, disposition in dispositions:
+            for number in numbers:
+                signal.signal(number, disposition)
+        self.close_descriptors()
