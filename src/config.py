@@ -118,7 +118,7 @@ class Config:
         choices=("auto", "asyncio", "uvloop"),
         needs={"uvloop": "uvloop"},
     )
-    http: str = option("auto", "HTTP/1.1 codec.", choices=("auto", "h11"))
+    http: str = option("auto", "HTTP/1.1 codec.", choices=("auto", "h11", "httptools"), needs={"httptools": "httptools"})
     root_path: str = option("", "ASGI root_path: where a proxy mounts the application.")
     log_level: str = option("info", "Least severe messages to log.", choices=LOG_LEVELS)
     access_log: bool = option(True, "Log a line for every request.")

@@ -14,7 +14,8 @@ from typing import Any
 
 from ..config import Config
 from ..protocols.asgi import Application
-from ..protocols.http import h11_codec
+from ..protocols.http import fast, h11_codec
+from ..protocols.http.codec import Codec
 from ..protocols.http.connection import HttpConnection
 from ..protocols.http.response import Defaults
 from ..protocols.limits import Limits
@@ -86,7 +87,8 @@ class Server:
         service = Service(
             self._app,
             self._loop,
-            h11_codec.parse,
+            codec_of(config.http),
+            fast=fast.parse if config.http == "auto" else None,
             limits=Limits(request_head_time=config.timeout_request_head, keep_alive_time=config.timeout_keep_alive),
             defaults=make_defaults(config),
             date_header=config.date_header,
@@ -189,3 +191,12 @@ def make_defaults(config: Config) -> Defaults:
         if name.strip().lower() == "server":
             server = b""
     return Defaults(server=server, extra=b"".join(lines))
+
+
+def codec_of(choice: str) -> Codec:
+    """The codec of ``--http choice``. ``auto`` is the fast lane with h11 behind it: it measures best."""
+    if choice == "httptools":
+        from ..protocols.http import httptools_codec
+
+        return httptools_codec.parse
+    return h11_codec.parse

@@ -51,7 +51,7 @@ _HEAD = re.compile(
     rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN),
 )
 _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]{0,5})?")
+HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 _MISTAKES = (
     (re.compile(rb"\x00"), "NUL in the request head"),
@@ -146,7 +146,7 @@ def _check_host(hosts: list[bytes], version: str) -> None:
     if not hosts:
         if version == "1.1":
             raise BadRequest(400, "missing Host")
-    elif not _HOST.fullmatch(hosts[0]):
+    elif not HOST.fullmatch(hosts[0]):
         raise BadRequest(400, "malformed Host")
 
 
@@ -156,11 +156,11 @@ def _reduce_target(head: RequestHead) -> None:
     if b"#" in target:
         raise BadRequest(400, "fragment in the request target")
     if head.method == "CONNECT":
-        raise BadRequest(501 if re.fullmatch(rb"%b:[0-9]+" % _HOST.pattern, target) else 400, "CONNECT is not supported")
+        raise BadRequest(501 if re.fullmatch(rb"%b:[0-9]+" % HOST.pattern, target) else 400, "CONNECT is not supported")
     if target[:1] == b"/" or (target == b"*" and head.method == "OPTIONS"):
         return
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or not _HOST.fullmatch(absolute[1]):
+    if absolute is None or not HOST.fullmatch(absolute[1]):
         raise BadRequest(400, "malformed request target")
     path = absolute[2] or (b"*" if head.method == "OPTIONS" and not absolute[3] else b"/")
     head.target = path + (absolute[3] or b"")
