@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Protocol
 
-from .asgi import Application
+from .asgi import Application, Scope
 from .http.codec import Codec, RequestHead
 from .http.response import Defaults
 from .limits import Limits
@@ -32,6 +32,9 @@ class Connection(Protocol):
     """When :meth:`expire` is to be called, in the clock of ``Service.now``."""
 
     def expire(self) -> None: ...
+    def drain(self) -> None:
+        """The worker drains: what would last for ever ends now; called once."""
+
     def stop(self) -> None:
         """Close if idle."""
 
@@ -46,6 +49,11 @@ class Work(Protocol):
 
     def cancel(self) -> None: ...
 
+
+Upgrade = Callable[[RequestHead, Scope, str], asyncio.Protocol]
+"""From a request that asks for another protocol, the scope's common part and the client's name in the access log, to what
+takes the connection over. It is given the transport by ``connection_made`` and what came behind the head by ``data_received``;
+it also answers when it refuses the upgrade."""
 
 AccessLog = Callable[[str, str, str, str, int], None]
 """Client address, method, path with query, HTTP version, status."""
@@ -80,6 +88,8 @@ class Service:
         self.state = state
         """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
         self.access = access
+        self.websocket: Upgrade | None = None
+        """Takes over connections that ask for WebSocket; None to ignore such requests."""
         self.phase = Phase.SERVING
         self.now = 0.0
         """``loop.time()`` at the last tick: exact to a second, free to read."""
@@ -127,9 +137,11 @@ class Service:
 
     def drain(self, phase: Phase) -> None:
         """Rise to ``phase``. With STOPPING, idle connections close now."""
-        self.phase = max(self.phase, phase)
-        if self.phase is Phase.STOPPING:
-            for connection in list(self.connections):
+        before, self.phase = self.phase, max(self.phase, phase)
+        for connection in list(self.connections):
+            if before is Phase.SERVING:
+                connection.drain()
+            if self.phase is Phase.STOPPING:
                 connection.stop()
 
     async def emptied(self) -> None:

@@ -130,6 +130,9 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._close()
 
+    def drain(self) -> None:
+        """Nothing ends at once: the next response says that it is the last."""
+
     def stop(self) -> None:
         """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
         if self._phase is Phase.HEAD and not self._buffer:
@@ -169,6 +172,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         """Run the request's exchange; ``rest`` is what came behind the head."""
+        if head.upgrade == b"websocket" and self._service.websocket is not None:
+            self._hand_over(self._service.websocket(head, self._scope, self._client), rest)
+            return
         self._phase = Phase.EXCHANGE
         self.deadline = NEVER
         self._exchange = exchange = Exchange(self._service, self, head, self._scope, self._client)
@@ -183,6 +189,16 @@ class HttpConnection(asyncio.Protocol):
             if self._phase is not Phase.EXCHANGE:
                 return
         exchange.start()
+
+    def _hand_over(self, successor: asyncio.Protocol, rest: bytes) -> None:
+        """Another protocol takes the transport; this object is done with."""
+        self._phase = Phase.CLOSED
+        self.deadline = NEVER
+        self.transport.set_protocol(successor)
+        self._service.closed(self)
+        successor.connection_made(self.transport)
+        if rest:
+            successor.data_received(rest)
 
     def _read_body(self, data: bytes) -> None:
         body = self._body
