@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -49,6 +49,18 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def open_files(pid: int) -> set[str]:
+    """What the process's descriptors refer to, as Linux' /proc tells; empty if it is gone."""
+    found = set()
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                found.add(os.readlink(entry.path))
+    except OSError:
+        return set()
+    return found
 
 
 def session_members(session: int) -> list[int]:
@@ -124,6 +136,7 @@ class Server:
         self.env = environment(env)
         self.pass_fds: tuple[int, ...] = ()
         self._chunks: list[bytes] = []
+        self._listener_name: str | None = None
 
     def __enter__(self) -> Server:
         self.start()
@@ -184,8 +197,8 @@ class Server:
         return wait_until(condition, timeout, lambda: f"{what}\nserver's log:\n{self.log[-20000:]}")
 
     def wait_for_log(self, pattern: str, count: int = 1, timeout: float = PATIENCE) -> re.Match[str]:
-        """Wait until ``pattern`` was logged ``count`` times; returns the last of these matches."""
-        compiled = re.compile(pattern)
+        """Wait until ``pattern``, in whatever case, was logged ``count`` times; returns the last of these matches."""
+        compiled = re.compile(pattern, re.IGNORECASE)
 
         def found() -> re.Match[str] | None:
             matches = list(compiled.finditer(self.log))
@@ -202,6 +215,24 @@ class Server:
         except psutil.NoSuchProcess:
             return []
         return sorted(child.pid for child in children if is_alive(child.pid))
+
+    def serving(self) -> list[int]:
+        """The workers that were reported ready and have not closed the listener, as they do when their drain begins."""
+        listener = self._listener()
+        holders = [pid for pid in self.workers() if listener is None or listener in open_files(pid)]
+        return [pid for pid in holders if f"[{pid}] ready in" in self.log]
+
+    def _listener(self) -> str | None:
+        """The kernel's name for the listening socket; None where /proc does not tell."""
+        if self._listener_name is None and Path("/proc/self/fd").exists():
+            sockets = psutil.Process(self.pid).net_connections()
+            fd = next(one.fd for one in sockets if one.status == psutil.CONN_LISTEN)
+            self._listener_name = os.readlink(f"/proc/{self.pid}/fd/{fd}")
+        return self._listener_name
+
+    def wait_for_ready(self, count: int, timeout: float = PATIENCE) -> None:
+        """Wait until so many workers, since the start, were reported ready."""
+        self.wait_for_log(r"ready in \d+ ms", count, timeout)
 
     def wait_for_workers(self, count: int, timeout: float = PATIENCE) -> list[int]:
         """Wait until exactly ``count`` workers live and as many different processes as that have answered."""

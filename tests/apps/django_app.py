@@ -1,5 +1,6 @@
 """A Django project in one file, served over ASGI."""
 
+import asyncio
 import os
 
 import django
@@ -22,9 +23,14 @@ async def index(request):
     return HttpResponse(str(os.getpid()), content_type="text/plain")
 
 
+async def slow(request):
+    await asyncio.sleep(0.5)
+    return HttpResponse("slow ends")
+
+
 async def echo(request):
     return HttpResponse(request.body, content_type=request.content_type)
 
 
-urlpatterns = [path("", index), path("pid", index), path("echo", echo)]
+urlpatterns = [path("", index), path("pid", index), path("echo", echo), path("slow", slow)]
 app = get_asgi_application()
