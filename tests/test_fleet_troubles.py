@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from contextlib import ExitStack
 
 import psutil
 from harness import Client, Server, get, is_alive, pass_time, raw_connection, read_response, send_request, wait_until
@@ -51,11 +52,12 @@ def connection_to_another(server: Server, hung: int) -> Client:
 def test_several_hangs_are_found_at_the_same_time() -> None:
     with Server(PROBE, "--workers", "3", "--timeout-worker-healthcheck", "2") as server:
         server.wait_for_workers(3)
-        with raw_connection(server.port) as one, raw_connection(server.port) as two:
-            send_request(one, "/hang?seconds=60")
-            server.wait_for_log("hang begins", count=1)
-            send_request(two, "/hang?seconds=60")
-            server.wait_for_log("hang begins", count=2)
+        with ExitStack() as stack:
+            for count in (1, 2):
+                # Connected only now, when the workers that hang already cannot take it.
+                victim = stack.enter_context(raw_connection(server.port))
+                send_request(victim, "/hang?seconds=60")
+                server.wait_for_log("hang begins", count)
             begun = time.monotonic()
             server.wait_for_log("ready in", count=5)
             assert time.monotonic() - begun < 4.5
