@@ -81,7 +81,8 @@ class World:
         delay = self.random.choice((0.02, 0.1, 1.0, self.random.uniform(0, 90)))
         if roll < 0.1:
             self.later(delay, "fact", process, m.Failed(process.id, self.random.choice(("no such module", "syntax error"))))
-            self.later(delay + self.random.choice((0.0, 0.01, 5.0)), "exit", process, "exit code 3")
+            if self.random.random() < 0.9:
+                self.later(delay + self.random.choice((0.0, 0.01, 5.0)), "exit", process, "exit code 3")
         elif roll < 0.2:
             self.later(0.0 if roll < 0.12 else delay, "exit", process, "exit code 1")
         elif roll < 0.25:
@@ -137,7 +138,7 @@ class World:
                     self.ordered.append(detail)
             elif kind == "late" or (kind == "fact" and process.alive):
                 facts.append(detail)
-                if isinstance(detail, m.Ready) and process.alive:
+                if isinstance(detail, m.Ready | m.Beat) and process.alive and not process.leaving:
                     process.ready, process.examined = True, False
             elif process.alive:
                 self._happen(kind, process, detail, facts)
@@ -159,14 +160,22 @@ class World:
             process.reported = True
             facts.append(m.Exited(process.id, detail))
 
-    def suspend(self, seconds: float) -> None:
-        """Nobody runs for that long; upon waking everybody's overdue timers fire at once."""
+    def suspend(self, seconds: float, overslept: float) -> None:
+        """Nobody runs for that long; upon waking overdue timers fire, soon or, after a long time in swap, not so soon.
+
+        ``overslept`` is by how much the fleet will notice: seconds since its deadline.
+        """
+        for process in self.processes.values():
+            if process.alive and process.next_beat <= self.now and process.hung_until <= self.now:
+                # A beat from before that the fleet reads only after.
+                self.later(0.0, "fact", process, m.Beat(process.id, max(process.next_beat, process.hung_until)))
         self.story.append((self.now, f"suspended for {seconds:.1f} s"))
         self.heap = [(at + seconds, *rest) for at, *rest in self.heap]  # type: ignore[misc]
         self.now += seconds
         for process in self.processes.values():
             if process.next_beat < NEVER:
-                process.next_beat = max(process.next_beat, self.now + self.random.uniform(0, 0.2))
+                slowness = 1.8 if overslept > 1.0 else 0.3
+                process.next_beat = max(process.next_beat, self.now + self.random.uniform(0, slowness))
             process.hung_until += seconds if process.hung_until > self.now - seconds else 0
 
 
@@ -234,8 +243,9 @@ class Life:
             due = NEVER if deadline is None else deadline + (self.random.uniform(0, 0.1) if world.chance(0.2) else 0)
             # Not all at the exact time: a wake-up finds several things that happened since the last.
             world.now = max(world.now, min(due, event + (0.02 if world.chance(0.2) else 0)))
-            if world.chance(0.02):
-                world.suspend(self.random.choice((0.5, 3, 20, 3600)))
+            if world.chance(0.03):
+                gap = self.random.choice((0.5, 3, 20, 3600))
+                world.suspend(gap, overslept=world.now + gap - (deadline or NEVER))
         facts = world.facts()
         world.story.append((world.now, facts))
         dead = {process.id for process in world.processes.values() if process.reported}
@@ -306,13 +316,14 @@ class Life:
         code = self.world.finished
         assert self.fleet.handle([m.Stop(), m.Reload()], self.world.now) == [], "it went on after Finish"
         assert code != 0 or self.world.ordered, "stopped unasked"
-        assert code != 3 or not any(worker.phase is Phase.READY for worker in self.fleet.workers.values())
+        assert code != 3 or not self.was_ready, "gave up as if nobody had ever been ready"
         assert code != 4 or self.config.limit_crashes is not None
 
 
 def shorten(text: str) -> str:
-    """Leave out the options that do not concern the fleet."""
-    return re.sub(r"(?<=Config\()app='(\w+).*?(workers=\d+).*?(timeout_graceful.*?)\)", r"\1, \2, \3)", text)
+    """Leave out what does not concern the fleet, and the configuration that each worker is born with."""
+    text = re.sub(r", config=Config\(.*?shutdown_delay=\d+\)(?=\))", "", text)
+    return re.sub(r"Config\(app=.*?(workers=\d+).*?(timeout_graceful.*?)\)", r"Config(\1, \2)", text)
 
 
 def tell(seed: int, life: Life, error: BaseException) -> str:
