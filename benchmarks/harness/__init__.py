@@ -1,0 +1,1 @@
+"""Measures ASGI servers side by side: see ``benchmarks/bench.py``."""

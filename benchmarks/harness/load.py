@@ -1,0 +1,113 @@
+"""Scenarios with load: what wrk sees, and what the server's processes spend meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import processes
+from .servers import HOST, Running, ask
+
+LUA = Path(__file__).parent / "lua"
+Sample = dict[str, float]
+"""What was measured once, by the name of the metric; see ``report.METRICS`` for their units."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """One kind of request from ``connections`` clients at once; ``workers`` 0: as many as the command line says."""
+
+    name: str
+    title: str
+    path: str = "/"
+    script: str = "get"
+    connections: int = 64
+    workers: int = 1
+    access_log: bool = False
+    quick: bool = False
+    default: bool = True
+    metrics: tuple[str, ...] = ("cpu_us", "rps", "p50_ms", "p99_ms", "busy", "others", "errors")
+
+    def warm_up(self, running: Running) -> None:
+        """Lets the interpreter specialise and the caches fill."""
+        wrk(self, running.port, 1, processes.load_cores(running.workers))
+
+    def measure(self, running: Running, seconds: int) -> Sample:
+        """One turn, in ``seconds``; raises MeasurementFailed if it would be worth nothing."""
+        before = running.tree()
+        spent, loading, machine = processes.cpu_of(before), processes.children_seconds(), processes.machine_seconds()
+        result = wrk(self, running.port, seconds, processes.load_cores(running.workers))
+        after = running.tree()
+        if before != after:
+            raise MeasurementFailed(f"{running.server.name} lost or gained a process under {self.name}: {running.last_words()}")
+        spent = processes.cpu_of(after) - spent
+        others = processes.machine_seconds() - machine - (processes.children_seconds() - loading) - spent
+        return {**sample_of(result, spent), "others": max(0, others / seconds)}
+
+
+class MeasurementFailed(Exception):
+    """A turn that gave no usable figures, and why."""
+
+
+def wrk(load: Load, port: int, seconds: int, cores: set[int] | None) -> Mapping[str, float]:
+    """Runs wrk, with one thread; what ``lua/report.lua`` printed."""
+    command = [
+        *("wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{seconds}s"),
+        *("--timeout", "5s", "--latency", "--script", f"{load.script}.lua", f"http://{HOST}:{port}{load.path}"),
+    ]
+    with processes.on_cores(cores):
+        done = subprocess.run(command, cwd=LUA, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise MeasurementFailed(f"wrk failed: {(done.stderr or done.stdout).strip()}")
+    return json.loads(lines[0].removeprefix("RESULT "))
+
+
+def sample_of(result: Mapping[str, float], spent: float) -> Sample:
+    """The metrics of one run of wrk and the server's CPU seconds ``spent`` on it."""
+    requests, seconds = result["requests"], result["duration_us"] / 1e6
+    errors = sum(result[kind] for kind in ("connect", "read", "write", "status", "timeout"))
+    if not requests:
+        raise MeasurementFailed(f"no request was answered, {errors} errors")
+    return {
+        "cpu_us": spent / requests * 1e6,
+        "rps": requests / seconds,
+        "p50_ms": result["p50_us"] / 1e3,
+        "p99_ms": result["p99_us"] / 1e3,
+        "busy": spent / seconds,
+        "errors": errors,
+    }
+
+
+LOADS: tuple[Load, ...] = (
+    Load("get", "Bare GET, 64 connections, 1 worker", quick=True),
+    Load("browser", "GET as a browser sends it, 64 connections, 1 worker", "/items", "browser", quick=True),
+    Load("post", "POST of 1 KB, 64 connections, 1 worker", "/post", "post", quick=True),
+    Load("large", "Response of 100 KB, 64 connections, 1 worker", "/large", quick=True),
+    Load("stream", "Stream of 20 chunks of 1 KB, 64 connections, 1 worker", "/stream", quick=True),
+    Load("get-1", "Bare GET, 1 connection, 1 worker", connections=1),
+    Load("get-1000", "Bare GET, 1,000 connections, 1 worker", connections=1000),
+    Load("close", "A connection per request, 64 at once, 1 worker", "/closing", "close"),
+    Load("get-log", "Bare GET with access log, 64 connections, 1 worker", access_log=True),
+    Load("get-n", "Bare GET, 64 connections, {workers} workers", workers=0),
+    Load("browser-n", "GET as a browser sends it, 64 connections, {workers} workers", "/items", "browser", workers=0),
+    Load("get-n-1000", "Bare GET, 1,000 connections, {workers} workers", connections=1000, workers=0),
+)
+
+EXPECTED: Mapping[str, bytes] = {
+    "/": b"Hello, world!",
+    "/items/1?q=2": b"Hello, world!",
+    "/closing": b"Hello, world!",
+    "/large": b"x" * 100 * 1024,
+    "/stream": b"y" * 20 * 1024,
+}
+
+
+def check(running: Running) -> None:
+    """Whether the server gives the right answers at all; raises MeasurementFailed if not."""
+    for path, body in EXPECTED.items():
+        if ask(running.port, path)[0] != body:
+            raise MeasurementFailed(f"{running.server.name} answers {path} wrongly")

@@ -1,0 +1,2 @@
+require("report")
+wrk.headers["Connection"] = "close"

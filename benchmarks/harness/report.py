@@ -1,0 +1,129 @@
+"""Results in words and tables: what is printed, and ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .results import METRICS, Results, Row
+
+OURS = "tricorn"
+LIMIT = "canned"
+
+METHOD = """\
+Every server runs the same ASGI application (`benchmarks/apps.py`) on the same machine in the same run. They take turns: in each
+round all of them are started afresh, then for every scenario each gets a few turns of a second, one server after the other.
+The figures are medians over all turns; in brackets the lowest and highest. Ratios are medians of the ratios of figures taken
+right after each other, because a machine's speed changes from minute to minute, a virtual one's more so.
+
+- **CPU, µs per request**: user and system time of *all* processes of the server (supervisor and helpers included), from the
+  kernel's per-process CPU clock, over wrk's whole run, divided by the requests that wrk counted. A short warm-up goes before.
+- **requests/s, p50, p99**: as wrk saw them, with one thread, as fast as the connections go; so p50 and p99 are those of a
+  saturated server and follow its throughput. Scenario `get-1`, one connection, shows the latency of an idle one.
+- **CPUs used**: below 1.0 with one worker means that wrk, or something else on the machine, was the limit.
+- **CPUs used by others**: by processes that are neither the server nor wrk, or by other guests of the hypervisor. If it is not
+  near 0, requests/s, p50 and p99 say little; CPU per request suffers less.
+- With one worker the server and wrk are kept on different CPUs (as `taskset` does). With more workers than can be kept apart
+  from wrk, the scheduler decides, and wrk takes its share of the same CPUs. A request then costs less CPU than on a CPU of its
+  own (waking wrk is cheaper, more requests come per wake-up): compare within a scenario, not across.
+- **canned** is no server: it parses nothing, calls no application, and answers prepared bytes on uvloop. It is the limit.
+- **PSS** shares each page of memory among the processes that map it; measured after a second of load.
+- **context switches** are wake-ups of an idle server; a client has asked once and left.
+- **kill -9, SIGHUP**: a client opens four new connections at a time, over and over, and asks who answers. For the kill, until
+  the successor answered; for the reload, until as many new workers as there are have answered. `failed` counts its attempts
+  that met a refused or reset connection.
+- **tricorn-asyncio-h11** is `--loop asyncio --http h11`: neither uvloop nor httptools.
+"""
+
+
+def number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown: the first column to the left, all others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell(row: Row, server: str, metric: str) -> str:
+    """The median, for the scenario's first metric with its spread."""
+    digits = METRICS[metric].digits
+    median = number(row.median(server, metric), digits)
+    if not median or metric != row.metrics[0] or len(row.samples[server]) < 2:
+        return median
+    low, high = row.spread(server, metric)
+    return f"{median} [{number(low, digits)}..{number(high, digits)}]"
+
+
+def scenario(name: str, row: Row) -> str:
+    """One scenario: a line per server, and how its first metric compares with ours."""
+    first = row.metrics[0]
+    ours = row.median(OURS, first)
+    head = ["server", *(METRICS[metric].label for metric in row.metrics), *([f"{OURS} / this"] if ours is not None else [])]
+    lines = []
+    for server in row.samples:
+        cells = [f"**{server}**" if server == OURS else server, *(cell(row, server, metric) for metric in row.metrics)]
+        lines.append([*cells, *([number(row.ratio(OURS, server, first), 2)] if ours is not None else [])])
+    notes = [f"- {server}: {why}" for server, why in row.failures.items()]
+    return "\n".join([f"### {row.title} (`{name}`)", "", table(head, lines), *([""] if notes else []), *notes, ""])
+
+
+def summary(results: Results) -> str:
+    """One line per scenario: the first metric of each server."""
+    servers = results.servers()
+    lines = []
+    for row in results.rows.values():
+        metric = METRICS[row.metrics[0]]
+        figures = [number(row.median(server, row.metrics[0]), metric.digits) for server in servers]
+        lines.append([f"{row.title}: {metric.label}", *figures])
+    return table(["", *servers], lines)
+
+
+def losses(results: Results) -> list[str]:
+    """Every metric in which a peer does better than we do, in words."""
+    found = []
+    for row in results.rows.values():
+        for metric in row.metrics:
+            found += worse(row, metric)
+    return found
+
+
+def worse(row: Row, metric: str) -> list[str]:
+    """The peers that beat us in one metric of one scenario by more than 2 %, which is less than the noise."""
+    lower, ours = METRICS[metric].lower, row.median(OURS, metric)
+    if lower is None or ours is None:
+        return []
+    found = []
+    for server in row.samples:
+        if server.startswith((OURS, LIMIT)):
+            continue
+        theirs, ratio = row.median(server, metric), row.ratio(OURS, server, metric)
+        if ratio is None:  # theirs is 0
+            ratio = 2.0 if ours else 1.0
+        if ratio > 1.02 if lower else ratio < 0.98:
+            digits = METRICS[metric].digits
+            found.append(
+                f"- {row.title}: {METRICS[metric].label}: {number(ours, digits)}, where {server} has {number(theirs, digits)}."
+            )
+    return found
+
+
+def text(results: Results) -> str:
+    """All scenarios, as they are printed at the end of a run."""
+    return "\n".join(scenario(name, row) for name, row in results.rows.items())
+
+
+def document(results: Results, plot: str | None) -> str:
+    """The page ``docs/benchmarks.md``; ``plot`` is the name of the picture beside it, if there is one."""
+    lost = losses(results) or ["Nothing, in this run."]
+    packages = [f"- {name}: {version}" for name, version in results.versions.items()]
+    place = [f"- {name}: {value}" for name, value in results.machine.items()]
+    return "\n".join(
+        [
+            *("# Benchmarks", "", "Written by the benchmark itself; to reproduce it:", "", "```", results.command, "```", ""),
+            *([f"![CPU time per request]({plot})", ""] if plot else []),
+            *("## Summary", "", summary(results), ""),
+            *("## Where Tricorn loses", "", *lost, "", "## What was measured, and how", "", METHOD),
+            *("Machine:", "", *place, "", "Versions:", "", *packages, "", "## All figures", "", text(results)),
+        ]
+    )
