@@ -45,6 +45,7 @@ from .messages import (
     Finish,
     Kill,
     Level,
+    Order,
     Quit,
     Ready,
     Recycle,
@@ -117,8 +118,9 @@ class Fleet:
             return []
         self._actions = []
         self._forgive_suspension(now)
-        # All beats are recorded before anybody is judged: after a suspension they arrive late, together.
-        for fact in facts:
+        # All beats are recorded before anybody is judged: after a suspension they arrive late, together. And orders are
+        # recorded last, so that they are not carried out on workers whose exit is known.
+        for fact in sorted(facts, key=lambda fact: isinstance(fact, Order)):
             self._record(fact, now)
         self._expire(now)
         self._retire(now)

@@ -36,8 +36,9 @@ def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fac
 
 
 def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
-    """Bind, serve until told to stop, and return the exit code (0 asked to stop, 3 the application failed to start, 4 crash limit).
+    """Bind and serve until told to stop; returns the exit code.
 
+    That is 0 when asked to stop, 3 when the application failed to start, 4 when the crash limit was reached.
     ``load_config`` reads the configuration afresh on a reload. Logs to ``tricorn.error``, which must be configured.
     Must be called in the main thread. Raises ListenerError (a ConfigError) when a listener can't be bound.
     """
