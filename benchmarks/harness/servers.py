@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import processes
-from .environment import BENCHMARKS, CACHE
+from .environment import BENCHMARKS, CACHE, CHECKOUT
 
 HOST = "127.0.0.1"
 
@@ -211,7 +211,7 @@ class Running:
 
     def last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1].replace(f"{CHECKOUT}/", "") if lines else "it said nothing"
 
     def ready_times(self) -> dict[int, float]:
         """When each worker's application completed its start-up, by pid, in monotonic seconds (see ``apps.note_ready``)."""
