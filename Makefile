@@ -1,5 +1,6 @@
 # make demo: serve the example.  make test: run the tests.  make check: format, lint, types, import rules.
-# Nothing is needed beforehand but make and Python 3.11 or newer; all three set up .venv when they have to.
+# make docs: write anew the pages that follow from the code.
+# Nothing is needed beforehand but make and Python 3.11 or newer; all of them set up .venv when they have to.
 
 # The first interpreter that runs (a version manager's stub may not) and is new enough: make PYTHON=... overrides.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -10,7 +11,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 demo: $(READY)
 	@echo
@@ -27,6 +28,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
 	$(BIN)/python -m pytest -q tests/test_imports.py
+
+docs: $(READY)
+	$(BIN)/python docs/settings.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
 # The stamp is made last, so that a set-up that failed or was interrupted is done again.
 $(READY): pyproject.toml tests/constraints.txt

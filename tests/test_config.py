@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import typing
 
 import pytest
+from harness import ROOT
 from tricorn import config
 from tricorn.config import Config, ConfigError, cgroup_cpus
 
@@ -111,3 +114,9 @@ def test_a_broken_constraint_names_option_value_and_cause(values: dict[str, typi
 )
 def test_the_cgroup_quota(files: dict[str, str], cpus: float | None) -> None:
     assert cgroup_cpus("/cg", lambda path: files.get(path.removeprefix("/cg/"))) == cpus
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    """Written anew by ``python docs/settings.py > docs/settings.md``."""
+    page = subprocess.run([sys.executable, "docs/settings.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs" / "settings.md").read_text() == page
