@@ -7,6 +7,7 @@ A codec is a function from the bytes of one whole request head, final empty line
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ..asgi import Fields
 
 
 class BadRequest(Exception):
-    """The client's fault: ``status`` (400, 414, 417, 431, 501, 505) and ``reason``, one line for the response's body."""
+    """The client's fault: ``status`` (400, 413, 414, 417, 431, 501, 505) and ``reason``, one line for the response's body."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -48,10 +49,13 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 """RFC 9110 section 5.6.2."""
 
 _HEAD = re.compile(
-    rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN),
+    rb"(%b) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN),
 )
-_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r]*)", re.IGNORECASE)
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+;=%]+)(?::[0-9]{0,5})?")
+_FRAMING = re.compile(rb"\r\n(content[-_]length|transfer[-_]encoding):([^\r]*)", re.IGNORECASE)
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_CODINGS = re.compile(rb"%b(?:, ?%b)*" % (TOKEN, TOKEN))
+_HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9\-._~]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?")
+_AUTHORITY = re.compile(rb"[^:/?#@]+:[0-9]+|\[[^]]+\]:[0-9]+")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 _MISTAKES = (
     (re.compile(rb"\x00"), "NUL in the request head"),
@@ -62,33 +66,41 @@ _MISTAKES = (
     (re.compile(rb"\n[^\r\n:]*[ \t]:"), "white space before the colon of a header"),
 )
 _UNFINISHED = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+_REQUEST_LINE = re.compile(rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n" % TOKEN)
 
 
 def check_unfinished(data: bytes) -> None:
     """Refuse at once what can't become a request head any more, rather than wait for its end."""
-    if _UNFINISHED.search(data):
+    if _UNFINISHED.search(data) or (b"\r\n" in data and not _REQUEST_LINE.match(data)):
         raise BadRequest(400, _mistake(data))
 
 
-def check_grammar(raw: bytes) -> None:
+def check_grammar(raw: bytes) -> tuple[bytes, bytes, bytes]:
     """The strict grammar of a request head (RFC 9112 sections 2.2, 3 and 5), and its framing fields as they stand on the wire.
 
-    Parsers are more lenient (h11 takes a bare line feed, joins folded lines and merges equal Content-Lengths), so this looks at
-    the bytes before they do.
+    Returns method, target and version (such as ``b"1.1"``). Parsers are more lenient (h11 takes a bare line feed, joins folded
+    lines and merges equal Content-Lengths), so this looks at the bytes before they do.
     """
-    if not _HEAD.fullmatch(raw):
+    match = _HEAD.fullmatch(raw)
+    if match is None:
         raise BadRequest(400, _mistake(raw))
     framing = _FRAMING.findall(raw)
     if len(framing) > 1:
         raise BadRequest(400, "more than one Content-Length or Transfer-Encoding")
     for name, value in framing:
         plain = value.strip(b" ")
+        if b"_" in name:
+            # Some recipients take an underscore for a hyphen: nobody means well with these two.
+            raise BadRequest(400, "underscore in the name of a framing header")
         if name[:1] in b"cC":
-            if not plain.isdigit() or len(plain) > 18:
-                raise BadRequest(400, "Content-Length is not a number")
+            # Leading zeros are within the grammar, but are octal to some: sent by nobody who isn't trying that.
+            if not _LENGTH.fullmatch(plain):
+                raise BadRequest(400, "Content-Length is not a plain number")
         elif plain.lower() != b"chunked":
-            unknown = re.fullmatch(rb"%b(?:, ?%b)*" % (TOKEN, TOKEN), plain) and b"chunked" not in plain.lower()[:-7]
+            # Chunked but not at the end, or twice, is malformed; other codings are just not implemented (section 6.1).
+            unknown = _CODINGS.fullmatch(plain) and b"chunked" not in plain.lower()[:-7]
             raise BadRequest(501 if unknown else 400, "transfer coding other than chunked")
+    return match[1], match[2], match[3]
 
 
 def _mistake(data: bytes) -> str:
@@ -98,7 +110,21 @@ def _mistake(data: bytes) -> str:
     return "malformed request line" if not _REQUEST_LINE.match(data) else "malformed header"
 
 
-_REQUEST_LINE = re.compile(rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n" % TOKEN)
+def is_host(value: bytes) -> bool:
+    """Whether ``value`` is a host with an optional port, as in Host (RFC 9110 section 7.2, RFC 3986 section 3.2).
+
+    Stricter than the grammar in what no host that can be asked for has: it is not empty, has none of the sub-delimiters (such
+    as a comma), its port is below 65536, and what stands in brackets is an IPv6 address.
+    """
+    match = _HOST.fullmatch(value)
+    if match is None or int(match[2] or 0) > 65535:
+        return False
+    if match[1] is not None:
+        try:
+            ipaddress.IPv6Address(match[1].decode("ascii"))
+        except ValueError:
+            return False
+    return True
 
 
 def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> RequestHead:
@@ -111,7 +137,9 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
     head = RequestHead(method.decode("ascii"), target, "1.0" if version == b"1.0" else "1.1", headers)
     hosts: list[bytes] = []
     options: set[bytes] = set()
-    expect, upgrade = b"", None
+    expected: set[bytes] = set()
+    types = 0
+    upgrade = None
     for name, value in headers:
         if name == b"host":
             hosts.append(value)
@@ -121,20 +149,28 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
             head.length = int(value)
         elif name == b"transfer-encoding":
             head.length = None
+        elif name == b"content-type":
+            types += 1
         elif name == b"expect":
-            expect = value.lower()
+            expected.update(item.strip(b" \t").lower() for item in value.split(b","))
         elif name == b"upgrade":
             upgrade = value.lower()
     _check_host(hosts, head.version)
     if head.length is None and head.version == "1.0":
         raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
+    if types > 1:
+        # Not a list (RFC 9110 sections 5.3 and 8.3): two recipients could read the body as two different things.
+        raise BadRequest(400, "more than one Content-Type")
+    if method == b"TRACE" and head.length != 0:
+        raise BadRequest(400, "TRACE with a body")
     head.keep_alive = b"close" not in options and (head.version == "1.1" or b"keep-alive" in options)
     if b"upgrade" in options and head.version == "1.1":
         head.upgrade = upgrade
-    if expect and head.version == "1.1":
-        if expect != b"100-continue":
+    if expected and head.version == "1.1":
+        # HTTP/1.0 knows no expectations: there they are ignored (RFC 9110 section 10.1.1).
+        if expected - {b"100-continue", b""}:
             raise BadRequest(417, "expectation not supported")
-        head.expect_continue = head.length != 0
+        head.expect_continue = head.length != 0 and b"100-continue" in expected
     _reduce_target(head)
     return head
 
@@ -146,7 +182,7 @@ def _check_host(hosts: list[bytes], version: str) -> None:
     if not hosts:
         if version == "1.1":
             raise BadRequest(400, "missing Host")
-    elif not HOST.fullmatch(hosts[0]):
+    elif not is_host(hosts[0]):
         raise BadRequest(400, "malformed Host")
 
 
@@ -156,13 +192,15 @@ def _reduce_target(head: RequestHead) -> None:
     if b"#" in target:
         raise BadRequest(400, "fragment in the request target")
     if head.method == "CONNECT":
-        raise BadRequest(501 if re.fullmatch(rb"%b:[0-9]+" % HOST.pattern, target) else 400, "CONNECT is not supported")
+        raise BadRequest(501 if _AUTHORITY.fullmatch(target) and is_host(target) else 400, "CONNECT is not supported")
     if target[:1] == b"/" or (target == b"*" and head.method == "OPTIONS"):
         return
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or not HOST.fullmatch(absolute[1]):
+    if absolute is None or not is_host(absolute[1]):
         raise BadRequest(400, "malformed request target")
     path = absolute[2] or (b"*" if head.method == "OPTIONS" and not absolute[3] else b"/")
     head.target = path + (absolute[3] or b"")
     # The target's authority replaces Host (section 3.2.2): an application must not see two different hosts.
-    head.headers = [(name, absolute[1] if name == b"host" else value) for name, value in head.headers]
+    # HTTP/1.0 may have none.
+    others = [field for field in head.headers if field[0] != b"host"]
+    head.headers = [(b"host", absolute[1]), *others]

@@ -2,7 +2,8 @@
 
 It must never accept what the reference (h11 behind the strict grammar of codec.py) refuses or reads differently; declining is
 always right. So its grammar is a strict subset: a method everybody knows, a target in origin-form, HTTP/1.1, exact CRLFs, one
-Host, at most one Content-Length, and no field that changes framing or the connection's meaning but ``Connection: keep-alive``.
+Host, at most one Content-Length and Content-Type, and no field that changes framing or the connection's meaning but
+``Connection: keep-alive``.
 
 Most header lines of a client are the same in every request, so lines are looked up, not parsed: a line that was found valid
 once is remembered with its field. What is secret (cookies, credentials) or long is parsed each time and not kept.
@@ -13,21 +14,21 @@ from __future__ import annotations
 import re
 from typing import TypeVar
 
-from .codec import HOST, TOKEN, RequestHead
+from .codec import TOKEN, RequestHead, is_host
 
-_METHODS = {
-    b"GET": "GET",
-    b"HEAD": "HEAD",
-    b"POST": "POST",
-    b"PUT": "PUT",
-    b"DELETE": "DELETE",
-    b"PATCH": "PATCH",
-    b"OPTIONS": "OPTIONS",
-}
-_CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
+_START = re.compile(rb'([A-Z]+) (/[!"$-~]*) HTTP/1\.1\r\n')
+_METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME = re.compile(TOKEN)
+_NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
+_HOST_NAME = b"host"
+_LENGTH_NAME = b"content-length"
+_TYPE_NAME = b"content-type"
+_WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME)}
 _SECRET = frozenset((b"cookie", b"authorization", b"proxy-authorization"))
-_DECLINED = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer"))
+_DECLINED = frozenset(
+    (b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer")
+)
 _LONGEST = 200
 """Bytes of a line that is remembered."""
 _MOST = 2048
@@ -37,55 +38,43 @@ T = TypeVar("T")
 Field = tuple[bytes, bytes]
 
 _lines: dict[bytes, Field] = {}
-"""Valid lines without influence on framing, Host or connection."""
-_hosts: dict[bytes, Field] = {}
-"""Valid Host lines."""
+"""Valid lines and their fields."""
 _names: dict[bytes, bytes] = {}
-"""Valid names as clients write them, in lower case."""
+"""Valid names as clients write them, in lower case; the watched ones as the very objects that :func:`parse` looks for."""
 
 
 def parse(raw: bytes) -> RequestHead | None:
     """Parse one whole request head, final empty line included; None for one that is not plain."""
-    lines = raw.split(b"\r\n")
-    start = lines[0].split(b" ")
-    if len(start) != 3 or start[2] != b"HTTP/1.1":
+    start = _START.match(raw)
+    if start is None:
         return None
-    method = _METHODS.get(start[0])
-    target = start[1]
-    # Without control characters nothing is left of a head but each line's CR and LF (the last empty item adds no pair).
-    if (
-        method is None
-        or target[:1] != b"/"
-        or b"#" in target
-        or not target.isascii()
-        or len(raw.translate(None, _CONTROLS)) != len(raw) - 2 * len(lines) + 2
-    ):
+    code, target = start.groups()
+    method = _METHODS.get(code)
+    if method is None:
         return None
     headers: list[Field] = []
-    length = -1
-    hosted = False
-    for index in range(1, len(lines) - 2):
-        line = lines[index]
-        field = _lines.get(line)
+    length = 0
+    host = size = kind = None
+    for line in raw[start.end() : -4].split(b"\r\n"):
+        field = _lines.get(line) or _learn(line)
         if field is None:
-            field = _hosts.get(line)
-            if field is None:
-                field = _learn(line)
-                if field is None:
-                    return None
-            name = field[0]
-            if name == b"host":
-                if hosted:
-                    return None
-                hosted = True
-            elif name == b"content-length":
-                if length >= 0:
-                    return None
-                length = int(field[1])
+            return None
+        name = field[0]
+        if name is _HOST_NAME:
+            if host is not None:
+                return None
+            host = field
+        elif name is _LENGTH_NAME:
+            if size is not None:
+                return None
+            size = field
+            length = int(field[1])
+        elif name is _TYPE_NAME:
+            if kind is not None:
+                return None
+            kind = field
         headers.append(field)
-    if not hosted:
-        return None
-    return RequestHead(method, target, "1.1", headers, length if length > 0 else 0)
+    return RequestHead(method, target, "1.1", headers, length) if host is not None else None
 
 
 def _learn(line: bytes) -> Field | None:
@@ -96,18 +85,21 @@ def _learn(line: bytes) -> Field | None:
         if not colon or not _NAME.fullmatch(raw_name):
             return None
         name = raw_name.lower()
+        name = _WATCHED.get(name, name)
         _remember(_names, raw_name, name)
-    value = value.strip(b" \t")
-    if name == b"content-length":
-        return (name, value) if value.isdigit() and len(value) <= 18 and line.endswith((b":" + value, b": " + value)) else None
-    field = (name, value)
-    if name == b"host":
-        if not HOST.fullmatch(value):
-            return None
-        _remember(_hosts, line, field)
-    elif name in _DECLINED or (name == b"connection" and value.lower() != b"keep-alive"):
+    if _CONTROL.search(value) or name in _DECLINED:
         return None
-    elif name not in _SECRET:
+    value = value.strip(b" \t")
+    if name is _LENGTH_NAME:
+        if not _NUMBER.fullmatch(value) or not line.endswith((b":" + value, b": " + value)):
+            return None
+    elif name is _HOST_NAME:
+        if not is_host(value):
+            return None
+    elif name == b"connection" and value.lower() != b"keep-alive":
+        return None
+    field = (name, value)
+    if name not in _SECRET:
         _remember(_lines, line, field)
     return field
 

@@ -32,7 +32,16 @@ class LengthReader:
 
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})((?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*)\r\n" % (TOKEN, TOKEN, _QUOTED))
-_TRAILER_LINE = re.compile(rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN)
+_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:[ \t;][\t -~\x80-\xff]*)?)?\r?")
+_TRAILER_LINE = re.compile(rb"(%b):[\t -~\x80-\xff]*\r\n" % TOKEN)
+_TRAILER_BEGUN = re.compile(rb"(?:%b(?::[\t -~\x80-\xff]*)?)?\r?" % TOKEN)
+_NO_TRAILERS = frozenset(
+    (
+        *(b"transfer-encoding", b"content-length", b"trailer", b"te", b"host", b"connection", b"upgrade", b"expect"),
+        *(b"content-type", b"content-encoding", b"content-range", b"authorization", b"proxy-authorization", b"cookie"),
+    )
+)
+"""Fields for framing, routing, authentication or how to read the content: these come before it (RFC 9110 section 6.5.1)."""
 
 
 class ChunkedReader:
@@ -45,6 +54,8 @@ class ChunkedReader:
         """``limit``: bytes that the extensions of one chunk, or all trailers together, may have."""
         self._limit = limit
         self._buffer = b""
+        self._place = 0
+        """How much of the buffer is read: cutting that off at every step would copy what many small chunks leave each time."""
         self._missing = 0
         """Bytes missing of the current chunk's data."""
         self._step = self._read_size
@@ -54,24 +65,30 @@ class ChunkedReader:
 
     def feed(self, data: bytes) -> bytes:
         """The body bytes that ``data`` brings. Raises :class:`BadRequest`, after which the connection is beyond repair."""
-        self._buffer += data
+        self._buffer = self._buffer + data if self._buffer else data
+        self._place = 0
         pieces: list[bytes] = []
-        while not self.complete and self._step(pieces):
+        while self._step(pieces):
             pass
+        left = self._buffer[self._place :]
+        self._buffer, self.rest = (b"", left) if self.complete else (left, b"")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _line(self) -> bytes | None:
-        """The next line with its CRLF; None while it is not whole."""
-        end = self._buffer.find(b"\n") + 1
-        if (end or len(self._buffer)) > self._limit:
+    def _line(self, begun: re.Pattern[bytes]) -> bytes | None:
+        """The next line with its CRLF; None while it is not whole. Refuses at once what can't become one any more."""
+        start = self._place
+        end = self._buffer.find(b"\n", start) + 1
+        if (end or len(self._buffer)) - start > self._limit:
             raise BadRequest(431 if self._step == self._read_trailer else 400, "line too long in a chunked body")
         if not end:
+            if not begun.fullmatch(self._buffer, start):
+                raise BadRequest(400, "malformed line in a chunked body")
             return None
-        line, self._buffer = self._buffer[:end], self._buffer[end:]
-        return line
+        self._place = end
+        return self._buffer[start:end]
 
     def _read_size(self, pieces: list[bytes]) -> bool:
-        line = self._line()
+        line = self._line(_SIZE_BEGUN)
         if line is None:
             return False
         match = _SIZE_LINE.fullmatch(line)
@@ -82,9 +99,10 @@ class ChunkedReader:
         return True
 
     def _read_data(self, pieces: list[bytes]) -> bool:
-        piece, self._buffer = self._buffer[: self._missing], self._buffer[self._missing :]
+        piece = self._buffer[self._place : self._place + self._missing]
         if piece:
             pieces.append(piece)
+            self._place += len(piece)
             self._missing -= len(piece)
         if self._missing:
             return False
@@ -92,27 +110,30 @@ class ChunkedReader:
         return True
 
     def _read_end_of_data(self, pieces: list[bytes]) -> bool:
-        if not b"\r\n".startswith(self._buffer[:2]):
+        end = self._buffer[self._place : self._place + 2]
+        if not b"\r\n".startswith(end):
             raise BadRequest(400, "chunk longer than its size")
-        if len(self._buffer) < 2:
+        if len(end) < 2:
             return False
-        self._buffer = self._buffer[2:]
+        self._place += 2
         self._step = self._read_size
         return True
 
     def _read_trailer(self, pieces: list[bytes]) -> bool:
-        line = self._line()
+        line = self._line(_TRAILER_BEGUN)
         if line is None:
             return False
         if line == b"\r\n":
             self.complete = True
-            self.rest, self._buffer = self._buffer, b""
             return False
         self._trailers += len(line)
         if self._trailers > self._limit:
             raise BadRequest(431, "trailers too large")
-        if not _TRAILER_LINE.fullmatch(line):
+        match = _TRAILER_LINE.fullmatch(line)
+        if match is None:
             raise BadRequest(400, "malformed trailer")
+        if match[1].lower() in _NO_TRAILERS:
+            raise BadRequest(400, "a field that must not be a trailer")
         return True
 
 
