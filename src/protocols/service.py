@@ -95,6 +95,7 @@ class Service:
         """``loop.time()`` at the last tick: exact to a second, free to read."""
         self.connections: set[Connection] = set()
         self.works: set[Work] = set()
+        """Exchanges in progress: each adds itself, and leaves by :meth:`end`."""
         self.requests = 0
         """Responses completed."""
         self.on_count: Callable[[int], None] = lambda count: None
@@ -121,19 +122,10 @@ class Service:
         self.on_count(len(self.connections))
         self._check_empty()
 
-    def begin(self, work: Work) -> None:
-        self.works.add(work)
-
     def end(self, work: Work) -> None:
         self.works.discard(work)
         if self._empty is not None:
             self._check_empty()
-
-    def completed(self) -> None:
-        """A response was completed."""
-        self.requests += 1
-        if self.on_request is not None:
-            self.on_request()
 
     def drain(self, phase: Phase) -> None:
         """Rise to ``phase``. With STOPPING, idle connections close now."""

@@ -29,8 +29,10 @@ DISCARD = 256 * 1024
 class Phase(Enum):
     """What the connection is busy with."""
 
+    IDLE = auto()
+    """Waiting for a request."""
     HEAD = auto()
-    """Waiting for a request, or for the rest of its head."""
+    """A part of a request's head has arrived."""
     EXCHANGE = auto()
     """A request is being answered."""
     DISCARD = auto()
@@ -46,7 +48,7 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, service: Service, scheme: str = "http") -> None:
         self._service = service
         self._scheme = scheme
-        self._phase = Phase.HEAD
+        self._phase = Phase.IDLE
         self._buffer = b""
         """Received and not interpreted yet: the start of a head, or pipelined requests."""
         self._body: BodyReader | None = None
@@ -73,14 +75,11 @@ class HttpConnection(asyncio.Protocol):
         self._service.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is Phase.HEAD:
-            if not self._buffer:
-                # The head timeout runs from its first byte; connection_made has set it for the first request.
-                if self._answered:
-                    self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-                self._buffer = data
-            else:
-                self._buffer += data
+        if self._phase is Phase.IDLE:
+            self._buffer = data
+            self._read_head()
+        elif self._phase is Phase.HEAD:
+            self._buffer += data
             self._read_head()
         elif self._phase in (Phase.EXCHANGE, Phase.DISCARD):
             if self._body is not None:
@@ -97,7 +96,7 @@ class HttpConnection(asyncio.Protocol):
         if self._phase is Phase.EXCHANGE and self._body is None and self._exchange is not None:
             self._exchange.half_close()
             return True
-        return self._phase is Phase.HEAD and END in self._buffer
+        return self._phase is Phase.IDLE and END in self._buffer
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
@@ -123,7 +122,7 @@ class HttpConnection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: of a head, of keep-alive, or of lingering."""
-        if self._phase is Phase.HEAD and self._buffer:
+        if self._phase is Phase.HEAD:
             self._refuse(408, "the request head took too long")
         elif self._phase is Phase.CLOSED:
             self.transport.abort()
@@ -135,7 +134,7 @@ class HttpConnection(asyncio.Protocol):
 
     def stop(self) -> None:
         """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
-        if self._phase is Phase.HEAD and not self._buffer:
+        if self._phase is Phase.IDLE and not self._buffer:
             if self._answered:
                 self._close()
             else:
@@ -150,44 +149,60 @@ class HttpConnection(asyncio.Protocol):
     def _read_head(self) -> None:
         """Start an exchange if the buffer holds a whole request head."""
         data = self._buffer
+        service = self._service
         try:
-            end = data.find(END)
-            if data[:2] == b"\r\n":
-                # RFC 9112 section 2.2: an empty line before the request line is ignored; one.
-                self._buffer = data = data[2:]
-                end = data.find(END)
-            if end < 0:
-                self._check_unfinished(data)
+            end = data.find(END) + 4
+            if end == len(data) and service.fast is not None and end <= service.limits.request_line:
+                head = service.fast(data) or self._parse(data)
+            elif (raw := self._whole_head(data)) is None:
                 return
-            end += len(END)
-            raw = data if end == len(data) else data[:end]
-            self._check_size(raw)
-            fast = self._service.fast
-            head = (fast(raw) if fast is not None else None) or self._service.codec(raw)
+            else:
+                head = self._parse(raw)
+                end = len(raw)
         except BadRequest as error:
             self._refuse(error.status, error.reason)
             return
-        self._buffer = b""
-        self._begin(head, data[end:] if end < len(data) else b"")
+        self._begin(head, self._buffer[end:])
+
+    def _whole_head(self, data: bytes) -> bytes | None:
+        """The request head at the start of ``data``; None while it is not whole. Raises BadRequest if it can't become one."""
+        if data[:2] == b"\r\n":
+            # RFC 9112 section 2.2: an empty line before the request line is ignored; one.
+            self._buffer = data = data[2:]
+        end = data.find(END) + 4
+        if end < 4:
+            if self._phase is Phase.IDLE:
+                self._phase = Phase.HEAD
+                if self._answered:
+                    # From its first byte on; for the first request, from the opening of the connection.
+                    self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+            self._check_unfinished(data)
+            return None
+        return data[:end]
+
+    def _parse(self, raw: bytes) -> RequestHead:
+        self._check_size(raw)
+        service = self._service
+        return (service.fast(raw) if service.fast is not None else None) or service.codec(raw)
 
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         """Run the request's exchange; ``rest`` is what came behind the head."""
-        if head.upgrade == b"websocket" and self._service.websocket is not None:
-            self._hand_over(self._service.websocket(head, self._scope, self._client), rest)
+        service = self._service
+        if head.upgrade == b"websocket" and service.websocket is not None:
+            self._hand_over(service.websocket(head, self._scope, self._client), rest)
             return
         self._phase = Phase.EXCHANGE
         self.deadline = NEVER
-        self._exchange = exchange = Exchange(self._service, self, head, self._scope, self._client)
-        if head.length == 0:
-            self._buffer = rest
-        else:
-            limits = self._service.limits
+        self._buffer = rest
+        self._exchange = exchange = Exchange(service, self, head, self._scope, self._client)
+        if head.length != 0:
             exchange.body_complete = False
-            self._body = ChunkedReader(limits.trailers) if head.length is None else LengthReader(head.length)
+            self._body = ChunkedReader(service.limits.trailers) if head.length is None else LengthReader(head.length)
+            self._buffer = b""
             if rest:
                 self._read_body(rest)
-            if self._phase is not Phase.EXCHANGE:
-                return
+                if self._exchange is None:
+                    return
         exchange.start()
 
     def _hand_over(self, successor: asyncio.Protocol, rest: bytes) -> None:
@@ -319,10 +334,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Wait for the next request."""
-        self._phase = Phase.HEAD
+        self._phase = Phase.IDLE
         if self._buffer:
             # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack.
-            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
             self._service.loop.call_soon(self._read_pipelined)
             return
         if self._eof or self._service.phase is ServicePhase.STOPPING:
@@ -333,7 +347,7 @@ class HttpConnection(asyncio.Protocol):
             self._regulate()
 
     def _read_pipelined(self) -> None:
-        if self._phase is not Phase.HEAD:
+        if self._phase is not Phase.IDLE:
             return
         self._read_head()
         self._regulate()

@@ -18,7 +18,7 @@ from ..asgi import AppError, ClientDisconnected, Message, Scope
 from ..service import Phase as ServicePhase
 from ..service import Service
 from .codec import RequestHead
-from .response import Framing, ResponseHead, encode, plain
+from .response import Framing, encode, plain
 
 logger = logging.getLogger("tricorn.error")
 
@@ -73,7 +73,10 @@ class Exchange:
     _told_end = False
     """``receive`` has handed out the end of the body."""
     _headers: Iterable[tuple[bytes, bytes]] = ()
-    _head: ResponseHead
+    _framing = Framing.LENGTH
+    _length = 0
+    """With LENGTH: the bytes that the response's body must have."""
+    _keep_alive = False
     _sent = 0
     """Body bytes sent."""
     _task: asyncio.Task[None]
@@ -87,12 +90,15 @@ class Exchange:
         self._expect_continue = head.expect_continue
         path, _, query = head.target.partition(b"?")
         text = path.decode("ascii")
-        root = service.root_path
-        self.scope = scope = dict(base)
+        if b"%" in path:
+            text = unquote(text)
+        if service.root_path:
+            text, path = service.root_path + text, service.root_path.encode("ascii") + path
+        self.scope = scope = base.copy()  # type: ignore[attr-defined]
         scope["http_version"] = head.version
         scope["method"] = head.method
-        scope["path"] = root + (unquote(text) if "%" in text else text)
-        scope["raw_path"] = root.encode("ascii") + path if root else path
+        scope["path"] = text
+        scope["raw_path"] = path
         scope["query_string"] = query
         scope["headers"] = head.headers
         if service.state is not None:
@@ -102,8 +108,9 @@ class Exchange:
 
     def start(self) -> None:
         """Run the application."""
-        self._service.begin(self)
-        self._task = self._service.loop.create_task(self._run())
+        self._service.works.add(self)
+        # A name given is a name that asyncio need not make up.
+        self._task = self._service.loop.create_task(self._run(), name="tricorn request")
 
     def feed(self, data: bytes) -> None:
         """Body bytes have arrived."""
@@ -203,36 +210,33 @@ class Exchange:
 
     def _begin(self, body: bytes, more: bool) -> None:
         """Send the head with the first of the body."""
+        service = self._service
         # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
-        persist = self._service.phase is ServicePhase.SERVING and (self.body_complete or not self._expect_continue)
-        head = encode(
-            self.request,
-            self.status,
-            self._headers,
-            self._service.defaults,
-            whole=None if more else len(body),
-            keep_alive=persist,
+        persist = service.phase is ServicePhase.SERVING and (self.body_complete or not self._expect_continue)
+        size = len(body)
+        whole = None if more else size
+        data, framing, length, self._keep_alive = encode(
+            self.request, self.status, self._headers, service.defaults, whole, persist
         )
-        if head.framing is Framing.LENGTH:
-            self._check_length(head, len(body), more)
-        self._head = head
+        self._framing, self._length, self._sent = framing, length, size
+        if framing is Framing.LENGTH and (size > length or (not more and size < length)):
+            raise self._mismatch(more)
         self.phase = Phase.STREAMING
-        self._sent = len(body)
-        self._put(head.data, body, more)
+        self._put(data, body, more)
 
     def _continue(self, body: bytes, more: bool) -> None:
         self._sent += len(body)
-        if self._head.framing is Framing.LENGTH:
-            self._check_length(self._head, self._sent, more)
+        if self._framing is Framing.LENGTH and (self._sent > self._length or (not more and self._sent < self._length)):
+            raise self._mismatch(more)
         self._put(b"", body, more)
 
-    def _check_length(self, head: ResponseHead, size: int, more: bool) -> None:
-        if size > head.length or (size < head.length and not more):
-            raise AppError(f"response body has {size} bytes {'so far ' if more else ''}where Content-Length says {head.length}")
+    def _mismatch(self, more: bool) -> AppError:
+        so_far = "so far " if more else ""
+        return AppError(f"response body has {self._sent} bytes {so_far}where Content-Length says {self._length}")
 
     def _put(self, before: bytes, body: bytes, more: bool) -> None:
         """Frame and write; ``before`` is the head, if it is still to go out."""
-        framing = self._head.framing
+        framing = self._framing
         if framing is Framing.EMPTY:
             body = b""
         elif framing is Framing.CHUNKED:
@@ -241,11 +245,10 @@ class Exchange:
             if not more:
                 body += b"0\r\n\r\n"
         data = before + body if before else body
-        if more:
-            if data:
-                self._wire.write(data)
-        else:
+        if not more:
             self._complete(data)
+        elif data:
+            self._wire.write(data)
 
     def _complete(self, data: bytes) -> None:
         self.phase = Phase.COMPLETE
@@ -254,8 +257,10 @@ class Exchange:
         service, request = self._service, self.request
         if service.access is not None:
             service.access(self._client, request.method, request.target.decode("ascii"), request.version, self.status)
-        service.completed()
-        self._wire.responded(self._head.keep_alive)
+        service.requests += 1
+        if service.on_request is not None:
+            service.on_request()
+        self._wire.responded(self._keep_alive)
         if self._waiter is not None:
             self._wake()
 
@@ -303,9 +308,9 @@ class Exchange:
         if self.phase is Phase.COMPLETE or self.disconnected:
             return
         if self.phase is Phase.STREAMING:
-            self._wire.broken(self._head.framing)
+            self._wire.broken(self._framing)
             return
         self.status = 500
         data = plain(500, "Internal Server Error", self._service.defaults, with_body=self.request.method != "HEAD")
-        self._head = ResponseHead(data, Framing.LENGTH, 0, False)
+        self._keep_alive = False
         self._complete(data)

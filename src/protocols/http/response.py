@@ -26,20 +26,18 @@ class Framing(Enum):
     """At the end of the connection: an HTTP/1.0 client and no Content-Length."""
 
 
-class _Special(Enum):
-    CONTENT_LENGTH = b"content-length"
-    TRANSFER_ENCODING = b"transfer-encoding"
-    CONNECTION = b"connection"
-    DATE = b"date"
-    SERVER = b"server"
-
-
-_SPECIAL = {special.value: special for special in _Special}
 _NAME = re.compile(TOKEN)
-_CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
-_KNOWN: dict[bytes, _Special | None] = {}
-"""Names already found valid. Applications use a few dozen; bounded all the same."""
-_KNOWN_LIMIT = 1024
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_MEANINGFUL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
+"""Fields that mean something to the server."""
+_SECRET = frozenset((b"set-cookie", b"authorization", b"www-authenticate"))
+_LONGEST = 200
+"""Bytes of a line that is remembered."""
+_MOST = 1024
+"""Lines remembered; then all are forgotten, so that no application can fill the memory."""
+
+_lines: dict[tuple[bytes, bytes], bytes] = {}
+"""Fields already found valid, as lines: applications send the same few again and again."""
 
 
 @dataclass(slots=True)
@@ -60,10 +58,10 @@ class Defaults:
         self.date = b"date: %b\r\n" % date
         self.block = self.server + self.date + self.extra
 
-    def without(self, given: list[_Special]) -> bytes:
+    def without(self, given: set[bytes]) -> bytes:
         """The block less what the application gave itself."""
-        server = b"" if _Special.SERVER in given else self.server
-        return server + (b"" if _Special.DATE in given else self.date) + self.extra
+        server = b"" if b"server" in given else self.server
+        return server + (b"" if b"date" in given else self.date) + self.extra
 
 
 def reason(status: int) -> str:
@@ -77,15 +75,8 @@ def reason(status: int) -> str:
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {reason(status)}\r\n".encode("ascii") for status in range(200, 1000)}
 
 
-@dataclass(slots=True)
-class ResponseHead:
-    """An encoded response head and what it promised."""
-
-    data: bytes
-    framing: Framing
-    length: int
-    """With LENGTH: the bytes the body must have."""
-    keep_alive: bool
+ResponseHead = tuple[bytes, Framing, int, bool]
+"""The encoded head, how the body is framed, the bytes it must have (with LENGTH), and whether the connection persists."""
 
 
 def encode(
@@ -93,7 +84,6 @@ def encode(
     status: int,
     headers: Iterable[tuple[bytes, bytes]],
     defaults: Defaults,
-    *,
     whole: int | None,
     keep_alive: bool,
 ) -> ResponseHead:
@@ -102,77 +92,114 @@ def encode(
     ``whole`` is the body's size in bytes when it is known to be complete already, else None; ``keep_alive`` is whether the
     server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
     """
-    line = _STATUS_LINES.get(status)
-    if line is None:
+    start = _STATUS_LINES.get(status)
+    if start is None:
         raise AppError(f"response status {status!r} is not a final HTTP status, 200 to 999")
-    lines, given, length, keep_alive = _lines(headers, keep_alive and request.keep_alive)
+    parts = [start, defaults.block]
+    meaningful = _collect(headers, parts)
+    keep_alive = keep_alive and request.keep_alive
+    size: int | None = None
+    if meaningful:
+        size = _content_length(meaningful)
+        if len(meaningful) > 1 or size is None:
+            parts[1] = _apply(meaningful, parts, defaults)
+            keep_alive = keep_alive and not any(name == b"connection" for name, _ in meaningful)
     framing = Framing.LENGTH
-    if status == 204:
-        framing, length = Framing.EMPTY, None
-    elif status == 304:
-        framing = Framing.EMPTY
-    elif request.method == "HEAD":
-        # Empty because it answers HEAD or because the resource is empty? Only the application knows: say nothing then.
-        framing, length = Framing.EMPTY, length if length is not None else whole or None
-    elif length is None:
-        if whole is not None:
-            length = whole
-        elif request.version == "1.1":
-            framing = Framing.CHUNKED
-            lines.append(b"transfer-encoding: chunked\r\n")
-        else:
-            framing = Framing.CLOSE
-            keep_alive = False
-    if length is not None:
-        lines.append(b"content-length: %d\r\n" % length)
+    if size is None or request.method == "HEAD" or status == 204 or status == 304:
+        framing, size = _framing(request, status, size, whole)
+    if size is not None:
+        parts.append(b"content-length: %d\r\n" % size)
+    elif framing is Framing.CHUNKED:
+        parts.append(b"transfer-encoding: chunked\r\n")
+    elif framing is Framing.CLOSE:
+        keep_alive = False
     if not keep_alive:
-        lines.append(b"connection: close\r\n")
+        parts.append(b"connection: close\r\n")
     elif request.version == "1.0":
-        lines.append(b"connection: keep-alive\r\n")
-    lines.append(b"\r\n")
-    block = defaults.without(given) if given else defaults.block
-    return ResponseHead(line + block + b"".join(lines), framing, length or 0, keep_alive)
+        parts.append(b"connection: keep-alive\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts), framing, size or 0, keep_alive
 
 
-def _lines(headers: Iterable[tuple[bytes, bytes]], keep_alive: bool) -> tuple[list[bytes], list[_Special], int | None, bool]:
-    """The application's header lines, which defaults it gave itself, its Content-Length, whether the connection may persist."""
-    lines: list[bytes] = []
-    given: list[_Special] = []
-    length: int | None = None
-    for name, value in headers:
-        special = _KNOWN[name] if name in _KNOWN else _learn(name)
-        if special is _Special.CONTENT_LENGTH:
-            length = _content_length(value, length)
-            continue
-        if special is _Special.CONNECTION:
-            keep_alive = keep_alive and b"close" not in value.lower()
-            continue
-        if special is _Special.TRANSFER_ENCODING:
-            if value.lower() != b"chunked":
-                raise AppError(f"response header transfer-encoding: {value!r}: only the server applies transfer codings")
-            continue
-        if special is not None:
-            given.append(special)
-        lines.append(b"%b: %b\r\n" % (name, value))
-    # One pass over all lines finds any control character: without them only each line's own CR and LF may be missing.
-    block = b"".join(lines)
-    if len(block.translate(None, _CONTROLS)) != len(block) - 2 * len(lines):
-        raise AppError(f"control character in the response headers: {block!r}")
-    return lines, given, length, keep_alive
+def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Append the checked lines of ``headers`` to ``parts``; returns the fields that mean something to the server instead."""
+    meaningful: list[tuple[bytes, bytes]] = []
+    for pair in headers:
+        try:
+            line = _lines.get(pair)
+        except TypeError:
+            # ASGI allows [name, value] as a list, too; a list can't be looked up.
+            pair = _pair(pair)
+            line = _lines.get(pair)
+        if line is None:
+            name, value = pair
+            line = _check(name, value)
+            lowered = name.lower()
+            if lowered in _MEANINGFUL:
+                meaningful.append((lowered, value))
+                continue
+            if lowered not in _SECRET and len(line) <= _LONGEST:
+                if len(_lines) >= _MOST:
+                    _lines.clear()
+                _lines[pair] = line
+        parts.append(line)
+    return meaningful
 
 
-def _learn(name: bytes) -> _Special | None:
+def _pair(field: Iterable[bytes]) -> tuple[bytes, bytes]:
+    name, value = field
+    return name, value
+
+
+def _check(name: bytes, value: bytes) -> bytes:
+    """A field as a line; raises :class:`AppError` for what could be taken for something else on the wire."""
     if not isinstance(name, bytes) or not _NAME.fullmatch(name):
         raise AppError(f"response header name {name!r} is not a token of bytes")
-    if len(_KNOWN) >= _KNOWN_LIMIT:
-        _KNOWN.clear()
-    return _KNOWN.setdefault(name, _SPECIAL.get(name.lower()))
+    if not isinstance(value, bytes) or _CONTROL.search(value):
+        raise AppError(f"response header {name!r}: value {value!r} is not bytes without control characters")
+    return b"%b: %b\r\n" % (name, value)
 
 
-def _content_length(value: bytes, before: int | None) -> int:
-    if not value.isdigit() or before not in (None, int(value)):
-        raise AppError(f"response header content-length: {value!r} is not one number")
-    return int(value)
+def _content_length(fields: list[tuple[bytes, bytes]]) -> int | None:
+    size: int | None = None
+    for name, value in fields:
+        if name == b"content-length":
+            if not value.isdigit() or size not in (None, int(value)):
+                raise AppError(f"response header content-length: {value!r} is not one number")
+            size = int(value)
+    return size
+
+
+def _apply(fields: list[tuple[bytes, bytes]], parts: list[bytes], defaults: Defaults) -> bytes:
+    """Let the application's own Date and Server replace ours; returns the default block that remains.
+
+    Of the fields with meaning, only ``Connection: close`` is left in ``fields``: whether the connection persists otherwise, and
+    how the body is coded for transfer, is the server's to say.
+    """
+    given: set[bytes] = set()
+    for name, value in list(fields):
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise AppError(f"response header transfer-encoding: {value!r}: only the server applies transfer codings")
+        if name == b"connection" and b"close" not in value.lower():
+            fields.remove((name, value))
+        if name in (b"date", b"server"):
+            given.add(name)
+            parts.append(b"%b: %b\r\n" % (name, value))
+    return defaults.without(given)
+
+
+def _framing(request: RequestHead, status: int, size: int | None, whole: int | None) -> tuple[Framing, int | None]:
+    """How the body ends, and the Content-Length to send, where the application's own does not say it all."""
+    if status == 204:
+        return Framing.EMPTY, None
+    if status == 304:
+        return Framing.EMPTY, size
+    if request.method == "HEAD":
+        # Empty because it answers HEAD or because the resource is empty? Only the application knows: say nothing then.
+        return Framing.EMPTY, size if size is not None else whole or None
+    if whole is not None:
+        return Framing.LENGTH, whole
+    return (Framing.CHUNKED if request.version == "1.1" else Framing.CLOSE), None
 
 
 def plain(status: int, text: str, defaults: Defaults, *, extra: bytes = b"", with_body: bool = True) -> bytes:
