@@ -203,19 +203,32 @@ def _inherit(fd: int, backlog: int) -> socket.socket:
         listener = socket.socket(fileno=fd)
     except OSError as error:
         raise ListenerError(f"--fd {fd}: {_NO_SOCKET.get(error.errno or 0, str(error.strerror))}") from None
-    if listener.type != socket.SOCK_STREAM:
-        raise ListenerError(f"--fd {fd}: not a stream socket")
-    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        address = listener.getsockname()
-        if not (address if listener.family == socket.AF_UNIX else address[1]):
-            raise ListenerError(f"--fd {fd}: not a listening socket")
-        try:
-            listener.listen(backlog)
-        except OSError:
-            raise ListenerError(f"--fd {fd}: not a listening socket") from None
+    try:
+        _make_listen(listener, fd, backlog)
+    except ListenerError:
+        # Not closed: it is still the operator's.
+        listener.detach()
+        raise
     listener.set_inheritable(False)
     listener.setblocking(False)
     return listener
+
+
+def _make_listen(listener: socket.socket, fd: int, backlog: int) -> None:
+    if listener.type != socket.SOCK_STREAM:
+        raise ListenerError(f"--fd {fd}: not a stream socket")
+    if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return
+    address = listener.getsockname()
+    is_bound = bool(address if listener.family == socket.AF_UNIX else address[1])
+    try:
+        # Unbound, it would listen on a port of the kernel's choice.
+        if is_bound:
+            listener.listen(backlog)
+            return
+    except OSError:
+        pass
+    raise ListenerError(f"--fd {fd}: not a listening socket")
 
 
 _NO_SOCKET = {errno.EBADF: "no such descriptor is open", errno.ENOTSOCK: "not a socket"}
