@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -49,6 +49,14 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def children_of(pid: int) -> list[int]:
+    """The child processes, zombies included. Linux tells directly; psutil has to look at every process there is."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return [child.pid for child in psutil.Process(pid).children()] if psutil.pid_exists(pid) else []
 
 
 def open_files(pid: int) -> set[str]:
@@ -135,7 +143,8 @@ class Server:
         self.command = [sys.executable, "-m", "tricorn", app, *listen, *args]
         self.env = environment(env)
         self.pass_fds: tuple[int, ...] = ()
-        self._chunks: list[bytes] = []
+        # A file and not a pipe: nobody has to empty it, and what was logged before something happened is there when it has.
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         self._listener_name: str | None = None
 
     def __enter__(self) -> Server:
@@ -155,14 +164,12 @@ class Server:
             cwd=ROOT,
             env=self.env,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=self._file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=self.pass_fds,
         )
         self.pid = self.process.pid
-        self._reader = threading.Thread(target=self._drain, daemon=True)
-        self._reader.start()
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         orphans: list[int] = []
@@ -174,23 +181,17 @@ class Server:
                 orphans = session_members(self.pid)
         _kill_session(self.pid)
         self.process.wait(timeout=10)
-        self._reader.join(timeout=10)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._final = self.log
+        self._file.close()
         if kind is not None:
             print(f"--- log of {' '.join(self.command)}\n{self.log}\n--- end of log")
         else:
             assert not orphans, f"processes {orphans} outlived their supervisor:\n{self.log}"
 
-    def _drain(self) -> None:
-        assert self.process.stdout is not None
-        while chunk := os.read(self.process.stdout.fileno(), 65536):
-            self._chunks.append(chunk)
-
     @property
     def log(self) -> str:
-        """All that supervisor, workers and application wrote until now."""
-        return b"".join(self._chunks).decode(errors="replace")
+        """All that supervisor, workers and application wrote until now; in the file the moment that they have written it."""
+        return self._final if self._file.closed else os.pread(self._file.fileno(), 1 << 30, 0).decode(errors="replace")
 
     def wait_until(self, condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
         """As the function, but the failure shows the server's log."""
@@ -201,8 +202,9 @@ class Server:
         compiled = re.compile(pattern, re.IGNORECASE)
 
         def found() -> re.Match[str] | None:
+            ended = self.process.poll() is not None
             matches = list(compiled.finditer(self.log))
-            if len(matches) < count and self.process.poll() is not None and not self._reader.is_alive():
+            if len(matches) < count and ended:
                 raise AssertionError(f"ended with {self.process.returncode} before logging {pattern!r}:\n{self.log}")
             return matches[count - 1] if len(matches) >= count else None
 
@@ -210,11 +212,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """The pids of the living worker processes: all that the supervisor has forked."""
-        try:
-            children = psutil.Process(self.pid).children()
-        except psutil.NoSuchProcess:
-            return []
-        return sorted(child.pid for child in children if is_alive(child.pid))
+        return sorted(pid for pid in children_of(self.pid) if is_alive(pid))
 
     def serving(self) -> list[int]:
         """The workers that were reported ready and have not closed the listener, as they do when their drain begins."""
@@ -273,7 +271,6 @@ class Server:
         code = self.wait_until(lambda: (self.process.poll(),) if self.process.poll() is not None else None, timeout, "no exit")[
             0
         ]
-        self._reader.join(timeout=5)
         assert code is not None
         return code
 
