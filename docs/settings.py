@@ -15,6 +15,8 @@ is set counts. A switch takes `true` or `false` in its variable.
 
 def flag_of(name: str) -> str:
     flag = config.flag(name)
+    if config.OPTIONS[name].worded:
+        return f"`{flag}` `true`/`false`"
     if config.scalar_type(name) is not bool:
         return f"`{flag}`"
     return f"`{flag}`" if config.DEFAULTS[name] is False else f"`{flag}` `--no-{flag[2:]}`"

@@ -25,7 +25,7 @@ EPILOG = (
     "The command line wins."
 )
 
-METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", int: "INTEGER", float: "NUMBER", str: "TEXT"}
+METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", "bytes": "BYTES", int: "INTEGER", float: "NUMBER", str: "TEXT"}
 """What stands for a value in the help, if it is not one of a few choices: by unit, or else by type."""
 
 
@@ -113,6 +113,8 @@ def build_option(name: str) -> click.Parameter:
         return click.Argument(["app"], type=Value(name), envvar=env, required=True)
     flag = config.flag(name)
     # No default is given to click: what is not set stays out of the values, and Config, its one home, fills it in.
+    if config.OPTIONS[name].worded:
+        return click.Option([flag], type=Switch(name), default=None, envvar=env, help=describe(name), metavar="[true|false]")
     if config.scalar_type(name) is bool:
         declaration = flag if _one_way(name) else f"{flag}/--no-{flag[2:]}"
         return click.Option([declaration], type=Switch(name), is_flag=True, default=None, envvar=env, help=describe(name))

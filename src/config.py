@@ -41,6 +41,8 @@ class Option:
     """What separates the values of a repeatable option in an environment variable (any white space if None)."""
     needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Which package a choice needs: it must be installed."""
+    worded: bool = False
+    """A switch that takes the word true or false as its value, as uvicorn's of that name does, instead of having a negative."""
     parse: Callable[[str], Any] | None = None
     """From text to value, where the type alone does not say how. Raises ValueError."""
 
@@ -119,6 +121,19 @@ class Config:
         needs={"uvloop": "uvloop"},
     )
     http: str = option("auto", "HTTP/1.1 codec.", choices=("auto", "h11", "httptools"), needs={"httptools": "httptools"})
+    ws: str = option(
+        "auto",
+        "WebSocket reader; 'auto' is wsproto behind a fast lane for plain frames, 'none' leaves WebSocket out.",
+        choices=("auto", "wsproto", "websockets", "none"),
+        needs={"websockets": "websockets"},
+    )
+    ws_max_size: int = option(16777216, "Largest WebSocket message taken.", unit="bytes", minimum=1)
+    ws_max_queue: int = option(32, "WebSocket messages that may wait for the application before reading pauses.", minimum=1)
+    ws_ping_interval: float = option(20, "Ping a WebSocket's client this often; 0 for never.", unit="s", minimum=0)
+    ws_ping_timeout: float = option(
+        20, "Close a WebSocket whose client is silent for this long after a ping; 0 for never.", unit="s", minimum=0
+    )
+    ws_per_message_deflate: bool = option(True, "Compress WebSocket messages if the client can.", worded=True)
     root_path: str = option("", "ASGI root_path: where a proxy mounts the application.")
     log_level: str = option("info", "Least severe messages to log.", choices=LOG_LEVELS)
     access_log: bool = option(True, "Log a line for every request.")
@@ -215,7 +230,7 @@ def check(name: str, value: Any) -> None:
         if known.choices and one not in known.choices:
             raise ConfigError(f"{flag(name)} {one}: must be one of {', '.join(known.choices)}")
         if one in known.needs and importlib.util.find_spec(known.needs[one]) is None:
-            raise ConfigError(f"{flag(name)} {one}: {known.needs[one]} is not installed (pip install 'tricorn[speed]')")
+            raise ConfigError(f"{flag(name)} {one}: {known.needs[one]} is not installed (pip install {known.needs[one]})")
         if known.minimum is not None and one < known.minimum:
             raise ConfigError(f"{flag(name)} {one}: must be at least {known.minimum}")
         if known.maximum is not None and one > known.maximum:

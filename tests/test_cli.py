@@ -42,6 +42,8 @@ def sample(name: str) -> tuple[str, Any]:
     if known.choices:
         text = next(choice for choice in known.choices if choice != config.DEFAULTS[name])
         return text, text
+    if known.worded:
+        return "false" if config.DEFAULTS[name] else "true", not config.DEFAULTS[name]
     if kind is bool:
         return "", not config.DEFAULTS[name]
     if kind is str:
@@ -55,7 +57,7 @@ def sample(name: str) -> tuple[str, Any]:
 def test_every_option_has_a_flag(name: str) -> None:
     text, value = sample(name)
     flag = config.flag(name)
-    arguments = [flag if value else f"--no-{flag[2:]}"] if config.scalar_type(name) is bool else [flag, text]
+    arguments = [flag, text] if text else [flag if value else f"--no-{flag[2:]}"]
     assert getattr(parse("main:app", *arguments), name) == value
 
 

@@ -69,6 +69,12 @@ class AccessLog:
         text = self._statuses.get(status) or self._status(status)
         self._lines.append(f'{self._prefix}{client} - "{method} {path} HTTP/{version}" {text}\n')
 
+    def line(self, text: str) -> None:
+        """A line of what is no HTTP response, such as the opening and the end of a WebSocket."""
+        if not self._lines:
+            self._loop.call_soon(self.flush)
+        self._lines.append(f"{self._prefix}{text}\n")
+
     def flush(self) -> None:
         """Write what waits. A log that can't be written must not stop the service: the lines are dropped."""
         data = "".join(self._lines).encode("utf-8", "backslashreplace")

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..config import Config
@@ -20,6 +20,8 @@ from ..protocols.http.connection import HttpConnection
 from ..protocols.http.response import Defaults
 from ..protocols.limits import Limits
 from ..protocols.service import Phase, Service
+from ..protocols.websocket import connection as websocket
+from ..protocols.websocket.settings import Settings, reader_of
 from . import channel
 from .acceptor import Acceptor
 from .lifespan import Lifespan
@@ -84,6 +86,7 @@ class Server:
         config = self._config
         stdout = sys.stdout
         self._access = AccessLog(self._loop, stdout.fileno(), wants_colors(config.use_colors, stdout))
+        access = config.access_log and config.log_level in ("trace", "debug", "info")
         service = Service(
             self._app,
             self._loop,
@@ -94,8 +97,10 @@ class Server:
             date_header=config.date_header,
             root_path=config.root_path,
             state=self._lifespan.state,
-            access=self._access if config.access_log and config.log_level in ("trace", "debug", "info") else None,
+            access=self._access if access else None,
         )
+        if config.ws != "none":
+            service.websocket = websocket.upgrade(service, make_settings(config, self._access.line if access else None))
         service.on_count = self._count_connections
         if config.limit_max_requests is not None:
             self._last_request = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
@@ -191,6 +196,19 @@ def make_defaults(config: Config) -> Defaults:
         if name.strip().lower() == "server":
             server = b""
     return Defaults(server=server, extra=b"".join(lines))
+
+
+def make_settings(config: Config, access: Callable[[str], None] | None) -> Settings:
+    """The WebSocket options."""
+    return Settings(
+        reader=reader_of(config.ws),
+        max_size=config.ws_max_size,
+        max_queue=config.ws_max_queue,
+        ping_interval=config.ws_ping_interval,
+        ping_timeout=config.ws_ping_timeout,
+        deflate=config.ws_per_message_deflate,
+        access=access,
+    )
 
 
 def codec_of(choice: str) -> Codec:

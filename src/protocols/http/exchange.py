@@ -7,20 +7,18 @@ told by it of body bytes and of the client's leaving.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Protocol
-from urllib.parse import unquote
 
 from ..asgi import AppError, ClientDisconnected, Message, Scope
+from ..blame import report
 from ..service import Phase as ServicePhase
 from ..service import Service
 from .codec import RequestHead
 from .response import Framing, encode, plain
-
-logger = logging.getLogger("tricorn.error")
+from .scope import request_scope
 
 
 class Phase(Enum):
@@ -88,21 +86,8 @@ class Exchange:
         self.request = head
         self._client = client
         self._expect_continue = head.expect_continue
-        path, _, query = head.target.partition(b"?")
-        text = path.decode("ascii")
-        if b"%" in path:
-            text = unquote(text)
-        if service.root_path:
-            text, path = service.root_path + text, service.root_path.encode("ascii") + path
-        self.scope = scope = base.copy()  # type: ignore[attr-defined]
-        scope["http_version"] = head.version
+        self.scope = scope = request_scope(service, base, head)
         scope["method"] = head.method
-        scope["path"] = text
-        scope["raw_path"] = path
-        scope["query_string"] = query
-        scope["headers"] = head.headers
-        if service.state is not None:
-            scope["state"] = service.state.copy()
 
     # What the connection tells.
 
@@ -283,25 +268,13 @@ class Exchange:
             self._abandon()
             raise
         except Exception as error:
-            self._report(error)
+            report(error, self.describe(), self.disconnected)
             self._abandon()
         finally:
             self._service.end(self)
 
     def _lack(self) -> str:
         return "without a response" if self.phase is Phase.EXPECTED else "without completing its response"
-
-    def _report(self, error: Exception) -> None:
-        """Log the application's error, unless it is our own word that the client is gone, come back."""
-        cause: BaseException | None = error
-        while cause is not None and self.disconnected:
-            if isinstance(cause, ClientDisconnected):
-                return
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(error, AppError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
-            logger.error("%s: %s", self.describe(), error)
-        else:
-            logger.error("Exception in ASGI application: %s", self.describe(), exc_info=error)
 
     def _abandon(self) -> None:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""

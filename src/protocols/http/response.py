@@ -214,3 +214,15 @@ def plain(status: int, text: str, defaults: Defaults, *, extra: bytes = b"", wit
             body if with_body else b"",
         )
     )
+
+
+def switching(lines: bytes, headers: Iterable[tuple[bytes, bytes]], defaults: Defaults) -> bytes:
+    """A 101 response: ``lines`` are those of the protocol switched to, ``headers`` the application's, checked as any others.
+
+    What says how a body is framed has no meaning here and is left away. Raises :class:`AppError`.
+    """
+    parts = [b"HTTP/1.1 101 Switching Protocols\r\n", defaults.block]
+    meaningful = _collect(headers, parts)
+    if meaningful:
+        parts[1] = _apply(meaningful, parts, defaults)
+    return b"".join((*parts, lines, b"\r\n"))

@@ -1,0 +1,338 @@
+"""One WebSocket's transport: it answers the handshake, reads, writes, keeps alive and closes, whatever the session says."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import cast
+
+from ..asgi import Scope
+from ..http.codec import RequestHead
+from ..http.response import plain
+from ..service import Phase as ServicePhase
+from ..service import Service, Upgrade
+from . import frames
+from .handshake import Offer, Refusal, judge
+from .session import INTERNAL_ERROR, Session
+from .session import Phase as SessionPhase
+from .settings import Settings
+
+NEVER = float("inf")
+CLOSE_TIME = 10.0
+"""Seconds that a client may take to answer a closing frame."""
+END_TIME = 1.0
+"""Seconds that an application may take for messages it got before the client ended the connection, until that is answered."""
+RESTART = 1012
+_PING = b"tricorn"
+
+
+def upgrade(service: Service, settings: Settings) -> Upgrade:
+    """What takes over the service's connections that ask for WebSocket."""
+    return lambda head, base, client: WebSocketConnection(service, settings, head, base, client)
+
+
+class Phase(Enum):
+    """What the connection is busy with."""
+
+    HANDSHAKE = auto()
+    """The application is yet to accept or refuse."""
+    OPEN = auto()
+    ENDING = auto()
+    """The client has closed, or broken the protocol; its earlier messages are still with the application."""
+    CLOSING = auto()
+    """A closing frame was sent, and the client's is awaited."""
+    LINGER = auto()
+    """All is written; input is thrown away so that the client can read it."""
+    CLOSED = auto()
+
+
+class WebSocketConnection(asyncio.Protocol):
+    transport: asyncio.Transport
+    deadline = NEVER
+    room: asyncio.Future[None] | None = None
+    _phase = Phase.HANDSHAKE
+    _session: Session | None = None
+    """None when the handshake was refused before there was one."""
+    _reading = True
+    _early = 0
+    """Bytes received before the handshake was answered."""
+    _corked_size = 0
+    _silent = False
+    """Nothing was received since the last ping."""
+    _ping_due = 0.0
+    _pong: bytes | None = None
+    """Of the last ping, if it can't be answered yet. RFC 6455 section 5.5.3 allows to leave out the others."""
+    _farewell = b""
+    """With ENDING: the closing frame to send."""
+    _violated = False
+    _opened = False
+    """The client was let in."""
+
+    def __init__(self, service: Service, settings: Settings, head: RequestHead, base: Scope, client: str) -> None:
+        """``head``: the request that asks for WebSocket; ``base``: the scope's common part; ``client``: for the access log."""
+        self._service = service
+        self._settings = settings
+        self._head = head
+        self._base = base
+        self._client = client
+        self._corked: list[bytes] = []
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._service.opened(self)
+        # Whoever had the transport before may have paused it.
+        self.transport.resume_reading()
+        verdict = judge(self._head, self._settings.deflate)
+        if isinstance(verdict, Offer) and self._service.phase is not ServicePhase.SERVING:
+            # The application would open what has to be closed at once; so the client is sent to another worker right away.
+            verdict = Refusal(503, "the server restarts", b"retry-after: 1\r\n")
+        if isinstance(verdict, Offer):
+            self._reader = self._settings.reader(self._settings.max_size, verdict.deflate)
+            self._session = Session(self._service, self, self._settings, verdict, self._head, self._base)
+            self._session.start()
+        else:
+            refusal = verdict or Refusal(400, "not a WebSocket handshake")
+            self.refuse(refusal.status, refusal.reason, refusal.extra)
+
+    def data_received(self, data: bytes) -> None:
+        self._silent = False
+        if self._phase is Phase.OPEN or self._phase is Phase.CLOSING:
+            self._reader.feed(data)
+            self._pull()
+        elif self._phase is Phase.HANDSHAKE:
+            self._reader.feed(data)
+            self._early += len(data)
+            if self._early >= self._service.limits.buffer:
+                self._read(False)
+
+    def eof_received(self) -> bool:
+        """A client that half-closes behind its closing frame still gets the answer; any other is gone."""
+        return self._phase is Phase.ENDING and not self._violated
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = Phase.CLOSED
+        self.deadline = NEVER
+        self.resume_writing()
+        self._corked.clear()
+        session = self._session
+        if session is not None:
+            session.end(frames.ABNORMAL, "", gone=True)
+            if self._opened and session.ending is not None:
+                self._log(f"[connection closed {session.ending[0]}]")
+        self._count()
+        self._service.closed(self)
+
+    def pause_writing(self) -> None:
+        if self.room is None:
+            self.room = self._service.loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self.room is not None:
+            if not self.room.done():
+                self.room.set_result(None)
+            self.room = None
+        if self._pong is not None:
+            self.write(frames.pong(self._pong))
+            self._pong = None
+
+    # Called by the service.
+
+    def expire(self) -> None:
+        """The deadline has passed: of a ping, of the application's last words, of the closing handshake, or of lingering."""
+        if self._phase is Phase.OPEN:
+            self._keep_alive()
+        elif self._phase is Phase.ENDING:
+            self._answer_end()
+        elif self._phase is Phase.CLOSED:
+            self.transport.abort()
+        else:
+            self._finish()
+
+    def drain(self) -> None:
+        """Close as RFC 6455's registry of codes has it for a restart; a handshake not yet answered is refused."""
+        session = self._session
+        if session is None:
+            return
+        if self._phase is Phase.OPEN:
+            session.end(RESTART, "", gone=True)
+            self.close(RESTART, "")
+        elif self._phase is Phase.HANDSHAKE and session.phase is SessionPhase.CONNECTING:
+            session.end(RESTART, "", gone=True)
+            self.refuse(503, "the server restarts", b"retry-after: 1\r\n")
+        elif self._phase is Phase.ENDING:
+            self._answer_end()
+
+    def stop(self) -> None:
+        """A prompt stop: what :meth:`drain` has started is as prompt as it gets."""
+
+    def abort(self) -> None:
+        self._phase = Phase.CLOSED
+        self.transport.abort()
+
+    # Reading.
+
+    def _pull(self) -> None:
+        """Have read what was received, event by event, while the application keeps up."""
+        session = self._session
+        assert session is not None
+        take = self._reader.next
+        while True:
+            if self._phase is Phase.OPEN:
+                if session.full:
+                    session.held = True
+                    self._read(False)
+                    return
+            elif self._phase is not Phase.CLOSING:
+                return
+            event = take()
+            if event is None:
+                break
+            if isinstance(event, (str, bytes)):
+                # With CLOSING it comes too late.
+                if self._phase is Phase.OPEN:
+                    session.deliver(event)
+            else:
+                self._react(session, event)
+        if not self._reading:
+            self._read(True)
+
+    def _react(self, session: Session, event: frames.Event) -> None:
+        if isinstance(event, frames.Ping):
+            if self.room is None:
+                self.write(frames.pong(event.payload))
+            else:
+                self._pong = event.payload
+        elif isinstance(event, (frames.Close, frames.Violation)):
+            if self._phase is Phase.CLOSING:
+                self._finish()
+                return
+            self._violated = isinstance(event, frames.Violation)
+            reason = event.reason if self._violated else ""
+            self._farewell = frames.close(event.code, reason)
+            session.end(event.code, event.reason, gone=False)
+            self._phase = Phase.ENDING
+            self._read(True)
+            if session.busy:
+                self.deadline = self._service.now + 1 + END_TIME
+            else:
+                self._answer_end()
+
+    def _answer_end(self) -> None:
+        """Send the last frame. The client's violation ends the connection; its closing frame is answered by ours."""
+        assert self._session is not None
+        self._session.end(frames.ABNORMAL, "", gone=True)
+        self.write(self._farewell)
+        if self._violated:
+            self._linger()
+        else:
+            self._finish()
+
+    def _read(self, wanted: bool) -> None:
+        if wanted is not self._reading and not self.transport.is_closing():
+            self._reading = wanted
+            if wanted:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    # Writing, and the rest of the session's Wire.
+
+    def write(self, data: bytes) -> None:
+        """Cork: what is written in one turn of the event loop leaves in one system call."""
+        if not self._corked:
+            self._service.loop.call_soon(self._uncork)
+        self._corked.append(data)
+        self._corked_size += len(data)
+        if self._corked_size >= self._service.limits.buffer:
+            self._uncork()
+
+    def _uncork(self) -> None:
+        corked = self._corked
+        if corked and self._phase is not Phase.CLOSED:
+            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+        corked.clear()
+        self._corked_size = 0
+
+    def accepted(self, response: bytes) -> None:
+        self._opened = True
+        self._phase = Phase.OPEN
+        self._log("[accepted]")
+        self.write(response)
+        if self._settings.ping_interval:
+            self.deadline = self._ping_due = self._service.now + self._settings.ping_interval
+        self._pull()
+
+    def refuse(self, status: int, reason: str, extra: bytes = b"") -> None:
+        self.denied(status, plain(status, reason, self._service.defaults, extra=extra))
+
+    def denied(self, status: int, data: bytes) -> None:
+        self._log(str(status))
+        self.write(data)
+        self._linger()
+
+    def close(self, code: int, reason: str) -> None:
+        if self._phase is Phase.ENDING:
+            self._answer_end()
+        elif self._phase is Phase.OPEN:
+            self._phase = Phase.CLOSING
+            self.deadline = self._service.now + 1 + CLOSE_TIME
+            self.write(frames.close(code, reason))
+            # What was left unread because the application was slow is thrown away now, up to the client's closing frame.
+            self._pull()
+
+    def taken(self) -> None:
+        assert self._session is not None
+        self._session.held = False
+        self._pull()
+
+    def at_end(self) -> None:
+        if self._phase is Phase.ENDING:
+            self._answer_end()
+
+    def _keep_alive(self) -> None:
+        """Ping, and give up a client that has been silent since the last one."""
+        now, settings = self._service.now, self._settings
+        if self._silent and settings.ping_timeout and self._reading:
+            assert self._session is not None
+            self._session.end(frames.ABNORMAL, "keepalive ping timeout", gone=True)
+            self.write(frames.close(INTERNAL_ERROR, "keepalive ping timeout"))
+            self._finish()
+        elif now < self._ping_due:
+            self.deadline = self._ping_due
+        else:
+            self.write(frames.ping(_PING))
+            self._silent = True
+            self._ping_due = now + settings.ping_interval
+            self.deadline = now + (settings.ping_timeout or settings.ping_interval)
+
+    # Ending.
+
+    def _linger(self) -> None:
+        """Close for writing, and go on reading for a while: closing with input unread could destroy what was sent last."""
+        self._uncork()
+        if self.transport.is_closing() or not self.transport.can_write_eof():
+            self._finish()
+            return
+        self._phase = Phase.LINGER
+        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        self._read(True)
+        self.transport.write_eof()
+
+    def _finish(self) -> None:
+        """Close once all that is written has been sent, or the client has had time enough to take it."""
+        self._uncork()
+        self._phase = Phase.CLOSED
+        self.deadline = self._service.now + 1 + self._service.limits.flush_time
+        self.transport.close()
+
+    def _count(self) -> None:
+        service = self._service
+        service.requests += 1
+        if service.on_request is not None:
+            service.on_request()
+
+    def _log(self, what: str) -> None:
+        if self._settings.access is not None:
+            self._settings.access(f'{self._client} - "WebSocket {self._head.target.decode("ascii")}" {what}')

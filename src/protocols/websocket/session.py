@@ -1,0 +1,289 @@
+"""One WebSocket as the application sees it (ASGI WebSocket specification 2.4).
+
+The session knows no transport: it turns messages into frames for its connection, and is told by it what the client sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from typing import Protocol
+
+from ..asgi import AppError, ClientDisconnected, Message, Scope
+from ..blame import report
+from ..http.codec import RequestHead
+from ..http.response import switching
+from ..http.scope import request_scope
+from ..service import Service
+from . import frames
+from .deflate import SMALLEST, Deflater
+from .denial import Denial
+from .handshake import Offer, answer
+from .settings import Settings
+
+NORMAL = 1000
+INTERNAL_ERROR = 1011
+
+
+class Phase(Enum):
+    """What the application may send."""
+
+    CONNECTING = auto()
+    """It is yet to accept or to refuse."""
+    DENYING = auto()
+    """It refuses with an HTTP response of its own."""
+    OPEN = auto()
+    CLOSED = auto()
+    """It has closed or refused: nothing."""
+    GONE = auto()
+    """The client is gone, or the server has closed: nothing, and it isn't the application's fault if it tries."""
+
+
+class Wire(Protocol):
+    """The session's connection, as the session knows it."""
+
+    room: asyncio.Future[None] | None
+    """What to wait for before sending more; None when there is room."""
+
+    def write(self, data: bytes) -> None:
+        """Send, together with whatever else is sent in this turn of the event loop."""
+
+    def accepted(self, response: bytes) -> None:
+        """The application lets the client in."""
+
+    def denied(self, status: int, data: bytes) -> None:
+        """Send the rest of an HTTP response that refuses the handshake, and close."""
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Refuse the handshake with a response of the server's own."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Start the closing handshake."""
+
+    def taken(self) -> None:
+        """There is room for messages again."""
+
+    def at_end(self) -> None:
+        """The application has seen all that the client sent before it ended the connection."""
+
+    def abort(self) -> None: ...
+
+
+class Session:
+    phase = Phase.CONNECTING
+    ending: tuple[int, str] | None = None
+    """Code and reason that the application is told when it has received all messages."""
+    held = False
+    """Reading stopped because too much waits here: the connection wants to be told when it is taken."""
+    _told_connect = False
+    _size = 0
+    """Bytes (of a text: characters) waiting in ``_inbox``."""
+    _owes = False
+    """The application works on a message: it has been given one, and has not asked for the next."""
+    _denial: Denial | None = None
+    _deflater: Deflater | None = None
+    _task: asyncio.Task[None]
+
+    def __init__(self, service: Service, wire: Wire, settings: Settings, offer: Offer, head: RequestHead, base: Scope) -> None:
+        """``base``: the part of the scope that all requests of the connection share."""
+        self._service = service
+        self._wire = wire
+        self._settings = settings
+        self._offer = offer
+        self._head = head
+        self._inbox: deque[str | bytes] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.scope = scope = request_scope(service, base, head)
+        scope["type"] = "websocket"
+        scope["scheme"] = {"http": "ws", "https": "wss"}[base["scheme"]]
+        scope["subprotocols"] = offer.subprotocols
+        scope["extensions"] = {"websocket.http.response": {}}
+
+    # What the connection tells.
+
+    def start(self) -> None:
+        """Run the application."""
+        self._service.works.add(self)
+        self._task = self._service.loop.create_task(self._run())
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits for the application as may."""
+        return len(self._inbox) >= self._settings.max_queue or self._size >= self._service.limits.buffer
+
+    @property
+    def busy(self) -> bool:
+        """Whether the application has something of the client's to work on, and may want to answer it."""
+        return self.phase is Phase.OPEN and (self._owes or bool(self._inbox))
+
+    def deliver(self, message: str | bytes) -> None:
+        self._inbox.append(message)
+        self._size += len(message)
+        if self._waiters:
+            self._wake()
+
+    def end(self, code: int, reason: str, *, gone: bool) -> None:
+        """No message comes any more. ``gone``: none can be sent either."""
+        if self.ending is None:
+            self.ending = code, reason
+        if gone and self.phase is not Phase.CLOSED:
+            self.phase = Phase.GONE
+        self._wake()
+
+    def describe(self) -> str:
+        return f"WebSocket {self._head.target.decode('ascii')}"
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    # The application's side.
+
+    async def receive(self) -> Message:
+        """``websocket.connect``, then each ``websocket.receive``, then ``websocket.disconnect`` for ever."""
+        self._owes = False
+        if not self._told_connect:
+            self._told_connect = True
+            return {"type": "websocket.connect"}
+        while not self._inbox:
+            if self.ending is not None:
+                self._wire.at_end()
+                return {"type": "websocket.disconnect", "code": self.ending[0], "reason": self.ending[1]}
+            waiter = self._service.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        message = self._inbox.popleft()
+        self._size -= len(message)
+        self._owes = True
+        if self.held and not self.full:
+            self._wire.taken()
+        return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
+
+    async def send(self, message: Message) -> None:
+        """Take what the ASGI specification lets an application send.
+
+        Raises :class:`AppError` for what it forbids, :class:`ClientDisconnected` when the client is gone.
+        """
+        kind = message["type"]
+        if self.phase is Phase.OPEN and kind == "websocket.send":
+            self._wire.write(self._encode(message))
+        elif self.phase is Phase.GONE:
+            raise ClientDisconnected("the client has disconnected")
+        else:
+            act = _ACTS.get((self.phase, kind))
+            if act is None:
+                raise AppError(f"ASGI message {kind!r} sent {_WHEN[self.phase]}")
+            act(self, message)
+        if (room := self._wire.room) is not None:
+            # Several tasks may wait for it: the end of one must not be the end of all.
+            await asyncio.shield(room)
+
+    def _encode(self, message: Message) -> bytes:
+        data = message.get("bytes")
+        if data is None:
+            text = message.get("text")
+            if text is None:
+                raise AppError("ASGI message 'websocket.send' with neither text nor bytes")
+            data = text.encode("utf-8")
+            if self._deflater is None or len(data) < SMALLEST:
+                return frames.text(data)
+            return frames.frame(frames.TEXT | frames.COMPRESSED, self._deflater.message(data))
+        if self._deflater is None or len(data) < SMALLEST:
+            return frames.binary(data)
+        return frames.frame(frames.BINARY | frames.COMPRESSED, self._deflater.message(data))
+
+    def _accept(self, message: Message) -> None:
+        lines, headers = answer(self._offer, message.get("subprotocol"), message.get("headers") or ())
+        response = switching(lines, headers, self._service.defaults)
+        if self._offer.deflate is not None:
+            self._deflater = Deflater(self._offer.deflate)
+        self.phase = Phase.OPEN
+        self._wire.accepted(response)
+
+    def _close(self, message: Message) -> None:
+        code, reason = message.get("code", NORMAL), message.get("reason") or ""
+        if not isinstance(code, int) or not frames.may_be_sent(code):
+            raise AppError(f"an endpoint can't close a WebSocket with code {code!r}")
+        self._end_by_app(code, reason)
+        self._wire.close(code, reason)
+
+    def _end_by_app(self, code: int, reason: str) -> None:
+        self.phase = Phase.CLOSED
+        self._inbox.clear()
+        self._size = 0
+        self.ending = self.ending or (code, reason)
+        self._wake()
+
+    def _forbid(self, message: Message) -> None:
+        self._end_by_app(frames.ABNORMAL, "")
+        self._wire.refuse(403, "the application refuses the connection")
+
+    def _deny(self, message: Message) -> None:
+        self._denial = Denial(self._head, message["status"], message.get("headers") or (), self._service.defaults)
+        self.phase = Phase.DENYING
+
+    def _deny_body(self, message: Message) -> None:
+        assert self._denial is not None
+        more = message.get("more_body", False)
+        data = self._denial.encode(message.get("body", b""), more)
+        if more:
+            self._wire.write(data)
+        else:
+            self._end_by_app(frames.ABNORMAL, "")
+            self._wire.denied(self._denial.status, data)
+
+    # The application's life.
+
+    async def _run(self) -> None:
+        try:
+            result = await self._service.app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
+            if result is not None:
+                raise AppError(f"the application returned {result!r}; an ASGI application returns None")
+            if self.phase in (Phase.CONNECTING, Phase.DENYING):
+                raise AppError("the application returned without accepting or refusing the connection")
+            if self.phase is Phase.OPEN:
+                self._end_by_app(NORMAL, "")
+                self._wire.close(NORMAL, "")
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
+        except Exception as error:
+            report(error, self.describe(), self.phase is Phase.GONE)
+            self._abandon()
+        finally:
+            self._wire.at_end()
+            self._service.end(self)
+
+    def _abandon(self) -> None:
+        """The application gave up: the client is told in whichever way is left."""
+        phase = self.phase
+        if phase in (Phase.CLOSED, Phase.GONE):
+            return
+        self._end_by_app(INTERNAL_ERROR, "")
+        if phase is Phase.OPEN:
+            self._wire.close(INTERNAL_ERROR, "")
+        elif self._denial is not None and self._denial.started:
+            self._wire.abort()
+        else:
+            self._wire.refuse(500, "Internal Server Error")
+
+
+_ACTS = {
+    (Phase.CONNECTING, "websocket.accept"): Session._accept,
+    (Phase.CONNECTING, "websocket.close"): Session._forbid,
+    (Phase.CONNECTING, "websocket.http.response.start"): Session._deny,
+    (Phase.DENYING, "websocket.http.response.body"): Session._deny_body,
+    (Phase.OPEN, "websocket.close"): Session._close,
+}
+_WHEN = {
+    Phase.CONNECTING: "before 'websocket.accept'",
+    Phase.DENYING: "during 'websocket.http.response'",
+    Phase.OPEN: "after 'websocket.accept'",
+    Phase.CLOSED: "after the application closed the connection",
+}

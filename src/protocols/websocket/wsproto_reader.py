@@ -1,0 +1,169 @@
+"""The reference reader: wsproto's frame parser, with what it leaves open closed: message size and inflation are bounded."""
+
+from __future__ import annotations
+
+import zlib
+
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
+
+from . import fast, frames
+from .deflate import Agreement, Inflater, TooBig
+from .frames import Event
+
+_CONTROL = 0x8
+
+
+class _Guard(Extension):
+    """As an extension it sees each frame's header and payload before wsproto does: it inflates, and it counts."""
+
+    name = "guard"
+
+    def __init__(self, max_size: int, agreement: Agreement | None) -> None:
+        self._max_size = max_size
+        self._inflater = Inflater(agreement) if agreement is not None else None
+        self._room = max_size
+        """Bytes that the current message may still bring."""
+        self._control = False
+        self._compressed = False
+
+    def enabled(self) -> bool:
+        return True
+
+    def offer(self) -> bool:
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        self._control = opcode >= _CONTROL
+        if not self._control:
+            if opcode is not Opcode.CONTINUATION:
+                self._compressed = rsv.rsv1
+            elif rsv.rsv1:
+                return CloseReason.PROTOCOL_ERROR
+            if payload_length > self._room and not self._compressed:
+                return CloseReason.MESSAGE_TOO_BIG
+        return RsvBits(self._inflater is not None and not self._control, False, False)
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+        if self._control:
+            return data
+        if self._compressed and self._inflater is not None:
+            try:
+                data = self._inflater.feed(data, self._room)
+            except TooBig:
+                return CloseReason.MESSAGE_TOO_BIG
+            except zlib.error:
+                return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        self._room -= len(data)
+        return data
+
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
+        if self._control or not fin:
+            return None
+        rest = None
+        if self._compressed and self._inflater is not None:
+            try:
+                rest = self._inflater.end(self._room)
+            except TooBig:
+                return CloseReason.MESSAGE_TOO_BIG
+            except zlib.error:
+                return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        self._room = self._max_size
+        return rest
+
+
+_REASONS = {CloseReason.MESSAGE_TOO_BIG: "message too big", CloseReason.INVALID_FRAME_PAYLOAD_DATA: "invalid payload"}
+
+
+class ReferenceReader:
+    def __init__(self, max_size: int, agreement: Agreement | None) -> None:
+        """``max_size``: bytes that a message may have, after inflation."""
+        self._protocol = FrameProtocol(client=False, extensions=[_Guard(max_size, agreement)])
+        self._pieces: list[str | bytes] = []
+        """Of the current message."""
+
+    def feed(self, data: bytes) -> None:
+        self._protocol.receive_bytes(data)
+
+    def next(self) -> Event | None:
+        try:
+            for piece in self._protocol.received_frames():
+                event = self._event(piece.opcode, piece.payload, piece.frame_finished and piece.message_finished)
+                if event is not None:
+                    return event
+        except ParseFailed as error:
+            return frames.Violation(int(error.code), _REASONS.get(error.code, str(error)))
+        return None
+
+    def _event(self, opcode: Opcode, payload: bytes | str | tuple[int, str], finished: bool) -> Event | None:
+        if isinstance(payload, tuple):
+            return frames.Close(int(payload[0]), payload[1])
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            if finished and not self._pieces:
+                return payload
+            if payload:
+                self._pieces.append(payload)
+            if not finished:
+                return None
+            pieces, self._pieces = self._pieces, []
+            # wsproto gives all of a text message as str and all of a binary one as bytes.
+            return ("" if opcode is Opcode.TEXT else b"").join(pieces)  # type: ignore[arg-type]
+        assert isinstance(payload, bytes)
+        return frames.Ping(payload) if opcode is Opcode.PING else frames.Pong(payload)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the bytes fed end where a message ends, so that the next ones may be read by anyone."""
+        decoder = self._protocol._frame_decoder
+        return decoder.header is None and not decoder.buffer and self._protocol._message_decoder.opcode is None
+
+
+class FastReader:
+    """The fast lane with the reference behind it, which is given every byte from the first frame on that is not plain."""
+
+    _reference: ReferenceReader | None = None
+    """Made when it is first needed: many a client never sends but plain frames."""
+    _engaged = False
+    """The reference has bytes that it has not made into events yet."""
+
+    def __init__(self, max_size: int, agreement: Agreement | None) -> None:
+        self._max_size = max_size
+        self._agreement = agreement
+        self._data = b""
+        self._at = 0
+        """Up to here ``_data`` is read."""
+
+    def feed(self, data: bytes) -> None:
+        if self._engaged and self._reference is not None:
+            self._reference.feed(data)
+        elif self._at < len(self._data):
+            self._data = self._data[self._at :] + data
+            self._at = 0
+        else:
+            self._data = data
+            self._at = 0
+
+    def next(self) -> Event | None:
+        data = self._data
+        if self._at < len(data):
+            found = fast.read(data, self._at, self._max_size)
+            if found is not None:
+                self._at = found[1]
+                return found[0]
+            self._engage()
+        if not self._engaged or self._reference is None:
+            return None
+        event = self._reference.next()
+        if event is None:
+            self._engaged = not self._reference.idle
+        return event
+
+    def _engage(self) -> None:
+        if self._reference is None:
+            self._reference = ReferenceReader(self._max_size, self._agreement)
+        self._reference.feed(self._data[self._at :])
+        self._data = b""
+        self._at = 0
+        self._engaged = True
