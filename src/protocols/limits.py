@@ -11,13 +11,24 @@ class Limits:
     """Method, target and version. RFC 9112 section 3 recommends to support at least 8000 octets."""
     head: int = 64 * 1024
     """The whole request head, request line included."""
-    header_count: int = 128
+    header_count: int = 100
+    """As Apache's and gunicorn's; browsers send about 20."""
+    field_size: int = 8190
+    """One header line with its end, as Apache's and gunicorn's; nginx's is 8 KiB."""
+    body: int | None = None
+    """A whole request body; None for no limit."""
+    concurrency: int | None = None
+    """Connections at once, above which new ones are told 503; None for no limit."""
     trailers: int = 8 * 1024
     """The trailer section of a chunked body, and the extensions of one chunk."""
     buffer: int = 64 * 1024
     """How much of a request or a response may wait in memory before its producer is paused."""
     request_head_time: float = 10
     """From the first byte of a head (or the opening of the connection) to its last byte."""
+    request_body_time: float = 60
+    """How long a client may pause in the middle of a request's body, as nginx's client_body_timeout."""
+    half_closed_time: float = 2
+    """How long after the client has closed its side an application that waits for it to leave is told that it has."""
     keep_alive_time: float = 5
     """How long a connection may stay idle after a response."""
     linger_time: float = 2

@@ -94,6 +94,8 @@ class Service:
         self.now = 0.0
         """``loop.time()`` at the last tick: exact to a second, free to read."""
         self.connections: set[Connection] = set()
+        self.unwanted = 0
+        """Those of them that were opened above the limit of concurrency: they are told so and closed."""
         self.works: set[Work] = set()
         """Exchanges in progress: each adds itself, and leaves by :meth:`end`."""
         self.requests = 0

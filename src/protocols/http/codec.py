@@ -69,9 +69,13 @@ _UNFINISHED = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\
 _REQUEST_LINE = re.compile(rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n" % TOKEN)
 
 
-def check_unfinished(data: bytes) -> None:
-    """Refuse at once what can't become a request head any more, rather than wait for its end."""
-    if _UNFINISHED.search(data) or (b"\r\n" in data and not _REQUEST_LINE.match(data)):
+def check_unfinished(data: bytes, checked: int = 0) -> None:
+    """Refuse at once what can't become a request head any more, rather than wait for its end.
+
+    ``checked``: bytes that have passed before.
+    """
+    start = max(0, checked - 1)
+    if _UNFINISHED.search(data, start) or (data.find(b"\r\n", start) >= 0 and not _REQUEST_LINE.match(data)):
         raise BadRequest(400, _mistake(data))
 
 

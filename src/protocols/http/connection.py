@@ -14,7 +14,8 @@ from typing import Any, cast
 from ..asgi import HTTP_VERSIONS, Scope
 from ..service import Phase as ServicePhase
 from ..service import Service
-from .codec import BadRequest, RequestHead, check_unfinished
+from . import sizes
+from .codec import BadRequest, RequestHead
 from .exchange import Exchange
 from .exchange import Phase as ExchangePhase
 from .framing import BodyReader, ChunkedReader, LengthReader
@@ -24,6 +25,8 @@ NEVER = float("inf")
 END = b"\r\n\r\n"
 DISCARD = 256 * 1024
 """How much of an unwanted body is read and thrown away so that the connection can persist."""
+LINGER = 16 * 1024 * 1024
+"""How much is thrown away after a last response: many clients read it only when they have sent all of their body."""
 
 
 class Phase(Enum):
@@ -63,6 +66,12 @@ class HttpConnection(asyncio.Protocol):
         """Done when the transport's buffer has drained; None while there is room."""
         self._surplus = 0
         """Bytes thrown away since the response."""
+        self._checked = 0
+        """Bytes of an unfinished head that are known to be good; looking at them again for each new byte would be quadratic."""
+        self._skipped = False
+        """The empty line that may stand before a request has been skipped."""
+        self._unwanted = False
+        """Opened above the limit of concurrency: its first request is refused."""
         self.deadline = NEVER
 
     # Called by the event loop.
@@ -73,6 +82,9 @@ class HttpConnection(asyncio.Protocol):
         self._scope, self._client = _describe(self.transport, self._scheme, self._service.root_path)
         self.deadline = self._service.now + 1 + self._service.limits.request_head_time
         self._service.opened(self)
+        if (most := self._service.limits.concurrency) is not None:
+            self._unwanted = len(self._service.connections) - self._service.unwanted > most
+            self._service.unwanted += self._unwanted
 
     def data_received(self, data: bytes) -> None:
         if self._phase is Phase.IDLE:
@@ -93,10 +105,12 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has closed its side. It still gets the answers to what it has asked (RFC 9112 section 9.6)."""
         self._eof = True
-        if self._phase is Phase.EXCHANGE and self._body is None and self._exchange is not None:
-            self._exchange.half_close()
+        if self._phase is Phase.EXCHANGE and self._body is None:
+            # Gone, or only done with sending? Nothing tells before something is written. An application that waits for the
+            # client's leaving (some frameworks then cancel the answer) is told after a while.
+            self.deadline = self._service.now + 1 + self._service.limits.half_closed_time
             return True
-        return self._phase is Phase.IDLE and END in self._buffer
+        return self._phase is Phase.HEAD and END in self._buffer
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
@@ -106,6 +120,7 @@ class HttpConnection(asyncio.Protocol):
             self._exchange = None
         self.resume_writing()
         self._corked.clear()
+        self._service.unwanted -= self._unwanted
         self._service.closed(self)
 
     def pause_writing(self) -> None:
@@ -121,13 +136,30 @@ class HttpConnection(asyncio.Protocol):
     # Called by the service.
 
     def expire(self) -> None:
-        """The deadline has passed: of a head, of keep-alive, or of lingering."""
-        if self._phase is Phase.HEAD:
+        """The deadline has passed: of a head, of keep-alive, of a body, or of lingering."""
+        if self._phase is Phase.HEAD and self._buffer:
             self._refuse(408, "the request head took too long")
+        elif self._phase is Phase.EXCHANGE:
+            self._expire_exchange()
         elif self._phase is Phase.CLOSED:
             self.transport.abort()
         else:
             self._close()
+
+    def _expire_exchange(self) -> None:
+        exchange = self._exchange
+        if self._body is None or exchange is None:
+            self.deadline = NEVER
+            if exchange is not None:
+                exchange.half_close()
+        elif self._reading and not exchange.withholds_body:
+            self._fail(BadRequest(408, "the request body took too long"))
+        else:
+            # Not the client's fault: the application does not take what has come, or has not asked for it yet.
+            self._await_body()
+
+    def _await_body(self) -> None:
+        self.deadline = self._service.now + 1 + self._service.limits.request_body_time
 
     def drain(self) -> None:
         """Nothing ends at once: the next response says that it is the last."""
@@ -152,8 +184,10 @@ class HttpConnection(asyncio.Protocol):
         service = self._service
         try:
             end = data.find(END) + 4
-            if end == len(data) and service.fast is not None and end <= service.limits.request_line:
+            if 3 < end == len(data) and service.fast is not None and end <= service.limits.request_line:
                 head = service.fast(data) or self._parse(data)
+                if len(head.headers) > service.limits.header_count:
+                    raise BadRequest(431, "too many headers")
             elif (raw := self._whole_head(data)) is None:
                 return
             else:
@@ -166,28 +200,36 @@ class HttpConnection(asyncio.Protocol):
 
     def _whole_head(self, data: bytes) -> bytes | None:
         """The request head at the start of ``data``; None while it is not whole. Raises BadRequest if it can't become one."""
-        if data[:2] == b"\r\n":
+        if data[:2] == b"\r\n" and not self._skipped:
             # RFC 9112 section 2.2: an empty line before the request line is ignored; one.
+            self._skipped = True
+            self._checked = 0
             self._buffer = data = data[2:]
-        end = data.find(END) + 4
+        end = data.find(END, max(0, self._checked - 3)) + 4
         if end < 4:
             if self._phase is Phase.IDLE:
                 self._phase = Phase.HEAD
                 if self._answered:
                     # From its first byte on; for the first request, from the opening of the connection.
                     self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-            self._check_unfinished(data)
+            sizes.check_unfinished(data, self._checked, self._service.limits)
+            self._checked = len(data)
             return None
         return data[:end]
 
     def _parse(self, raw: bytes) -> RequestHead:
-        self._check_size(raw)
+        sizes.check(raw, self._service.limits)
         service = self._service
         return (service.fast(raw) if service.fast is not None else None) or service.codec(raw)
 
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         """Run the request's exchange; ``rest`` is what came behind the head."""
         service = self._service
+        self._checked = 0
+        self._skipped = False
+        if self._unwanted:
+            self._refuse(503, "too many connections", b"retry-after: 1\r\n")
+            return
         if head.upgrade == b"websocket" and service.websocket is not None:
             self._hand_over(service.websocket(head, self._scope, self._client), rest)
             return
@@ -197,8 +239,16 @@ class HttpConnection(asyncio.Protocol):
         self._exchange = exchange = Exchange(service, self, head, self._scope, self._client)
         if head.length != 0:
             exchange.body_complete = False
-            self._body = ChunkedReader(service.limits.trailers) if head.length is None else LengthReader(head.length)
             self._buffer = b""
+            limits = service.limits
+            if head.length is None:
+                self._body = ChunkedReader(limits.trailers, limits.body)
+            elif limits.body is None or head.length <= limits.body:
+                self._body = LengthReader(head.length)
+            else:
+                self._fail(BadRequest(413, "request body too large"))
+                return
+            self._await_body()
             if rest:
                 self._read_body(rest)
                 if self._exchange is None:
@@ -226,10 +276,15 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._phase is Phase.DISCARD:
             self._throw_away(len(data))
-        elif piece and self._exchange is not None:
-            self._exchange.feed(piece)
+            if self._phase is not Phase.DISCARD:
+                return
+        elif self._exchange is not None:
+            self._await_body()
+            if piece:
+                self._exchange.feed(piece)
         if body.complete:
             self._body = None
+            self.deadline = NEVER
             self._buffer = body.rest
             if self._phase is Phase.DISCARD:
                 self._next()
@@ -240,7 +295,8 @@ class HttpConnection(asyncio.Protocol):
     def _regulate(self) -> None:
         """Read on only while what waits in memory is within bounds."""
         waiting = len(self._buffer) + (self._exchange.buffered if self._exchange is not None else 0)
-        wanted = waiting < self._service.limits.buffer
+        # A head has limits of its own, and nobody but the client can get it out of the buffer.
+        wanted = waiting < self._service.limits.buffer or self._phase is Phase.HEAD
         if wanted is not self._reading and not self.transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -248,27 +304,11 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self.transport.pause_reading()
 
-    def _check_unfinished(self, data: bytes) -> None:
-        limits = self._service.limits
-        check_unfinished(data)
-        if len(data) > limits.request_line and b"\r\n" not in data[: limits.request_line + 2]:
-            raise BadRequest(414, "request line too long")
-        if len(data) > limits.head:
-            raise BadRequest(431, "request head too large")
-
-    def _check_size(self, raw: bytes) -> None:
-        limits = self._service.limits
-        if len(raw) > limits.request_line:
-            if raw.find(b"\r\n") > limits.request_line:
-                raise BadRequest(414, "request line too long")
-            if len(raw) > limits.head:
-                raise BadRequest(431, "request head too large")
-        if raw.count(b"\r\n") - 2 > limits.header_count:
-            raise BadRequest(431, "too many headers")
-
     def _throw_away(self, size: int) -> None:
         self._surplus += size
-        if self._surplus > DISCARD:
+        if self._phase is Phase.DISCARD and self._surplus > DISCARD:
+            self._linger()
+        elif self._surplus > LINGER:
             self.abort()
 
     # Writing: the exchange's Wire.
@@ -334,11 +374,14 @@ class HttpConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Wait for the next request."""
-        self._phase = Phase.IDLE
         if self._buffer:
-            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack.
+            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. More may come
+            # before that turn, hence HEAD: what comes is appended.
+            self._phase = Phase.HEAD
+            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
             self._service.loop.call_soon(self._read_pipelined)
             return
+        self._phase = Phase.IDLE
         if self._eof or self._service.phase is ServicePhase.STOPPING:
             self._close()
             return
@@ -347,20 +390,20 @@ class HttpConnection(asyncio.Protocol):
             self._regulate()
 
     def _read_pipelined(self) -> None:
-        if self._phase is not Phase.IDLE:
+        if self._phase is not Phase.HEAD:
             return
         self._read_head()
         self._regulate()
-        if self._exchange is None and self._eof:
+        if self._phase is Phase.HEAD and self._eof:
             # What is left is no whole request, and the client sends no more.
             self._close()
 
     # Ending.
 
-    def _refuse(self, status: int, reason: str) -> None:
-        """Answer the client's mistake; nothing after it on the connection is interpreted."""
+    def _refuse(self, status: int, reason: str, extra: bytes = b"") -> None:
+        """Answer the client's mistake; nothing after it on the connection is interpreted. ``extra``: further header lines."""
         self._buffer = b""
-        self.write_last(plain(status, reason, self._service.defaults))
+        self.write_last(plain(status, reason, self._service.defaults, extra=extra))
         if self._service.access is not None:
             self._service.access(self._client, "-", "-", "1.1", status)
         self._linger()

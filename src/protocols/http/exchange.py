@@ -122,6 +122,11 @@ class Exchange:
         self.disconnected = self.client_done = True
         self._wake()
 
+    @property
+    def withholds_body(self) -> bool:
+        """The client may be waiting to be asked for its body."""
+        return self._expect_continue
+
     def describe(self) -> str:
         return f"{self.request.method} {self.request.target.decode('ascii')}"
 
@@ -169,12 +174,17 @@ class Exchange:
         if kind == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
             if self.phase is Phase.STREAMING:
-                self._continue(body, more)
+                data = self._continue(body, more)
             elif self.phase is Phase.STARTED:
-                self._begin(body, more)
+                data = self._begin(body, more)
             else:
                 raise AppError(f"ASGI message 'http.response.body' sent {self._when()}")
-            if more and (room := self._wire.writable()) is not None:
+            if not more:
+                self._complete(data)
+                return
+            if data:
+                self._wire.write(data)
+            if (room := self._wire.writable()) is not None:
                 await room
         elif kind == "http.response.start":
             if self.phase is not Phase.EXPECTED:
@@ -193,47 +203,42 @@ class Exchange:
             Phase.COMPLETE: "after the response was complete",
         }[self.phase]
 
-    def _begin(self, body: bytes, more: bool) -> None:
-        """Send the head with the first of the body."""
+    def _begin(self, body: bytes, more: bool) -> bytes:
+        """The head with the first of the body."""
         service = self._service
         # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
         persist = service.phase is ServicePhase.SERVING and (self.body_complete or not self._expect_continue)
-        size = len(body)
-        whole = None if more else size
-        data, framing, length, self._keep_alive = encode(
-            self.request, self.status, self._headers, service.defaults, whole, persist
+        self._sent = size = len(body)
+        head, framing, self._length, self._keep_alive = encode(
+            self.request, self.status, self._headers, service.defaults, None if more else size, persist
         )
-        self._framing, self._length, self._sent = framing, length, size
-        if framing is Framing.LENGTH and (size > length or (not more and size < length)):
+        self._framing = framing
+        if framing is not Framing.LENGTH:
+            body = self._frame(body, more)
+        elif size != self._length and (size > self._length or not more):
             raise self._mismatch(more)
         self.phase = Phase.STREAMING
-        self._put(data, body, more)
+        return head + body
 
-    def _continue(self, body: bytes, more: bool) -> None:
+    def _continue(self, body: bytes, more: bool) -> bytes:
+        """More of the body."""
         self._sent += len(body)
-        if self._framing is Framing.LENGTH and (self._sent > self._length or (not more and self._sent < self._length)):
+        if self._framing is not Framing.LENGTH:
+            return self._frame(body, more)
+        if self._sent != self._length and (self._sent > self._length or not more):
             raise self._mismatch(more)
-        self._put(b"", body, more)
+        return body
+
+    def _frame(self, body: bytes, more: bool) -> bytes:
+        if self._framing is Framing.CHUNKED:
+            if body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            return body if more else body + b"0\r\n\r\n"
+        return b"" if self._framing is Framing.EMPTY else body
 
     def _mismatch(self, more: bool) -> AppError:
         so_far = "so far " if more else ""
         return AppError(f"response body has {self._sent} bytes {so_far}where Content-Length says {self._length}")
-
-    def _put(self, before: bytes, body: bytes, more: bool) -> None:
-        """Frame and write; ``before`` is the head, if it is still to go out."""
-        framing = self._framing
-        if framing is Framing.EMPTY:
-            body = b""
-        elif framing is Framing.CHUNKED:
-            if body:
-                body = b"%x\r\n%b\r\n" % (len(body), body)
-            if not more:
-                body += b"0\r\n\r\n"
-        data = before + body if before else body
-        if not more:
-            self._complete(data)
-        elif data:
-            self._wire.write(data)
 
     def _complete(self, data: bytes) -> None:
         self.phase = Phase.COMPLETE

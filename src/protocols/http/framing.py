@@ -50,9 +50,12 @@ class ChunkedReader:
     Extensions and trailers are checked, bounded and dropped: ASGI has no place for them.
     """
 
-    def __init__(self, limit: int) -> None:
-        """``limit``: bytes that the extensions of one chunk, or all trailers together, may have."""
+    def __init__(self, limit: int, most: int | None = None) -> None:
+        """``limit``: bytes that the extensions of one chunk, or all trailers together, may have; ``most``: of the body."""
         self._limit = limit
+        self._most = most
+        self._total = 0
+        """Bytes of all chunks begun."""
         self._buffer = b""
         self._place = 0
         """How much of the buffer is read: cutting that off at every step would copy what many small chunks leave each time."""
@@ -95,6 +98,9 @@ class ChunkedReader:
         if match is None:
             raise BadRequest(400, "malformed chunk size")
         self._missing = int(match[1], 16)
+        self._total += self._missing
+        if self._most is not None and self._total > self._most:
+            raise BadRequest(413, "request body too large")
         self._step = self._read_data if self._missing else self._read_trailer
         return True
 

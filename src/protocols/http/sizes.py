@@ -1,0 +1,40 @@
+"""How large a request head and its parts may be (RFC 9112 section 3, RFC 9110 section 5.4; statuses of RFC 6585 section 5)."""
+
+from __future__ import annotations
+
+from ..limits import Limits
+from . import codec
+from .codec import BadRequest
+
+
+def check(raw: bytes, limits: Limits) -> None:
+    """Check a whole head. Raises :class:`BadRequest`: 414, 431, or 400 for a method without end."""
+    if len(raw) > min(limits.request_line, limits.field_size):
+        line, *fields = raw.split(b"\r\n")
+        if len(line) > limits.request_line:
+            raise _too_long(raw)
+        if len(raw) > limits.head:
+            raise BadRequest(431, "request head too large")
+        if max(map(len, fields)) + 2 > limits.field_size:
+            raise BadRequest(431, "header too large")
+    if raw.count(b"\r\n") - 2 > limits.header_count:
+        raise BadRequest(431, "too many headers")
+
+
+def check_unfinished(data: bytes, checked: int, limits: Limits) -> None:
+    """Check what has come of a head, of which ``checked`` bytes have passed before. Raises :class:`BadRequest`."""
+    codec.check_unfinished(data, checked)
+    size = data.find(b"\r\n")
+    if (size if size >= 0 else len(data) - 1) > limits.request_line:
+        raise _too_long(data)
+    if len(data) > limits.head:
+        raise BadRequest(431, "request head too large")
+    if size >= 0 and len(data) - 1 - data.rfind(b"\n") > limits.field_size:
+        raise BadRequest(431, "header too large")
+
+
+def _too_long(data: bytes) -> BadRequest:
+    """Which part of the request line at the start of ``data`` is to blame for its length."""
+    if data.find(b" ", 0, 256) < 0:
+        return BadRequest(400, "method too long")
+    return BadRequest(414, "request line too long")
