@@ -3,7 +3,7 @@
 It must never accept what the reference (h11 behind the strict grammar of codec.py) refuses or reads differently; declining is
 always right. So its grammar is a strict subset: a method everybody knows, a target in origin-form, HTTP/1.1, exact CRLFs, one
 Host, at most one Content-Length and Content-Type, and no field that changes framing or the connection's meaning but
-``Connection: keep-alive``.
+``Connection: keep-alive`` or ``close``.
 
 Most header lines of a client are the same in every request, so lines are looked up, not parsed: a line that was found valid
 once is remembered with its field. What is secret (cookies, credentials) or long is parsed each time and not kept.
@@ -24,11 +24,10 @@ _NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST_NAME = b"host"
 _LENGTH_NAME = b"content-length"
 _TYPE_NAME = b"content-type"
-_WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME)}
+_CONNECTION_NAME = b"connection"
+_WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME, _CONNECTION_NAME)}
 _SECRET = frozenset((b"cookie", b"authorization", b"proxy-authorization"))
-_DECLINED = frozenset(
-    (b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer")
-)
+_DECLINED = frozenset((b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer"))
 _LONGEST = 200
 """Bytes of a line that is remembered."""
 _MOST = 2048
@@ -54,7 +53,7 @@ def parse(raw: bytes) -> RequestHead | None:
         return None
     headers: list[Field] = []
     length = 0
-    host = size = kind = None
+    host = size = kind = connection = None
     for line in raw[start.end() : -4].split(b"\r\n"):
         field = _lines.get(line) or _learn(line)
         if field is None:
@@ -73,8 +72,14 @@ def parse(raw: bytes) -> RequestHead | None:
             if kind is not None:
                 return None
             kind = field
+        elif name is _CONNECTION_NAME:
+            if connection is not None:
+                return None
+            connection = field
         headers.append(field)
-    return RequestHead(method, target, "1.1", headers, length) if host is not None else None
+    if host is None:
+        return None
+    return RequestHead(method, target, "1.1", headers, length, connection is None or connection[1].lower() != b"close")
 
 
 def _learn(line: bytes) -> Field | None:
@@ -96,7 +101,7 @@ def _learn(line: bytes) -> Field | None:
     elif name is _HOST_NAME:
         if not is_host(value):
             return None
-    elif name == b"connection" and value.lower() != b"keep-alive":
+    elif name is _CONNECTION_NAME and value.lower() not in (b"keep-alive", b"close"):
         return None
     field = (name, value)
     if name not in _SECRET:

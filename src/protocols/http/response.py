@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TypeVar
 
 from ..asgi import AppError
 from .codec import TOKEN, RequestHead
@@ -38,6 +39,9 @@ _MOST = 1024
 
 _lines: dict[tuple[bytes, bytes], bytes] = {}
 """Fields already found valid, as lines: applications send the same few again and again."""
+_heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
+"""What was encoded for the status, kind of body and fields in the key: the bytes before the default block, and what they promise.
+Only for requests without peculiarities, and only without fields that are secret."""
 
 
 @dataclass(slots=True)
@@ -49,14 +53,20 @@ class Defaults:
     extra: bytes = b""
     block: bytes = field(init=False, default=b"")
     """All of them."""
+    tail: bytes = field(init=False, default=b"")
+    """All of them and the end of the head."""
 
     def __post_init__(self) -> None:
-        self.block = self.server + self.date + self.extra
+        self._join()
 
     def renew(self, date: bytes) -> None:
         """Put a new Date into the block: ``date`` is the field's value (RFC 9110 section 5.6.7)."""
         self.date = b"date: %b\r\n" % date
+        self._join()
+
+    def _join(self) -> None:
         self.block = self.server + self.date + self.extra
+        self.tail = self.block + b"\r\n"
 
     def without(self, given: set[bytes]) -> bytes:
         """The block less what the application gave itself."""
@@ -92,38 +102,81 @@ def encode(
     ``whole`` is the body's size in bytes when it is known to be complete already, else None; ``keep_alive`` is whether the
     server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
     """
+    keep_alive = keep_alive and request.keep_alive
+    key = None
+    if keep_alive and request.version == "1.1" and request.method != "HEAD":
+        try:
+            key = (status, whole is None, *headers)
+            known = _heads.get(key)
+        except TypeError:
+            # A field that is a list can't be looked up.
+            key = known = None
+        if known is not None:
+            before, framing, size = known
+            if size < 0:
+                size = whole or 0
+                before += b"content-length: %d\r\n" % size
+            return before + defaults.tail, framing, size, True
+    return _encode(request, status, headers, defaults, whole, keep_alive, key)
+
+
+def _encode(
+    request: RequestHead,
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    defaults: Defaults,
+    whole: int | None,
+    keep_alive: bool,
+    key: tuple[object, ...] | None,
+) -> ResponseHead:
+    """What :func:`encode` does for a head that it does not know yet; remembers it under ``key``."""
     start = _STATUS_LINES.get(status)
     if start is None:
         raise AppError(f"response status {status!r} is not a final HTTP status, 200 to 999")
-    parts = [start, defaults.block]
-    meaningful = _collect(headers, parts)
-    keep_alive = keep_alive and request.keep_alive
-    size: int | None = None
-    if meaningful:
-        size = _content_length(meaningful)
-        if len(meaningful) > 1 or size is None:
-            parts[1] = _apply(meaningful, parts, defaults)
-            keep_alive = keep_alive and not any(name == b"connection" for name, _ in meaningful)
-    framing = Framing.LENGTH
-    if size is None or request.method == "HEAD" or status == 204 or status == 304:
-        framing, size = _framing(request, status, size, whole)
-    if size is not None:
-        parts.append(b"content-length: %d\r\n" % size)
-    elif framing is Framing.CHUNKED:
+    parts = [start]
+    block = defaults.block
+    meaningful, secret = _collect(headers, parts)
+    given = _content_length(meaningful)
+    if len(meaningful) > 1 or (meaningful and given is None):
+        key = None
+        block = _apply(meaningful, parts, defaults)
+        keep_alive = keep_alive and not any(name == b"connection" for name, _ in meaningful)
+    framing, size = _framing(request, status, given, whole)
+    if framing is Framing.CHUNKED:
         parts.append(b"transfer-encoding: chunked\r\n")
     elif framing is Framing.CLOSE:
         keep_alive = False
+    if given is not None and size is not None:
+        parts.append(b"content-length: %d\r\n" % size)
+    if key is not None and not secret and (framing is not Framing.EMPTY):
+        _remember(_heads, key, (b"".join(parts), framing, -1 if given is None and size is not None else size or 0))
+    if given is None and size is not None:
+        parts.append(b"content-length: %d\r\n" % size)
     if not keep_alive:
         parts.append(b"connection: close\r\n")
     elif request.version == "1.0":
         parts.append(b"connection: keep-alive\r\n")
-    parts.append(b"\r\n")
+    parts += block, b"\r\n"
     return b"".join(parts), framing, size or 0, keep_alive
 
 
-def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """Append the checked lines of ``headers`` to ``parts``; returns the fields that mean something to the server instead."""
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    if len(known) >= _MOST:
+        known.clear()
+    known[key] = value
+
+
+def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """Append the checked lines of ``headers`` to ``parts``.
+
+    Returns the fields that mean something to the server instead, and whether there is one that should not be remembered.
+    """
     meaningful: list[tuple[bytes, bytes]] = []
+    secret = False
     for pair in headers:
         try:
             line = _lines.get(pair)
@@ -138,12 +191,12 @@ def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> list
             if lowered in _MEANINGFUL:
                 meaningful.append((lowered, value))
                 continue
-            if lowered not in _SECRET and len(line) <= _LONGEST:
-                if len(_lines) >= _MOST:
-                    _lines.clear()
-                _lines[pair] = line
+            if lowered in _SECRET or len(line) > _LONGEST:
+                secret = True
+            else:
+                _remember(_lines, pair, line)
         parts.append(line)
-    return meaningful
+    return meaningful, secret
 
 
 def _pair(field: Iterable[bytes]) -> tuple[bytes, bytes]:
@@ -188,17 +241,17 @@ def _apply(fields: list[tuple[bytes, bytes]], parts: list[bytes], defaults: Defa
     return defaults.without(given)
 
 
-def _framing(request: RequestHead, status: int, size: int | None, whole: int | None) -> tuple[Framing, int | None]:
-    """How the body ends, and the Content-Length to send, where the application's own does not say it all."""
+def _framing(request: RequestHead, status: int, given: int | None, whole: int | None) -> tuple[Framing, int | None]:
+    """How the body ends, and the Content-Length to send; ``given`` is the application's own."""
     if status == 204:
         return Framing.EMPTY, None
     if status == 304:
-        return Framing.EMPTY, size
+        return Framing.EMPTY, given
     if request.method == "HEAD":
         # Empty because it answers HEAD or because the resource is empty? Only the application knows: say nothing then.
-        return Framing.EMPTY, size if size is not None else whole or None
-    if whole is not None:
-        return Framing.LENGTH, whole
+        return Framing.EMPTY, given if given is not None else whole or None
+    if given is not None or whole is not None:
+        return Framing.LENGTH, given if given is not None else whole
     return (Framing.CHUNKED if request.version == "1.1" else Framing.CLOSE), None
 
 
@@ -222,7 +275,7 @@ def switching(lines: bytes, headers: Iterable[tuple[bytes, bytes]], defaults: De
     What says how a body is framed has no meaning here and is left away. Raises :class:`AppError`.
     """
     parts = [b"HTTP/1.1 101 Switching Protocols\r\n", defaults.block]
-    meaningful = _collect(headers, parts)
+    meaningful, _ = _collect(headers, parts)
     if meaningful:
         parts[1] = _apply(meaningful, parts, defaults)
     return b"".join((*parts, lines, b"\r\n"))
