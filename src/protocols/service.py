@@ -93,6 +93,8 @@ class Service:
         self.phase = Phase.SERVING
         self.now = 0.0
         """``loop.time()`` at the last tick: exact to a second, free to read."""
+        self.idle_until = 0.0
+        """The deadline of a connection that becomes idle now."""
         self.connections: set[Connection] = set()
         self.unwanted = 0
         """Those of them that were opened above the limit of concurrency: they are told so and closed."""
@@ -110,6 +112,7 @@ class Service:
     def tick(self) -> None:
         """Once a second: renew the clock and the Date header, and end what has passed its deadline."""
         self.now = now = self.loop.time()
+        self.idle_until = now + 1 + self.limits.keep_alive_time
         if self.date_header:
             self.defaults.renew(email.utils.formatdate(time.time(), usegmt=True).encode("ascii"))
         for connection in [connection for connection in self.connections if connection.deadline <= now]:

@@ -66,8 +66,10 @@ class Child:
                 return facts, True
             if not data:
                 return facts, True
-            messages = self.decoder.feed(data)
-            facts += [FACTS[message["kind"]](self.worker, message) for message in messages if message["kind"] in FACTS]
+            for message in self.decoder.feed(data):
+                # str(), for an application may have written anything to our descriptor, even what has no hash.
+                meaning = FACTS.get(str(message["kind"]))
+                facts += [] if meaning is None else [meaning(self.worker, message)]
 
     def tell(self, kind: str, **details: bool) -> bool:
         """Send a message; returns whether it went out (not if the channel is full or closed)."""

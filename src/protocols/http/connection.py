@@ -241,6 +241,12 @@ class HttpConnection(asyncio.Protocol):
             exchange.body_complete = False
             self._buffer = b""
             limits = service.limits
+            if head.length == len(rest) and (limits.body is None or head.length <= limits.body):
+                # All of it is here already: nothing to wait for, nothing to count.
+                exchange.feed(rest)
+                exchange.body_complete = True
+                exchange.start()
+                return
             if head.length is None:
                 self._body = ChunkedReader(limits.trailers, limits.body)
             elif limits.body is None or head.length <= limits.body:
@@ -347,18 +353,18 @@ class HttpConnection(asyncio.Protocol):
         """The response is complete: on to the next request, or close."""
         self._answered += 1
         self._exchange = None
-        if not keep_alive:
+        if keep_alive and self._body is None:
+            self._next()
+        elif not keep_alive:
             if self._body is None and not self._buffer:
                 self._close()
             else:
                 self._linger()
-        elif self._body is not None:
+        else:
             self._phase = Phase.DISCARD
             self._surplus = 0
             self.deadline = self._service.now + 1 + self._service.limits.linger_time
             self._regulate()
-        else:
-            self._next()
 
     def broken(self, framing: Framing) -> None:
         """The response can't be completed."""
@@ -385,7 +391,7 @@ class HttpConnection(asyncio.Protocol):
         if self._eof or self._service.phase is ServicePhase.STOPPING:
             self._close()
             return
-        self.deadline = self._service.now + 1 + self._service.limits.keep_alive_time
+        self.deadline = self._service.idle_until
         if not self._reading:
             self._regulate()
 

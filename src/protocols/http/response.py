@@ -40,7 +40,7 @@ _MOST = 1024
 _lines: dict[tuple[bytes, bytes], bytes] = {}
 """Fields already found valid, as lines: applications send the same few again and again."""
 _heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
-"""What was encoded for the status, kind of body and fields in the key: the bytes before the default block, and what they promise.
+"""What was encoded for status, kind of body and fields (the key): the bytes before the default block, and what they promise.
 Only for requests without peculiarities, and only without fields that are secret."""
 
 

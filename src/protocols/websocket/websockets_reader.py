@@ -52,11 +52,14 @@ class WebsocketsReader:
             event = self._event(self._frames.popleft())
             if event is not None:
                 return event
-        if self._protocol.parser_exc is not None:
-            close = self._protocol.close_sent
-            assert close is not None
-            return frames.Violation(close.code, close.reason)
-        return None
+        if self._protocol.parser_exc is None:
+            return None
+        if (close := self._protocol.close_rcvd) is not None:
+            # It takes a closing frame in the middle of a message for an error, which RFC 6455 section 5.4 does not.
+            return frames.Close(int(close.code), close.reason)
+        close = self._protocol.close_sent
+        assert close is not None
+        return frames.Violation(int(close.code), close.reason)
 
     def _parse(self) -> bool:
         """Whether there is another frame in what was fed."""
