@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from tricorn.config import Config
 from tricorn.supervisor import messages as m
-from tricorn.supervisor.fleet import RUNNING, Fleet, Stage
-from tricorn.supervisor.phases import Phase
+from tricorn.supervisor.fleet import Fleet
+from tricorn.supervisor.phases import RUNNING, Phase, Stage
 
 LIVES, BLOCKS = 10_000, 20
 CHOSEN = os.environ.get("TRICORN_SEED")

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from enum import Enum, auto
 from itertools import count
 
 from ..config import Config
@@ -61,7 +60,7 @@ from .messages import (
     Unready,
     WorkerFact,
 )
-from .phases import AUTOPSY, LEAVING_FAILED, QUITTING, UNKILLABLE, Phase, Plan, Worker
+from .phases import AUTOPSY, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
 
 OVERSLEPT = 1.0
 """Seconds by which a deadline may be missed before we believe to have been suspended."""
@@ -69,22 +68,6 @@ WAKING_UP = 2.0
 """Seconds given to everybody after that, to turn their event loops again."""
 
 EXIT_STARTUP, EXIT_CRASHES = 3, 4
-
-
-class Stage(Enum):
-    """The fleet's own phase."""
-
-    BOOTING = auto()
-    """No worker was ever ready."""
-    SERVING = auto()
-    LEAVING = auto()
-    """Still serving, while load balancers are told that we are not ready."""
-    STOPPING = auto()
-    QUITTING = auto()
-    FINISHED = auto()
-
-
-RUNNING = (Stage.BOOTING, Stage.SERVING)
 
 
 class Fleet:

@@ -1,4 +1,4 @@
-"""One worker as the fleet sees it: its phases, how long each may last, and what it was born as."""
+"""The phases of the fleet and of each worker, how long each may last, and what workers are born as."""
 
 from __future__ import annotations
 
@@ -32,6 +32,22 @@ class Phase(Enum):
     """Reported that it could not start; about to exit."""
     KILLED = auto()
     """Sent SIGKILL."""
+
+
+class Stage(Enum):
+    """The fleet's own phase."""
+
+    BOOTING = auto()
+    """No worker was ever ready."""
+    SERVING = auto()
+    LEAVING = auto()
+    """Still serving, while load balancers are told that we are not ready."""
+    STOPPING = auto()
+    QUITTING = auto()
+    FINISHED = auto()
+
+
+RUNNING = (Stage.BOOTING, Stage.SERVING)
 
 
 @dataclass(frozen=True, slots=True)
