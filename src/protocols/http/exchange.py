@@ -7,7 +7,6 @@ told by it of body bytes and of the client's leaving.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Protocol
@@ -56,38 +55,62 @@ class Wire(Protocol):
 
 
 class Exchange:
-    # Defaults live on the class: an exchange of a plain request only sets what differs.
-    phase = Phase.EXPECTED
-    status = 0
-    disconnected = False
-    """The connection is gone: nothing can be sent."""
-    client_done = False
-    """The client sends no more (it is gone or half-closed): ``receive`` says http.disconnect."""
-    body_complete = True
-    _pieces: deque[bytes] | None = None
-    """Body bytes waiting for ``receive``."""
-    buffered = 0
-    _waiter: asyncio.Future[None] | None = None
-    _told_end = False
-    """``receive`` has handed out the end of the body."""
-    _headers: Iterable[tuple[bytes, bytes]] = ()
-    _framing = Framing.LENGTH
-    _length = 0
-    """With LENGTH: the bytes that the response's body must have."""
-    _keep_alive = False
-    _sent = 0
-    """Body bytes sent."""
+    # Slots, all set at once: attributes that fall back to the class would cost more at every reading.
+    __slots__ = (
+        "_client",
+        "_expect_continue",
+        "_framing",
+        "_headers",
+        "_keep_alive",
+        "_length",
+        "_pieces",
+        "_sent",
+        "_service",
+        "_task",
+        "_told_end",
+        "_waiter",
+        "_wire",
+        "body_complete",
+        "buffered",
+        "client_done",
+        "disconnected",
+        "phase",
+        "request",
+        "scope",
+        "status",
+    )
+
     _task: asyncio.Task[None]
 
     def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope, client: str) -> None:
         """``base``: the part of the scope that all requests of the connection share; ``client``: for the access log."""
         self._service = service
         self._wire = wire
-        self.request = head
         self._client = client
-        self._expect_continue = head.expect_continue
+        self.request = head
         self.scope = scope = request_scope(service, base, head)
         scope["method"] = head.method
+        self.phase = Phase.EXPECTED
+        self.status = 0
+        self.disconnected = False
+        """The connection is gone: nothing can be sent."""
+        self.client_done = False
+        """The client sends no more (it is gone or half-closed): ``receive`` says http.disconnect."""
+        self.body_complete = True
+        self.buffered = 0
+        self._pieces: list[bytes] | None = None
+        """Body bytes waiting for ``receive``, ``buffered`` of them."""
+        self._told_end = False
+        """``receive`` has handed out the end of the body."""
+        self._expect_continue = head.expect_continue
+        self._waiter: asyncio.Future[None] | None = None
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
+        self._framing = Framing.LENGTH
+        self._length = 0
+        """With LENGTH: the bytes that the response's body must have."""
+        self._sent = 0
+        """Body bytes sent."""
+        self._keep_alive = False
 
     # What the connection tells.
 
@@ -102,8 +125,9 @@ class Exchange:
         if self.phase is Phase.COMPLETE:
             return
         if self._pieces is None:
-            self._pieces = deque()
-        self._pieces.append(data)
+            self._pieces = [data]
+        else:
+            self._pieces.append(data)
         self.buffered += len(data)
         self._wake()
 
