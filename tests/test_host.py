@@ -260,19 +260,18 @@ def test_orphans_that_nobody_started_are_reaped(stage: Stage) -> None:
 def test_an_autopsy_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     def hanging(config: Config, birth: Birth) -> int:
         faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy)
-        say(birth, channel.READY)
-        stuck_for_ever()
+        stuck_for_ever(birth)
         return 0
 
-    def stuck_for_ever() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        signal.pause()
-        signal.pause()
+    def stuck_for_ever(birth: Birth) -> None:
+        say(birth, channel.READY)
+        while True:
+            signal.pause()
 
     stage.start(hanging)
     stage.hear(Ready(1))
     stage.perform(Autopsy(1))
-    wait_until(lambda: stage.host._children[1].read_autopsy(), timeout=PATIENCE)
+    wait_until(lambda: "in hanging" in stage.host._children[1].read_autopsy(), timeout=PATIENCE)
     with caplog.at_level(logging.INFO, logger="tricorn.error"):
         stage.perform(Kill(1), Say(Level.WARNING, "hung; killed", 1))
         stage.hear(Exited)
