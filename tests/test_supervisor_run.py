@@ -1,0 +1,37 @@
+"""What stands around the main loop: the configuration that a reload reads afresh."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from tricorn.config import Config, ConfigError
+from tricorn.supervisor.messages import Reload, Resize
+from tricorn.supervisor.run import ConfigReader
+
+OLD, NEW = Config(app="a:b"), Config(app="a:b", port=9000, workers=3)
+
+
+def test_a_reload_gets_the_new_configuration_and_other_facts_pass() -> None:
+    reader = ConfigReader(OLD, lambda: NEW)
+    assert reader.prepare([Resize(+1), Reload()]) == [Resize(+1), Reload(NEW)]
+
+
+def test_what_a_reload_can_not_change_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="tricorn.error"):
+        ConfigReader(OLD, lambda: NEW).prepare([Reload()])
+    assert [record.getMessage() for record in caplog.records] == ["--port 9000: takes effect only after a restart"]
+
+
+def test_a_broken_configuration_abandons_the_reload_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    def load() -> Config:
+        raise ConfigError("--workers many: must be a whole number")
+
+    assert ConfigReader(OLD, load).prepare([Reload(), Resize(-1)]) == [Resize(-1)]
+    line = "Reload abandoned, the configuration is broken: --workers many: must be a whole number"
+    assert [record.getMessage() for record in caplog.records] == [line]
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+def test_without_a_way_to_read_it_the_configuration_stays() -> None:
+    assert ConfigReader(OLD, None).prepare([Reload()]) == [Reload()]
