@@ -102,7 +102,8 @@ def check_grammar(raw: bytes) -> tuple[bytes, bytes, bytes]:
                 raise BadRequest(400, "Content-Length is not a plain number")
         elif plain.lower() != b"chunked":
             # Chunked but not at the end, or twice, is malformed; other codings are just not implemented (section 6.1).
-            unknown = _CODINGS.fullmatch(plain) and b"chunked" not in plain.lower()[:-7]
+            before_last = [coding.strip(b" ") for coding in plain.lower().split(b",")[:-1]]
+            unknown = _CODINGS.fullmatch(plain) and b"chunked" not in before_last
             raise BadRequest(501 if unknown else 400, "transfer coding other than chunked")
     return match[1], match[2], match[3]
 

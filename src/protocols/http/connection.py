@@ -184,8 +184,10 @@ class HttpConnection(asyncio.Protocol):
         service = self._service
         try:
             end = data.find(END) + 4
+            head = None
             if 3 < end == len(data) and service.fast is not None and end <= service.limits.request_line:
-                head = service.fast(data) or self._parse(data)
+                head = service.fast(data)
+            if head is not None:
                 if len(head.headers) > service.limits.header_count:
                     raise BadRequest(431, "too many headers")
             elif (raw := self._whole_head(data)) is None:
