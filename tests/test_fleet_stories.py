@@ -213,12 +213,12 @@ def test_nobody_drains_while_another_slot_is_empty() -> None:
 
 
 def test_a_slot_that_waits_for_its_backoff_keeps_its_place() -> None:
-    told = Told(workers=2)
-    told.tell(Ready(1), Ready(2))
-    told.tell(Exited(2, "exit code 1"))
-    # Slot 1 waits; slot 0 may use the surge, but not slot 1's place.
-    assert told.tell(Exited(3, "exit code 1"), Retire(1, "old")) == [told.spawn(4, slot=0)]
-    assert told.tell(after=0.1) == [told.spawn(5, slot=1)]
+    told = Told(workers=3)
+    told.tell(Ready(1), Ready(2), Ready(3))
+    told.tell(Exited(3, "exit code 1"))
+    # Slot 2 waits; slot 0 may use the surge, but slot 1 may not use slot 2's place.
+    assert told.tell(Exited(4, "exit code 1"), Retire(1, "old"), Retire(2, "old")) == [told.spawn(5, slot=0)]
+    assert told.tell(after=0.1) == [told.spawn(6, slot=2)]
 
 
 # ---------------------------------------------------------------------------------------------------------------- resize
@@ -239,6 +239,13 @@ def test_a_slot_that_leaves_stays_as_long_as_it_is_needed() -> None:
     # Slot 0 is the one that is wanted, but slot 1 is the one that serves.
     assert told.tell(Exited(1, "exit code 1"), Resize(-1)) == [told.spawn(3, slot=0)]
     assert told.tell(Ready(3)) == [Drain(2, patient=True)]
+
+
+def test_of_those_that_leave_the_highest_leaves_first() -> None:
+    told = Told(workers=3)
+    told.tell(Ready(1), Ready(2), Ready(3))
+    assert told.tell(Exited(1, "exit code 1"), Resize(-1), Resize(-1)) == [Drain(3, patient=True), told.spawn(4, slot=0)]
+    assert told.tell(Ready(4)) == [Drain(2, patient=True)]
 
 
 def test_a_reload_may_change_the_size_and_otherwise_keeps_it() -> None:
@@ -270,6 +277,15 @@ def ready() -> Told:
     told = Told()
     told.tell(Ready(1), after=1)
     return told
+
+
+def test_stop_does_not_prolong_a_drain() -> None:
+    told = Told(timeout_graceful_shutdown=30, timeout_worker_healthcheck=300)
+    told.tell(Ready(1))
+    told.tell(Retire(1, "old"))
+    told.tell(Ready(2))
+    assert told.tell(Stop(), after=31) == [Drain(1, patient=False), Drain(2, patient=False)]
+    assert told.tell(after=1) == [Autopsy(1)]
 
 
 def test_a_second_stop_kills_at_once() -> None:
