@@ -161,8 +161,11 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
         elif name == b"upgrade":
             upgrade = value.lower()
     _check_host(hosts, head.version)
-    if head.length is None and head.version == "1.0":
-        raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
+    if head.length is None:
+        if head.version == "1.0":
+            raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
+        # In one case for all, as h11 does.
+        head.headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
     if types > 1:
         # Not a list (RFC 9110 sections 5.3 and 8.3): two recipients could read the body as two different things.
         raise BadRequest(400, "more than one Content-Type")

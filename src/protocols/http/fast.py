@@ -85,9 +85,11 @@ def parse(raw: bytes) -> RequestHead | None:
 def _learn(line: bytes) -> Field | None:
     """The field that ``line`` holds, remembered if it is worth it; None to decline."""
     raw_name, colon, value = line.partition(b":")
+    if not colon:
+        return None  # Checked before the name is looked up: a known name alone on a line was taken once.
     name = _names.get(raw_name)
     if name is None:
-        if not colon or not _NAME.fullmatch(raw_name):
+        if not _NAME.fullmatch(raw_name):
             return None
         name = raw_name.lower()
         name = _WATCHED.get(name, name)
