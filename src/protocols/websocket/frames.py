@@ -43,6 +43,10 @@ Event = str | bytes | Ping | Pong | Close | Violation
 class Reader(Protocol):
     """Reads the frames of one client."""
 
+    def take(self, data: bytes) -> str | bytes | None:
+        """Bytes have arrived. If they are one message and nothing else, and nothing is unread, they may be read at once;
+        otherwise None, and they are fed."""
+
     def feed(self, data: bytes) -> None:
         """Bytes have arrived."""
 

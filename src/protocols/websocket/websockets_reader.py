@@ -43,9 +43,11 @@ class WebsocketsReader:
         """Decodes the current message, if it is a text."""
         self._pieces: list[str | bytes] = []
 
-    def feed(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         self._data = self._data[self._at :] + data
         self._at = 0
+
+    feed = take
 
     def next(self) -> Event | None:
         while self._frames or self._parse():

@@ -84,8 +84,10 @@ class ReferenceReader:
         self._pieces: list[str | bytes] = []
         """Of the current message."""
 
-    def feed(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         self._protocol.receive_bytes(data)
+
+    feed = take
 
     def next(self) -> Event | None:
         try:
@@ -133,24 +135,34 @@ class FastReader:
         self._agreement = agreement
         self._data = b""
         self._at = 0
-        """Up to here ``_data`` is read."""
+        """Up to here ``_data``, which is empty when all of it is, was read."""
+
+    def take(self, data: bytes) -> str | bytes | None:
+        if self._data or self._engaged:
+            self.feed(data)
+            return None
+        found = fast.read(data, 0, self._max_size)
+        if found is not None and found[1] == len(data):
+            return found[0]
+        self._data = data
+        return None
 
     def feed(self, data: bytes) -> None:
         if self._engaged and self._reference is not None:
             self._reference.feed(data)
-        elif self._at < len(self._data):
-            self._data = self._data[self._at :] + data
-            self._at = 0
         else:
-            self._data = data
+            self._data = self._data[self._at :] + data
             self._at = 0
 
     def next(self) -> Event | None:
         data = self._data
-        if self._at < len(data):
+        if data:
             found = fast.read(data, self._at, self._max_size)
             if found is not None:
                 self._at = found[1]
+                if self._at == len(data):
+                    self._data = b""
+                    self._at = 0
                 return found[0]
             self._engage()
         if not self._engaged or self._reference is None:
