@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 
 import pytest
 
@@ -13,3 +15,8 @@ def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("TRICORN_") or name == "WEB_CONCURRENCY":
             monkeypatch.delenv(name)
+
+
+def pytest_configure() -> None:
+    """Die of SIGTERM as of an exception, so that tests which are under way clean up their processes."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
