@@ -45,7 +45,7 @@ def corpus(longest: int = 2000) -> list[bytes]:
     """What to start from: all rows of the table, and some requests as real clients send them."""
     browser = (
         b"GET /a?b=c HTTP/1.1\r\nHost: example.org:8000\r\nUser-Agent: Mozilla/5.0 (X11)\r\nAccept: text/html,*/*;q=0.8\r\n"
-        b"Accept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\nCookie: a=b; c=d\r\nUpgrade-Insecure-Requests: 1\r\n\r\n"
+        b"Accept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\nCookie: a=b; c=d\r\nDNT: 1\r\n\r\n"
     )
     upload = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
     return [browser, upload, *sorted({row.data for row in rows() if 0 < len(row.data) <= longest})]

@@ -85,9 +85,7 @@ def test_what_the_lane_remembers_is_bounded_and_holds_no_secrets() -> None:
     for number in range(5_000):
         line = f"GET / HTTP/1.1\r\nHost: a\r\nX-{number}: {number}\r\nCookie: secret={number}\r\n\r\n"
         assert fast.parse(line.encode("ascii")) is not None
-    stores = [
-        value for value in vars(fast).values() if isinstance(value, dict) and value and isinstance(next(iter(value)), bytes)
-    ]
+    stores = [value for name, value in vars(fast).items() if isinstance(value, dict) and not name.startswith("__")]
     assert stores
     assert all(len(store) <= 2048 for store in stores)
     assert not any(b"secret" in line for store in stores for line in store)
