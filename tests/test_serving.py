@@ -61,7 +61,7 @@ def test_load_over_200_connections_without_an_error(app: str, path: str, request
 def test_all_four_workers_serve() -> None:
     with Server(PROBE, "--workers", "4") as server:
         pids = server.wait_for_workers(4)
-        with Load(server.port, connections=64, path="/pid", limit=640) as load:
+        with Load(server.port, connections=200, path="/pid", limit=2000) as load:
             tally = load.join()
         assert not tally.failures, str(tally)
         assert {int(pid) for pid in tally.answers} == set(pids)
