@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 
@@ -15,6 +16,7 @@ from tricorn.protocols.http.framing import BodyReader, ChunkedReader, LengthRead
 
 LIMIT = 8192
 ROUNDS = 8_000
+CHUNKS = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
 WHITE_SPACE_BEFORE_EXTENSION = re.compile(rb"[0-9A-Fa-f][\t ]+;|;[^\r]*[\t ]")
 """RFC 9112 section 7.1.1 has recipients accept it (BWS); h11 does not. The one place where ours takes more."""
 BODIES = [
@@ -61,7 +63,7 @@ def read_by_h11(data: bytes) -> tuple[bytes, bool, bytes] | None:
 
 def splits(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 def compare(data: bytes) -> bool:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import random
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-HERE = Path(__file__).resolve().parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
 
 from mutate import corpus, mutate
 from wire import CODECS, Outcome, Receive, Send, Wire, echo
 
 LARGEST = 512 * 1024
 """Bytes that one connection may hold of what a client sent: a read of the event loop (256 KiB) above the limits, and a head."""
-CORPUS = HERE / "corpus"
+CORPUS = Path(__file__).resolve().parent / "corpus"
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -56,7 +52,7 @@ def clients(chance: random.Random) -> Iterator[list[bytes]]:
 
 def cut(data: bytes, chance: random.Random) -> list[bytes]:
     places = sorted({0, len(data), *(chance.randrange(len(data) + 1) for _ in range(chance.choice((0, 0, 1, 3, 9))))})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)] if data else []
+    return [data[start:end] for start, end in itertools.pairwise(places)] if data else []
 
 
 async def live(pieces: list[bytes], codec: str, half_close: bool) -> Outcome:
