@@ -197,6 +197,8 @@ class Exchange:
         kind = message["type"]
         if kind == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
+            if type(body) is not bytes:
+                body = _as_bytes(body)
             if self.phase is Phase.STREAMING:
                 data = self._continue(body, more)
             elif self.phase is Phase.STARTED:
@@ -240,17 +242,18 @@ class Exchange:
         if framing is not Framing.LENGTH:
             body = self._frame(body, more)
         elif size != self._length and (size > self._length or not more):
-            raise self._mismatch(more)
+            raise self._mismatch(size, more)
         self.phase = Phase.STREAMING
         return head + body
 
     def _continue(self, body: bytes, more: bool) -> bytes:
         """More of the body."""
-        self._sent += len(body)
         if self._framing is not Framing.LENGTH:
             return self._frame(body, more)
-        if self._sent != self._length and (self._sent > self._length or not more):
-            raise self._mismatch(more)
+        size = self._sent + len(body)
+        if size != self._length and (size > self._length or not more):
+            raise self._mismatch(size, more)
+        self._sent = size
         return body
 
     def _frame(self, body: bytes, more: bool) -> bytes:
@@ -260,9 +263,9 @@ class Exchange:
             return body if more else body + b"0\r\n\r\n"
         return b"" if self._framing is Framing.EMPTY else body
 
-    def _mismatch(self, more: bool) -> AppError:
+    def _mismatch(self, size: int, more: bool) -> AppError:
         so_far = "so far " if more else ""
-        return AppError(f"response body has {self._sent} bytes {so_far}where Content-Length says {self._length}")
+        return AppError(f"response body has {size} bytes {so_far}where Content-Length says {self._length}")
 
     def _complete(self, data: bytes) -> None:
         self.phase = Phase.COMPLETE
@@ -316,3 +319,10 @@ class Exchange:
         data = plain(500, "Internal Server Error", self._service.defaults, with_body=self.request.method != "HEAD")
         self._keep_alive = False
         self._complete(data)
+
+
+def _as_bytes(body: object) -> bytes:
+    """Other bytes-like bodies than ASGI's byte strings are common enough to be taken, and copied: they may change later."""
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise AppError(f"response body {body!r:.80} is not bytes")

@@ -103,6 +103,8 @@ def encode(
     server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
     """
     keep_alive = keep_alive and request.keep_alive
+    if type(headers) is not list:
+        headers = list(headers)  # ASGI asks for any iterable, and it is gone through twice.
     key = None
     if keep_alive and request.version == "1.1" and request.method != "HEAD":
         try:
