@@ -268,8 +268,9 @@ class HttpConnection(asyncio.Protocol):
         self._phase = Phase.CLOSED
         self.deadline = NEVER
         self.transport.set_protocol(successor)
-        self._service.closed(self)
+        # The successor first: a service that waits until it is empty must not see a moment without any connection.
         successor.connection_made(self.transport)
+        self._service.closed(self)
         if rest:
             successor.data_received(rest)
 
