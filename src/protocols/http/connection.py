@@ -23,9 +23,9 @@ from .response import Framing, plain
 
 NEVER = float("inf")
 END = b"\r\n\r\n"
-DISCARD = 256 * 1024
+MOST_DISCARDED = 256 * 1024
 """How much of an unwanted body is read and thrown away so that the connection can persist."""
-LINGER = 16 * 1024 * 1024
+MOST_LINGERED = 16 * 1024 * 1024
 """How much is thrown away after a last response: many clients read it only when they have sent all of their body."""
 
 
@@ -45,13 +45,18 @@ class Phase(Enum):
     CLOSED = auto()
 
 
+# Bound once: each look-up of an enumeration's member costs as much as a call.
+IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
+STOPPING = ServicePhase.STOPPING
+
+
 class HttpConnection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self, service: Service, scheme: str = "http") -> None:
         self._service = service
         self._scheme = scheme
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._buffer = b""
         """Received and not interpreted yet: the start of a head, or pipelined requests."""
         self._body: BodyReader | None = None
@@ -87,33 +92,33 @@ class HttpConnection(asyncio.Protocol):
             self._service.unwanted += self._unwanted
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is Phase.IDLE:
+        if self._phase is IDLE:
             self._buffer = data
             self._read_head()
-        elif self._phase is Phase.HEAD:
+        elif self._phase is HEAD:
             self._buffer += data
             self._read_head()
-        elif self._phase in (Phase.EXCHANGE, Phase.DISCARD):
+        elif self._phase in (EXCHANGE, DISCARD):
             if self._body is not None:
                 self._read_body(data)
             else:
                 self._buffer += data
                 self._regulate()
-        elif self._phase is Phase.LINGER:
+        elif self._phase is LINGER:
             self._throw_away(len(data))
 
     def eof_received(self) -> bool:
         """The client has closed its side. It still gets the answers to what it has asked (RFC 9112 section 9.6)."""
         self._eof = True
-        if self._phase is Phase.EXCHANGE and self._body is None:
+        if self._phase is EXCHANGE and self._body is None:
             # Gone, or only done with sending? Nothing tells before something is written. An application that waits for the
             # client's leaving (some frameworks then cancel the answer) is told after a while.
             self.deadline = self._service.now + 1 + self._service.limits.half_closed_time
             return True
-        return self._phase is Phase.HEAD and END in self._buffer
+        return self._phase is HEAD and END in self._buffer
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._phase = Phase.CLOSED
+        self._phase = CLOSED
         self.deadline = NEVER
         if self._exchange is not None:
             self._exchange.disconnect()
@@ -137,11 +142,11 @@ class HttpConnection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: of a head, of keep-alive, of a body, or of lingering."""
-        if self._phase is Phase.HEAD and self._buffer:
+        if self._phase is HEAD and self._buffer:
             self._refuse(408, "the request head took too long")
-        elif self._phase is Phase.EXCHANGE:
+        elif self._phase is EXCHANGE:
             self._expire_exchange()
-        elif self._phase is Phase.CLOSED:
+        elif self._phase is CLOSED:
             self.transport.abort()
         else:
             self._close()
@@ -166,14 +171,14 @@ class HttpConnection(asyncio.Protocol):
 
     def stop(self) -> None:
         """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
-        if self._phase is Phase.IDLE and not self._buffer:
+        if self._phase is IDLE and not self._buffer:
             if self._answered:
                 self._close()
             else:
                 self.deadline = min(self.deadline, self._service.now + 1)
 
     def abort(self) -> None:
-        self._phase = Phase.CLOSED
+        self._phase = CLOSED
         self.transport.abort()
 
     # Reading.
@@ -209,8 +214,8 @@ class HttpConnection(asyncio.Protocol):
             self._buffer = data = data[2:]
         end = data.find(END, max(0, self._checked - 3)) + 4
         if end < 4:
-            if self._phase is Phase.IDLE:
-                self._phase = Phase.HEAD
+            if self._phase is IDLE:
+                self._phase = HEAD
                 if self._answered:
                     # From its first byte on; for the first request, from the opening of the connection.
                     self.deadline = self._service.now + 1 + self._service.limits.request_head_time
@@ -235,7 +240,7 @@ class HttpConnection(asyncio.Protocol):
         if head.upgrade == b"websocket" and service.websocket is not None:
             self._hand_over(service.websocket(head, self._scope, self._client), rest)
             return
-        self._phase = Phase.EXCHANGE
+        self._phase = EXCHANGE
         self.deadline = NEVER
         self._buffer = rest
         self._exchange = exchange = Exchange(service, self, head, self._scope, self._client)
@@ -265,7 +270,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _hand_over(self, successor: asyncio.Protocol, rest: bytes) -> None:
         """Another protocol takes the transport; this object is done with."""
-        self._phase = Phase.CLOSED
+        self._phase = CLOSED
         self.deadline = NEVER
         self.transport.set_protocol(successor)
         # The successor first: a service that waits until it is empty must not see a moment without any connection.
@@ -283,9 +288,9 @@ class HttpConnection(asyncio.Protocol):
             self._body = None
             self._fail(error)
             return
-        if self._phase is Phase.DISCARD:
+        if self._phase is DISCARD:
             self._throw_away(len(data))
-            if self._phase is not Phase.DISCARD:
+            if self._phase is not DISCARD:
                 return
         elif self._exchange is not None:
             self._await_body()
@@ -295,7 +300,7 @@ class HttpConnection(asyncio.Protocol):
             self._body = None
             self.deadline = NEVER
             self._buffer = body.rest
-            if self._phase is Phase.DISCARD:
+            if self._phase is DISCARD:
                 self._next()
             elif self._exchange is not None:
                 self._exchange.feed_end()
@@ -305,7 +310,7 @@ class HttpConnection(asyncio.Protocol):
         """Read on only while what waits in memory is within bounds."""
         waiting = len(self._buffer) + (self._exchange.buffered if self._exchange is not None else 0)
         # A head has limits of its own, and nobody but the client can get it out of the buffer.
-        wanted = waiting < self._service.limits.buffer or self._phase is Phase.HEAD
+        wanted = waiting < self._service.limits.buffer or self._phase is HEAD
         if wanted is not self._reading and not self.transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -315,9 +320,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _throw_away(self, size: int) -> None:
         self._surplus += size
-        if self._phase is Phase.DISCARD and self._surplus > DISCARD:
+        if self._phase is DISCARD and self._surplus > MOST_DISCARDED:
             self._linger()
-        elif self._surplus > LINGER:
+        elif self._surplus > MOST_LINGERED:
             self.abort()
 
     # Writing: the exchange's Wire.
@@ -340,7 +345,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _uncork(self) -> None:
         corked = self._corked
-        if corked and self._phase is not Phase.CLOSED:
+        if corked and self._phase is not CLOSED:
             self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
         corked.clear()
         self._corked_size = 0
@@ -364,7 +369,7 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._linger()
         else:
-            self._phase = Phase.DISCARD
+            self._phase = DISCARD
             self._surplus = 0
             self.deadline = self._service.now + 1 + self._service.limits.linger_time
             self._regulate()
@@ -386,12 +391,12 @@ class HttpConnection(asyncio.Protocol):
         if self._buffer:
             # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. More may come
             # before that turn, hence HEAD: what comes is appended.
-            self._phase = Phase.HEAD
+            self._phase = HEAD
             self.deadline = self._service.now + 1 + self._service.limits.request_head_time
             self._service.loop.call_soon(self._read_pipelined)
             return
-        self._phase = Phase.IDLE
-        if self._eof or self._service.phase is ServicePhase.STOPPING:
+        self._phase = IDLE
+        if self._eof or self._service.phase is STOPPING:
             self._close()
             return
         self.deadline = self._service.idle_until
@@ -399,11 +404,11 @@ class HttpConnection(asyncio.Protocol):
             self._regulate()
 
     def _read_pipelined(self) -> None:
-        if self._phase is not Phase.HEAD:
+        if self._phase is not HEAD:
             return
         self._read_head()
         self._regulate()
-        if self._phase is Phase.HEAD and self._eof:
+        if self._phase is HEAD and self._eof:
             # What is left is no whole request, and the client sends no more.
             self._close()
 
@@ -437,7 +442,7 @@ class HttpConnection(asyncio.Protocol):
         if self._eof or self.transport.is_closing():
             self._close()
             return
-        self._phase = Phase.LINGER
+        self._phase = LINGER
         self._surplus = 0
         self._body = None
         self._buffer = b""
@@ -448,7 +453,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close once all that is written has been sent, or the client has had time enough to take it."""
-        self._phase = Phase.CLOSED
+        self._phase = CLOSED
         self.deadline = self._service.now + 1 + self._service.limits.flush_time
         self.transport.close()
 

@@ -32,6 +32,12 @@ class Phase(Enum):
     COMPLETE = auto()
 
 
+# Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
+EXPECTED, STARTED, STREAMING, COMPLETE = Phase
+LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
+SERVING = ServicePhase.SERVING
+
+
 class Wire(Protocol):
     """The exchange's connection, as the exchange knows it."""
 
@@ -90,7 +96,7 @@ class Exchange:
         self.request = head
         self.scope = scope = request_scope(service, base, head)
         scope["method"] = head.method
-        self.phase = Phase.EXPECTED
+        self.phase = EXPECTED
         self.status = 0
         self.disconnected = False
         """The connection is gone: nothing can be sent."""
@@ -105,7 +111,7 @@ class Exchange:
         self._expect_continue = head.expect_continue
         self._waiter: asyncio.Future[None] | None = None
         self._headers: Iterable[tuple[bytes, bytes]] = ()
-        self._framing = Framing.LENGTH
+        self._framing = LENGTH
         self._length = 0
         """With LENGTH: the bytes that the response's body must have."""
         self._sent = 0
@@ -122,7 +128,7 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """Body bytes have arrived."""
-        if self.phase is Phase.COMPLETE:
+        if self.phase is COMPLETE:
             return
         if self._pieces is None:
             self._pieces = [data]
@@ -162,14 +168,14 @@ class Exchange:
     async def receive(self) -> Message:
         """``http.request`` with what has arrived of the body; ``http.disconnect`` once the client or the response is done."""
         while True:
-            if self._pieces and self.phase is not Phase.COMPLETE:
+            if self._pieces and self.phase is not COMPLETE:
                 return self._take()
             if self.body_complete and not self._told_end and not self.disconnected:
                 self._told_end = True
                 return {"type": "http.request", "body": b"", "more_body": False}
-            if self.client_done or self.phase is Phase.COMPLETE:
+            if self.client_done or self.phase is COMPLETE:
                 return {"type": "http.disconnect"}
-            if self._expect_continue and self.phase in (Phase.EXPECTED, Phase.STARTED):
+            if self._expect_continue and self.phase in (EXPECTED, STARTED):
                 # Only now, that the application wants the body, is the client asked for it (RFC 9110 section 10.1.1).
                 self._expect_continue = False
                 if not self.body_complete:
@@ -192,16 +198,16 @@ class Exchange:
 
         Raises :class:`AppError` for what the ASGI specification forbids, :class:`ClientDisconnected` when the client is gone.
         """
-        if self.disconnected and self.phase is not Phase.COMPLETE:
+        if self.disconnected and self.phase is not COMPLETE:
             raise ClientDisconnected("the client has disconnected")
         kind = message["type"]
         if kind == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
             if type(body) is not bytes:
                 body = _as_bytes(body)
-            if self.phase is Phase.STREAMING:
+            if self.phase is STREAMING:
                 data = self._continue(body, more)
-            elif self.phase is Phase.STARTED:
+            elif self.phase is STARTED:
                 data = self._begin(body, more)
             else:
                 raise AppError(f"ASGI message 'http.response.body' sent {self._when()}")
@@ -213,42 +219,42 @@ class Exchange:
             if (room := self._wire.writable()) is not None:
                 await room
         elif kind == "http.response.start":
-            if self.phase is not Phase.EXPECTED:
+            if self.phase is not EXPECTED:
                 raise AppError(f"ASGI message 'http.response.start' sent {self._when()}")
             self.status = message["status"]
             self._headers = message.get("headers", ())
-            self.phase = Phase.STARTED
+            self.phase = STARTED
         else:
             raise AppError(f"ASGI message type {kind!r} is not one of a response")
 
     def _when(self) -> str:
         return {
-            Phase.EXPECTED: "before 'http.response.start'",
-            Phase.STARTED: "twice",
-            Phase.STREAMING: "twice",
-            Phase.COMPLETE: "after the response was complete",
+            EXPECTED: "before 'http.response.start'",
+            STARTED: "twice",
+            STREAMING: "twice",
+            COMPLETE: "after the response was complete",
         }[self.phase]
 
     def _begin(self, body: bytes, more: bool) -> bytes:
         """The head with the first of the body."""
         service = self._service
         # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
-        persist = service.phase is ServicePhase.SERVING and (self.body_complete or not self._expect_continue)
+        persist = service.phase is SERVING and (self.body_complete or not self._expect_continue)
         self._sent = size = len(body)
         head, framing, self._length, self._keep_alive = encode(
             self.request, self.status, self._headers, service.defaults, None if more else size, persist
         )
         self._framing = framing
-        if framing is not Framing.LENGTH:
+        if framing is not LENGTH:
             body = self._frame(body, more)
         elif size != self._length and (size > self._length or not more):
             raise self._mismatch(size, more)
-        self.phase = Phase.STREAMING
+        self.phase = STREAMING
         return head + body
 
     def _continue(self, body: bytes, more: bool) -> bytes:
         """More of the body."""
-        if self._framing is not Framing.LENGTH:
+        if self._framing is not LENGTH:
             return self._frame(body, more)
         size = self._sent + len(body)
         if size != self._length and (size > self._length or not more):
@@ -257,18 +263,18 @@ class Exchange:
         return body
 
     def _frame(self, body: bytes, more: bool) -> bytes:
-        if self._framing is Framing.CHUNKED:
+        if self._framing is CHUNKED:
             if body:
                 body = b"%x\r\n%b\r\n" % (len(body), body)
             return body if more else body + b"0\r\n\r\n"
-        return b"" if self._framing is Framing.EMPTY else body
+        return b"" if self._framing is EMPTY else body
 
     def _mismatch(self, size: int, more: bool) -> AppError:
         so_far = "so far " if more else ""
         return AppError(f"response body has {size} bytes {so_far}where Content-Length says {self._length}")
 
     def _complete(self, data: bytes) -> None:
-        self.phase = Phase.COMPLETE
+        self.phase = COMPLETE
         self._pieces = None
         self._wire.write_last(data)
         service, request = self._service, self.request
@@ -294,7 +300,7 @@ class Exchange:
             result = await self._service.app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
             if result is not None:
                 raise AppError(f"the application returned {result!r}; an ASGI application returns None")
-            if self.phase is not Phase.COMPLETE and not self.disconnected:
+            if self.phase is not COMPLETE and not self.disconnected:
                 raise AppError(f"the application returned {self._lack()}")
         except asyncio.CancelledError:
             self._abandon()
@@ -306,13 +312,13 @@ class Exchange:
             self._service.end(self)
 
     def _lack(self) -> str:
-        return "without a response" if self.phase is Phase.EXPECTED else "without completing its response"
+        return "without a response" if self.phase is EXPECTED else "without completing its response"
 
     def _abandon(self) -> None:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
-        if self.phase is Phase.COMPLETE or self.disconnected:
+        if self.phase is COMPLETE or self.disconnected:
             return
-        if self.phase is Phase.STREAMING:
+        if self.phase is STREAMING:
             self._wire.broken(self._framing)
             return
         self.status = 500
