@@ -15,7 +15,7 @@ READY := .venv/.ready
 
 demo: $(READY)
 	@echo
-	@echo "  Open http://127.0.0.1:$(PORT) and reload the page: four worker processes take turns."
+	@echo "  Open http://127.0.0.1:$(PORT): the page says which of the four worker processes answered."
 	@echo "  In another terminal, 'kill -9' one of them and see it replaced. Ctrl-C stops."
 	@echo
 	@$(BIN)/tricorn examples.hello:app --workers 4 --port $(PORT)
