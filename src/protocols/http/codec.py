@@ -88,6 +88,8 @@ def check_grammar(raw: bytes) -> tuple[bytes, bytes, bytes]:
     match = _HEAD.fullmatch(raw)
     if match is None:
         raise BadRequest(400, _mistake(raw))
+    if match[3][:1] != b"1":
+        raise BadRequest(505, "HTTP version not supported")
     framing = _FRAMING.findall(raw)
     if len(framing) > 1:
         raise BadRequest(400, "more than one Content-Length or Transfer-Encoding")
@@ -137,8 +139,6 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
 
     ``version`` is such as ``b"1.1"``; the names in ``headers`` are in lower case. Raises :class:`BadRequest`.
     """
-    if version[:1] != b"1":
-        raise BadRequest(505, "HTTP version not supported")
     head = RequestHead(method.decode("ascii"), target, "1.0" if version == b"1.0" else "1.1", headers)
     hosts: list[bytes] = []
     options: set[bytes] = set()

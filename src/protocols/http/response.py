@@ -247,6 +247,8 @@ def _framing(request: RequestHead, status: int, given: int | None, whole: int | 
     """How the body ends, and the Content-Length to send; ``given`` is the application's own."""
     if status == 204:
         return Framing.EMPTY, None
+    if status == 205:
+        return Framing.EMPTY, 0
     if status == 304:
         return Framing.EMPTY, given
     if request.method == "HEAD":

@@ -1,0 +1,284 @@
+"""A connection under pressure and at its end: flow control, corking, limits, drain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from play import GET, answer, body, run, sends, start
+from tricorn.protocols.limits import Limits
+from tricorn.protocols.service import Phase
+from wire import Receive, Send, Wire, echo, turn
+
+
+def test_reading_pauses_while_the_application_does_not_take_the_body() -> None:
+    @run
+    async def play() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await go.wait()
+            await echo(scope, receive, send)
+
+        size = 300_000
+        wire = await answer(app, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        sent = 0
+        while not wire.transport.paused:
+            wire.transport.protocol.data_received(b"x" * 10_000)
+            sent += 10_000
+            await turn(wire.loop)
+        assert 60_000 <= sent <= 80_000
+        go.set()
+        await wire.feed(*[b"x" * 10_000] * ((size - sent) // 10_000))
+        await wire.settle()
+        assert len(wire.responses()[0].body) == size
+        assert not wire.transport.paused
+
+
+def test_reading_pauses_while_pipelined_requests_wait() -> None:
+    @run
+    async def play() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await go.wait()
+            await echo(scope, receive, send)
+
+        wire = await answer(app)
+        count = 0
+        while not wire.transport.paused:
+            wire.transport.protocol.data_received(GET * 100)
+            count += 100
+            assert count < 10_000
+        go.set()
+        for _ in range(count * 4):
+            await turn(wire.loop)
+        assert len(wire.responses()) == count + 1
+        assert not wire.transport.paused
+
+
+def test_sending_waits_while_the_client_does_not_read() -> None:
+    @run
+    async def play() -> None:
+        sent: list[int] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            for number in range(5):
+                await send(body(b"x" * 1000, more=True))
+                sent.append(number)
+            await send(body())
+
+        wire = Wire(app)
+        wire.connection.pause_writing()
+        await wire.feed(GET)
+        await wire.settle()
+        assert sent == []
+        wire.connection.resume_writing()
+        await wire.settle()
+        assert sent == [0, 1, 2, 3, 4]
+        assert len(wire.responses()[0].body) == 5000
+
+
+def test_a_client_that_leaves_releases_a_sender_that_waits() -> None:
+    @run
+    async def play() -> None:
+        raised: list[BaseException] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            try:
+                for _ in range(3):
+                    await send(body(b"x", more=True))
+            except OSError as error:
+                raised.append(error)
+                raise
+
+        wire = Wire(app)
+        wire.connection.pause_writing()
+        await wire.feed(GET)
+        wire.transport.lose()
+        await wire.settle()
+        assert len(raised) == 1
+        assert not wire.service.works
+
+
+def test_what_is_sent_in_one_turn_is_one_write() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(sends(start(), *[body(b"chunk", more=True)] * 20, body()))
+        assert len(wire.transport.writes) == 1
+        assert wire.responses()[0].body == b"chunk" * 20
+
+
+def test_what_is_sent_in_different_turns_does_not_wait() -> None:
+    @run
+    async def play() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            for _ in range(3):
+                await send(body(b"x", more=True))
+                await turn(wire.loop)
+                await turn(wire.loop)
+            await send(body())
+
+        wire = Wire(app)
+        await wire.feed(GET)
+        await wire.settle()
+        assert len(wire.transport.writes) == 4
+
+
+def test_much_in_one_turn_does_not_wait_for_its_end() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(sends(start(), *[body(b"x" * 30_000, more=True)] * 10, body()))
+        assert 3 <= len(wire.transport.writes) <= 5
+        assert len(wire.responses()[0].body) == 300_000
+
+
+def test_draining_ends_the_connection_with_the_response_in_flight() -> None:
+    @run
+    async def play() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await go.wait()
+            await echo(scope, receive, send)
+
+        wire = await answer(app, GET)
+        wire.service.drain(Phase.DRAINING)
+        assert not wire.transport.closed
+        go.set()
+        await wire.settle()
+        (response,) = wire.responses()
+        assert (response.status, response["connection"]) == (200, "close")
+        assert wire.transport.closed
+
+
+def test_an_idle_connection_answers_once_more_while_draining() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(echo)
+        wire.service.drain(Phase.DRAINING)
+        await wire.settle()
+        assert not wire.transport.closed
+        await wire.feed(GET)
+        await wire.settle()
+        assert [response["connection"] for response in wire.responses()] == [None, "close"]
+        assert wire.transport.closed
+
+
+def test_an_idle_connection_ends_at_a_stop() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(echo)
+        wire.service.drain(Phase.STOPPING)
+        assert wire.transport.closed
+
+
+def test_an_unread_body_is_thrown_away_and_the_connection_persists() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(sends(start(), body(b"a")), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n")
+        assert len(wire.responses()) == 1
+        await wire.feed(b"x" * 1000, b"x" * 1000 + GET)
+        await wire.settle()
+        assert [response.status for response in wire.responses()] == [200, 200]
+        assert not wire.transport.closed
+
+
+def test_an_unread_body_without_end_is_not_read_for_ever() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(sends(start(), body(b"a")), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
+        for _ in range(1000):
+            if wire.transport.lost:
+                break
+            await wire.feed(b"x" * 100_000)
+        assert wire.transport.lost
+        assert len(wire.responses()) == 1
+
+
+def test_a_body_that_stops_coming_is_a_408() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(
+            echo, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc", limits=Limits(request_body_time=5)
+        )
+        wire.pass_seconds(4)
+        await wire.feed(b"d")
+        wire.pass_seconds(12)
+        await wire.settle()
+        assert [response.status for response in wire.responses()] == [408]
+        assert wire.transport.closed
+        assert not wire.service.works
+
+
+def test_a_body_that_the_application_does_not_take_may_wait() -> None:
+    @run
+    async def play() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await asyncio.Event().wait()
+
+        limits = Limits(request_body_time=5, buffer=1000)
+        wire = await answer(app, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n" + b"x" * 5000, limits=limits)
+        assert wire.transport.paused
+        wire.pass_seconds(100)
+        await wire.settle()
+        assert wire.output == b""
+        wire.transport.lose()
+        wire.service.cancel()
+        await wire.settle()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"Content-Length: 11\r\n\r\n", 413),
+        (b"Content-Length: 10\r\n\r\n0123456789", 200),
+        (b"Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n5\r\n", 413),
+        (b"Transfer-Encoding: chunked\r\n\r\nb\r\n", 413),
+        (b"Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n", 200),
+    ],
+)
+def test_a_body_above_the_limit_is_a_413(data: bytes, status: int) -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(echo, b"POST / HTTP/1.1\r\nHost: a\r\n" + data, limits=Limits(body=10))
+        assert [response.status for response in wire.responses()] == [status]
+        assert wire.transport.closed is (status == 413)
+
+
+def test_above_the_limit_of_concurrency_new_connections_are_told_and_others_are_not_starved() -> None:
+    @run
+    async def play() -> None:
+        first = Wire(echo, limits=Limits(concurrency=2))
+        second, *surplus = (Wire(echo, service=first.service) for _ in range(5))
+        for wire in (*surplus, first, second):
+            await wire.feed(GET)
+            await wire.settle()
+        for wire in surplus:
+            (response,) = wire.responses()
+            assert (response.status, response["retry-after"], response["connection"]) == (503, "1", "close")
+            assert wire.transport.closed
+        assert [wire.responses()[0].status for wire in (first, second)] == [200, 200]
+        assert len(first.seen) == 2
+        first.transport.lose()
+        later = Wire(echo, service=first.service)
+        await later.feed(GET)
+        await later.settle()
+        assert later.responses()[0].status == 200
+
+
+def test_a_slow_head_is_a_408_and_an_idle_connection_just_ends() -> None:
+    @run
+    async def play() -> None:
+        slow, idle, fresh = (await answer(echo, GET + b"GET / H"), await answer(echo), Wire(echo))
+        for wire in (slow, idle, fresh):
+            wire.pass_seconds(20)
+            await wire.settle()
+            assert wire.transport.closed
+        assert [response.status for response in slow.responses()] == [200, 408]
+        assert [response.status for response in idle.responses()] == [200]
+        assert fresh.output == b""

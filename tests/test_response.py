@@ -1,0 +1,196 @@
+"""From an application's response to bytes: framing, Connection, defaults, and what is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from play import GET, OLD, answer, body, run, sends, start
+from tricorn.protocols.http.response import Defaults, plain
+from wire import Receive, Send, Wire
+
+HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+KEPT = b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
+
+
+def respond(messages: list[dict[str, Any]], data: bytes = GET, **options: Any) -> Wire:
+    """The connection after ``messages`` were sent in answer to ``data``."""
+
+    async def play() -> Wire:
+        return await answer(sends(*messages), data, **options)
+
+    wire = asyncio.run(play())
+    assert not wire.transport.wrong
+    return wire
+
+
+WHOLE = [start(), body(b"hello")]
+GIVEN = [start((b"content-length", b"5")), body(b"hello")]
+PIECES = [start(), body(b"hel", more=True), body(b"lo")]
+GIVEN_PIECES = [start((b"content-length", b"5")), body(b"hel", more=True), body(b"lo")]
+
+
+@pytest.mark.parametrize(
+    ("data", "messages", "length", "coding", "connection", "read"),
+    [
+        (GET, WHOLE, "5", None, None, b"hello"),
+        (GET, GIVEN, "5", None, None, b"hello"),
+        (GET, PIECES, None, "chunked", None, b"hello"),
+        (GET, GIVEN_PIECES, "5", None, None, b"hello"),
+        (OLD, WHOLE, "5", None, "close", b"hello"),
+        (OLD, PIECES, None, None, "close", b"hello"),
+        (KEPT, WHOLE, "5", None, "keep-alive", b"hello"),
+        (KEPT, PIECES, None, None, "close", b"hello"),
+        (KEPT, GIVEN_PIECES, "5", None, "keep-alive", b"hello"),
+        (HEAD, WHOLE, "5", None, None, b""),
+        (HEAD, GIVEN, "5", None, None, b""),
+        (HEAD, PIECES, None, None, None, b""),
+        (HEAD, GIVEN_PIECES, "5", None, None, b""),
+        (HEAD, [start((b"content-length", b"5")), body()], "5", None, None, b""),
+        (HEAD, [start(), body()], None, None, None, b""),
+        (GET, [start(), body()], "0", None, None, b""),
+        (GET, [start(), body(more=True), body()], None, "chunked", None, b""),
+        (GET, [start(), body(b"hello", more=True), body()], None, "chunked", None, b"hello"),
+        (GET, [start(status=204), body()], None, None, None, b""),
+        (GET, [start(status=204), body(b"hello")], None, None, None, b""),
+        (GET, [start((b"content-length", b"0"), status=204), body()], None, None, None, b""),
+        (GET, [start(status=304), body()], None, None, None, b""),
+        (GET, [start((b"content-length", b"5"), status=304), body()], "5", None, None, b""),
+        (GET, [start(status=304), body(b"he", more=True), body(b"llo")], None, None, None, b""),
+        (GET, [start(status=205), body()], "0", None, None, b""),
+        (GET, [start((b"transfer-encoding", b"chunked")), body(b"hello")], "5", None, None, b"hello"),
+        (
+            GET,
+            [start((b"Transfer-Encoding", b"chunked")), body(b"he", more=True), body(b"llo")],
+            None,
+            "chunked",
+            None,
+            b"hello",
+        ),
+        (OLD, [start((b"transfer-encoding", b"chunked")), body(b"he", more=True), body(b"llo")], None, None, "close", b"hello"),
+        (GET, [start((b"content-length", b"5"), (b"Content-Length", b"5")), body(b"hello")], "5", None, None, b"hello"),
+        (GET, [start(), body(bytearray(b"hello"))], "5", None, None, b"hello"),
+        (GET, [start(), body(memoryview(b"hello"), more=True), body()], None, "chunked", None, b"hello"),
+    ],
+)
+def test_framing(
+    data: bytes, messages: list[dict[str, Any]], length: str | None, coding: str | None, connection: str | None, read: bytes
+) -> None:
+    for _ in range(2):  # The second time the head may be remembered.
+        wire = respond(messages, data)
+        (response,) = wire.responses()
+        assert (response["content-length"], response["transfer-encoding"]) == (length, coding)
+        assert (response["connection"], response.body, response.whole) == (connection, read, True)
+        assert wire.transport.closed is (connection == "close")
+
+
+@pytest.mark.parametrize(
+    ("value", "closed"),
+    [(b"close", True), (b"Close", True), (b"x, close", True), (b"keep-alive", False), (b"x", False)],
+)
+def test_the_application_may_end_the_connection(value: bytes, closed: bool) -> None:
+    wire = respond([start((b"Connection", value)), body(b"a")])
+    (response,) = wire.responses()
+    assert wire.transport.closed is closed
+    assert response["Connection".lower()] == ("close" if closed else None)
+
+
+@pytest.mark.parametrize("status", [200, 201, 404, 418, 451, 500, 599, 600, 999])
+def test_any_final_status_goes_out_with_its_reason(status: int) -> None:
+    wire = respond([start(status=status), body(b"a")])
+    assert wire.output.startswith(b"HTTP/1.1 %d " % status)
+    assert wire.responses()[0].status == status
+
+
+def test_header_lines_go_out_as_they_are_and_in_order() -> None:
+    fields = [(b"X-One", b"1"), (b"x-two", b" caf\xe9\t2"), (b"X-One", b""), (b"Set-Cookie", b"a=b"), (b"Set-Cookie", b"c=d")]
+    for _ in range(2):
+        lines = respond([start(*fields), body()]).output.split(b"\r\n")
+        assert [line for line in lines if line.lower().startswith((b"x-", b"set-"))] == [b"%b: %b" % field for field in fields]
+
+
+def make(kind: str) -> Iterable[Any]:
+    fields = [(b"x-one", b"1"), (b"x-two", b"2")]
+    kinds: dict[str, Iterable[Any]] = {
+        "list of tuples": fields,
+        "tuple": tuple(fields),
+        "list of lists": [list(field) for field in fields],
+        "generator": (field for field in fields),
+        "iterator": iter(fields),
+        "dictionary's items": dict(fields).items(),
+    }
+    return kinds[kind]
+
+
+@pytest.mark.parametrize("kind", ["list of tuples", "tuple", "list of lists", "generator", "iterator", "dictionary's items"])
+def test_headers_may_be_any_iterable(kind: str) -> None:
+    for _ in range(2):
+        (response,) = respond([start() | {"headers": make(kind)}, body(b"a")]).responses()
+        assert (response["x-one"], response["x-two"]) == ("1", "2")
+
+
+def test_headers_may_be_left_away() -> None:
+    (response,) = respond([{"type": "http.response.start", "status": 200}, {"type": "http.response.body"}]).responses()
+    assert (response.status, response["content-length"]) == (200, "0")
+
+
+def test_the_applications_own_date_and_server_replace_ours() -> None:
+    def defaults() -> Defaults:
+        return Defaults(server=b"server: ours\r\n", extra=b"x-extra: 1\r\n")
+
+    (ours,) = respond([start(), body()], defaults=defaults()).responses()
+    assert (ours["server"], ours["x-extra"]) == ("ours", "1")
+    assert ours["date"] is not None
+    assert ours["date"].endswith(" GMT")
+    (theirs,) = respond([start((b"Server", b"mine"), (b"date", b"today")), body()], defaults=defaults()).responses()
+    own = {name.lower(): value for name, value in theirs.headers}
+    assert (own[b"server"], own[b"date"], own[b"x-extra"]) == (b"mine", b"today", b"1")
+    assert len(theirs.headers) == len({name.lower() for name, _ in theirs.headers})
+
+
+def test_the_date_is_renewed_in_remembered_heads_too() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(sends(*WHOLE))
+        wire.service.defaults.renew(b"Thu, 01 Jan 1970 00:00:00 GMT")
+        await wire.feed(GET)
+        await wire.settle()
+        assert wire.responses()[1]["date"] == "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+def test_without_defaults_there_is_nothing_of_ours() -> None:
+    (response,) = respond([start(), body()], defaults=Defaults(server=b""), date_header=False).responses()
+    assert [name for name, _ in response.headers] == [b"content-length"]
+
+
+def test_one_applications_remembered_head_is_not_anothers() -> None:
+    """The same start, and yet other framing: by method, version, what is known of the length, and what ends the connection."""
+
+    @run
+    async def play() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start((b"x", b"y")))
+            pieces = int(scope["query_string"] or 1)
+            for left in reversed(range(pieces)):
+                await send(body(b"a", more=left > 0))
+
+        for _ in range(2):
+            requests = [GET, GET.replace(b"/ ", b"/?3 "), HEAD, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
+            wire = await answer(app, *requests)
+            first, second, third, last = wire.responses()
+            assert (first["content-length"], first.body) == ("1", b"a")
+            assert (second["transfer-encoding"], second.body) == ("chunked", b"aaa")
+            assert (third["content-length"], third.body) == ("1", b"")
+            assert (last["connection"], last.body) == ("close", b"a")
+
+
+def test_our_own_answers_are_whole_responses() -> None:
+    data = plain(400, "b\u00e4d", Defaults(), extra=b"retry-after: 1\r\n")
+    head, _, text = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"content-length: %d\r\n" % len(text) in head
+    assert b"connection: close" in head
+    assert b"retry-after: 1" in head
+    assert plain(400, "bad", Defaults(), with_body=False).endswith(b"\r\n\r\n")
