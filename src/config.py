@@ -151,6 +151,9 @@ class Config:
     timeout_request_head: float = option(
         10, "Close a connection whose request head takes longer than this.", unit="s", minimum=0
     )
+    timeout_request_body: float = option(
+        60, "Close a connection that pauses for longer than this in the middle of a request's body.", unit="s", minimum=0.1
+    )
     timeout_graceful_shutdown: float = option(
         30, "How long requests in flight may take to finish on a stop, reload or recycling.", unit="s", minimum=0
     )
@@ -159,6 +162,31 @@ class Config:
     )
     timeout_worker_healthcheck: float = option(
         30, "Replace a worker whose event loop has not turned for this long.", unit="s", minimum=2
+    )
+    limit_concurrency: int | None = option(
+        None, "Connections of a worker above which new ones are answered 503 with Retry-After.", minimum=1
+    )
+    limit_request_line: int = option(
+        8192, "Longest request line: method, target and version; RFC 9112 asks for at least 8000.", unit="bytes", minimum=64
+    )
+    limit_request_fields: int = option(
+        100, "Headers of a request; as many as with Apache and gunicorn, browsers send about 20.", minimum=1
+    )
+    limit_request_field_size: int = option(
+        8190, "Longest header of a request, with its name and end, as with Apache and gunicorn.", unit="bytes", minimum=64
+    )
+    limit_request_head: int = option(
+        65536, "Largest request head: the request line and all headers; as large as h11 takes.", unit="bytes", minimum=256
+    )
+    limit_request_trailers: int = option(
+        8192, "Largest trailer section of a chunked body, and extensions of one chunk.", unit="bytes", minimum=64
+    )
+    limit_request_body: int | None = option(None, "Largest request body; above it the answer is 413.", unit="bytes", minimum=0)
+    limit_request_buffer: int = option(
+        65536,
+        "How much of one connection's requests, or of its response, may wait in memory before the sender is paused.",
+        unit="bytes",
+        minimum=1024,
     )
     limit_max_requests: int | None = option(None, "Replace a worker after this many requests.", minimum=1)
     limit_max_requests_jitter: int = option(0, "Add a random number up to this to --limit-max-requests.", minimum=0)

@@ -92,7 +92,7 @@ class Server:
             self._loop,
             codec_of(config.http),
             fast=fast.parse if config.http == "auto" else None,
-            limits=Limits(request_head_time=config.timeout_request_head, keep_alive_time=config.timeout_keep_alive),
+            limits=make_limits(config),
             defaults=make_defaults(config),
             date_header=config.date_header,
             root_path=config.root_path,
@@ -184,6 +184,23 @@ class Server:
         if self.service.works:
             logger.warning("Cancelling %d requests that the grace was too short for", len(self.service.works))
         self.service.cancel()
+
+
+def make_limits(config: Config) -> Limits:
+    """What the options say of clients' limits."""
+    return Limits(
+        request_line=config.limit_request_line,
+        head=config.limit_request_head,
+        header_count=config.limit_request_fields,
+        field_size=config.limit_request_field_size,
+        trailers=config.limit_request_trailers,
+        body=config.limit_request_body,
+        buffer=config.limit_request_buffer,
+        concurrency=config.limit_concurrency,
+        request_head_time=config.timeout_request_head,
+        request_body_time=config.timeout_request_body,
+        keep_alive_time=config.timeout_keep_alive,
+    )
 
 
 def make_defaults(config: Config) -> Defaults:
