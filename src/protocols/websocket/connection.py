@@ -107,11 +107,8 @@ class WebSocketConnection(asyncio.Protocol):
         session = self._session
         if self._phase is _OPEN and session is not None:
             message = self._reader.take(data)
-            if message is not None:
-                session.deliver(message)
-                if len(session.inbox) < 2:
-                    # The common case: the application keeps up.
-                    return
+            if message is not None and session.deliver(message):
+                return
             self._pull()
         elif self._phase is Phase.CLOSING:
             self._reader.feed(data)

@@ -123,11 +123,11 @@ class Session:
         """Whether the application has something of the client's to work on, and may want to answer it."""
         return self.phase is Phase.OPEN and (self._owes or bool(self.inbox))
 
-    def deliver(self, message: str | bytes) -> None:
+    def deliver(self, message: str | bytes) -> bool:
+        """Hand a message to the application; returns whether it was waiting for one."""
         self.inbox.append(message)
         self._size += len(message)
-        if self._waiters:
-            self._wake_one()
+        return self._wake_one()
 
     def end(self, code: int, reason: str, *, gone: bool) -> None:
         """No message comes any more. ``gone``: none can be sent either."""
@@ -143,16 +143,17 @@ class Session:
     def cancel(self) -> None:
         self._task.cancel()
 
-    def _wake_one(self) -> None:
+    def _wake_one(self) -> bool:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                return
+                return True
+        return False
 
     def _wake_all(self) -> None:
-        while self._waiters:
-            self._wake_one()
+        while self._wake_one():
+            pass
 
     # The application's side.
 
