@@ -1,4 +1,4 @@
-"""The table of http_cases*.py over real sockets, TCP and UNIX, on both event loops: what a fake transport can't be wrong about."""
+"""The table of http_cases*.py over real sockets, TCP and UNIX, on both event loops: where no fake transport can be wrong."""
 
 from __future__ import annotations
 
