@@ -1,0 +1,102 @@
+"""A headless Chromium for tests, driven over its DevTools protocol (https://chromedevtools.github.io/devtools-protocol/)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness import PATIENCE, wait_until
+from websockets.sync.client import connect
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+]
+
+
+class Browser:
+    """A browser with a profile of its own in ``profile``; as a context manager it is gone afterwards."""
+
+    def __init__(self, profile: Path) -> None:
+        self._profile = profile
+
+    def __enter__(self) -> Browser:
+        assert PROGRAM is not None
+        self._process = subprocess.Popen(
+            [PROGRAM, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self._port = int(wait_until(self._told_port, what="the browser does not say where its DevTools are"))
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def _told_port(self) -> str:
+        assert self._process.poll() is None, f"the browser ended with {self._process.returncode}"
+        told = self._profile / "DevToolsActivePort"
+        return told.read_text().partition("\n")[0] if told.exists() else ""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=10)
+
+    def open(self, url: str) -> Tab:
+        """A new tab."""
+        wanted = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?{url}", method="PUT")
+        with urllib.request.urlopen(wanted, timeout=PATIENCE) as answer:
+            return Tab(json.load(answer)["webSocketDebuggerUrl"])
+
+
+class Tab:
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Tab:
+        self._link = connect(self._address, max_size=None, open_timeout=PATIENCE, compression=None).__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._link.__exit__(kind, error, traceback)
+
+    def run(self, script: str) -> Any:
+        """The value of a JavaScript expression in the page."""
+        number = next(self._numbers)
+        parameters = {"expression": script, "returnByValue": True}
+        self._link.send(json.dumps({"id": number, "method": "Runtime.evaluate", "params": parameters}))
+        while True:
+            answer = json.loads(self._link.recv(timeout=PATIENCE))
+            if answer.get("id") == number:
+                result = answer["result"]
+                assert "exceptionDetails" not in result, result
+                return result["result"].get("value")
+
+    def wait_for(self, script: str, expected: Any) -> None:
+        """Wait until the expression has the value."""
+        wait_until(lambda: self.run(script) == expected, what=lambda: f"{script} is {self.run(script)!r}, not {expected!r}")
