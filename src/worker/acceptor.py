@@ -1,4 +1,10 @@
-"""Takes connections off the shared listeners, fairly."""
+"""Takes connections off the shared listeners, fairly.
+
+All workers are woken for a connection and the first to accept it gets it, so left alone the one that runs just then takes a
+whole burst (measured: 63 of 64 connections on one of four workers). So a worker looks at the scoreboard first: one that has
+more connections than another leaves the queue alone for a moment. The least busy worker never waits, so an idle fleet answers
+as quickly as ever; and who has waited in vain, because the others are busy with something else, waits less the next time.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,22 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
+
+from .scoreboard import Field, Scoreboard
 
 logger = logging.getLogger("tricorn.error")
 
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 PAUSE = 0.5
 """Seconds to leave connections waiting when descriptors or memory have run out: trying on would spin."""
+STEP = 0.001
+"""Seconds between two looks whether it is our turn."""
+PATIENCE = 0.008
+"""Seconds to leave a connection to a less busy worker, at most."""
+TOLERANCE = 8
+"""Having up to one in so many connections more than another is no reason to wait: perfect balance isn't worth many rounds."""
 
 
 class Acceptor:
@@ -23,21 +38,31 @@ class Acceptor:
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[socket.socket],
         make_connection: Callable[[], asyncio.Protocol],
+        scoreboard: Scoreboard,
+        row: int,
     ) -> None:
+        """``row`` is the worker's own in ``scoreboard``."""
         self._loop = loop
         self._listeners = listeners
         self._make = make_connection
+        self._scoreboard = scoreboard
+        self._row = row
+        self._own = scoreboard.row(row)
+        self._patience = PATIENCE
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pauses: list[asyncio.TimerHandle] = []
+        self.pending: set[asyncio.Protocol] = set()
+        """Connections accepted that may not have come to life yet."""
+        self._waits: dict[socket.socket, asyncio.TimerHandle] = {}
+        """Listeners left alone for the moment."""
 
     def start(self) -> None:
         for listener in self._listeners:
-            self._loop.add_reader(listener.fileno(), self._accept, listener)
+            self._listen(listener)
 
     def stop(self, *, empty: bool) -> None:
         """Accept no more and close the listeners; with ``empty``, first take what already waits in their queues."""
-        for pause in self._pauses:
-            pause.cancel()
+        for wait in self._waits.values():
+            wait.cancel()
         for listener in self._listeners:
             if listener.fileno() < 0:
                 continue
@@ -51,6 +76,44 @@ class Acceptor:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    def _listen(self, listener: socket.socket) -> None:
+        self._waits.pop(listener, None)
+        self._loop.add_reader(listener.fileno(), self._ready, listener)
+
+    def _leave_alone(self, listener: socket.socket, seconds: float, then: Callable[..., None], *args: object) -> None:
+        self._loop.remove_reader(listener.fileno())
+        self._waits[listener] = self._loop.call_later(seconds, then, listener, *args)
+
+    def _ready(self, listener: socket.socket) -> None:
+        """A connection waits: take it, if that is fair."""
+        if self._is_our_turn():
+            self._patience = PATIENCE
+            self._accept(listener)
+        elif self._patience < STEP:
+            self._accept(listener)
+        else:
+            self._leave_alone(listener, STEP, self._look_again, self._loop.time() + self._patience)
+
+    def _look_again(self, listener: socket.socket, until: float) -> None:
+        """Come back to a listener that was left to the others."""
+        if self._is_our_turn():
+            self._patience = PATIENCE
+        elif self._loop.time() < until:
+            self._waits[listener] = self._loop.call_later(STEP, self._look_again, listener, until)
+            return
+        elif self._accept(listener):
+            # Nobody took it: they are busy with requests rather than with connections.
+            self._patience /= 2
+        else:
+            self._patience = PATIENCE
+        if listener.fileno() >= 0 and self._waits.get(listener) is not None:
+            self._listen(listener)
+
+    def _is_our_turn(self) -> bool:
+        """Whether no other worker has notably fewer connections."""
+        fewest = self._scoreboard.fewest_connections(self._row, time.monotonic())
+        return fewest is None or self._own[Field.CONNECTIONS] <= fewest + fewest // TOLERANCE
+
     def _accept(self, listener: socket.socket) -> bool:
         """Take one connection; whether there was one."""
         try:
@@ -61,19 +124,24 @@ class Acceptor:
             if error.errno not in EXHAUSTED:
                 raise
             logger.error("Can't accept connections: %s", error.strerror)
-            self._loop.remove_reader(listener.fileno())
-            resume = self._loop.call_later(PAUSE, self._loop.add_reader, listener.fileno(), self._accept, listener)
-            self._pauses = [pause for pause in self._pauses if pause.when() > self._loop.time()] + [resume]
+            self._leave_alone(listener, PAUSE, self._listen)
             return False
         connection.setblocking(False)
-        task = self._loop.create_task(self._connect(connection))
+        # Counted at once, for the other workers to see, though its protocol comes to life a turn later.
+        self._own[Field.CONNECTIONS] += 1
+        protocol = self._make()
+        self.pending.add(protocol)
+        task = self._loop.create_task(self._begin(protocol, connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
 
-    async def _connect(self, connection: socket.socket) -> None:
+    async def _begin(self, protocol: asyncio.Protocol, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._make, connection)
+            await self._loop.connect_accepted_socket(lambda: protocol, connection)
         except OSError:
             # The client is gone again already.
             connection.close()
+            self._own[Field.CONNECTIONS] -= 1
+        finally:
+            self.pending.discard(protocol)

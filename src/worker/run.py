@@ -55,7 +55,7 @@ def main(config: Config, birth: Birth) -> int:
     _prepare_signals(birth)
     try:
         app = load(config.app, app_dir=config.app_dir, factory=config.factory)
-        server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard.row(birth.row), birth.slot)
+        server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot)
         autopsy.subject = server
         with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
             runner.run(server.serve())

@@ -26,7 +26,7 @@ from . import channel
 from .acceptor import Acceptor
 from .lifespan import Lifespan
 from .logs import AccessLog, wants_colors
-from .scoreboard import Field, Row
+from .scoreboard import Field, Scoreboard
 
 logger = logging.getLogger("tricorn.error")
 
@@ -47,15 +47,19 @@ class Server:
         app: Application,
         link: socket.socket,
         listeners: Sequence[socket.socket],
-        row: Row,
+        scoreboard: Scoreboard,
+        row: int,
         slot: int,
     ) -> None:
+        """``row`` is the worker's own in ``scoreboard``."""
         self._config = config
         self._app = app
         self._link = link
         self._decoder = channel.Decoder()
         self._listeners = listeners
-        self._row = row
+        self._scoreboard = scoreboard
+        self._index = row
+        self._row = scoreboard.row(row)
         self._lifespan = Lifespan(app, config.lifespan, {"tricorn.slot": slot, "tricorn.ready": True})
         self._acceptor: Acceptor | None = None
         self._retiring = False
@@ -69,7 +73,7 @@ class Server:
         loop.add_reader(self._link.fileno(), self._read_link)
         await self._lifespan.startup()
         self.service = self._make_service()
-        self._acceptor = acceptor = Acceptor(loop, self._listeners, self._make_connection)
+        self._acceptor = acceptor = Acceptor(loop, self._listeners, self._make_connection, self._scoreboard, self._index)
         self._born = self._beat_due = loop.time()
         self._beat()
         if not self._ordered.is_set():
@@ -129,7 +133,8 @@ class Server:
         self._loop.call_at(self._beat_due, self._beat)
 
     def _count_connections(self, count: int) -> None:
-        self._row[Field.CONNECTIONS] = count
+        assert self._acceptor is not None
+        self._row[Field.CONNECTIONS] = count + len(self._acceptor.pending - self.service.connections)
 
     def _count_request(self) -> None:
         if self.service.requests >= self._last_request:
