@@ -9,17 +9,18 @@ import asyncio
 import socket
 import struct
 from enum import Enum, auto
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
-from ..asgi import HTTP_VERSIONS, Scope
+from ..asgi import HTTP_VERSIONS, ClientDisconnected, Scope
 from ..service import Phase as ServicePhase
 from ..service import Service
 from . import sizes
 from .codec import BadRequest, RequestHead
-from .exchange import Exchange
+from .exchange import EXTENSIONS, Exchange
 from .exchange import Phase as ExchangePhase
 from .framing import BodyReader, ChunkedReader, LengthReader
 from .response import Framing, plain
+from .sendfile import read_piece, send_by_kernel
 
 NEVER = float("inf")
 END = b"\r\n\r\n"
@@ -69,6 +70,8 @@ class HttpConnection(asyncio.Protocol):
         self._corked_size = 0
         self._room: asyncio.Future[None] | None = None
         """Done when the transport's buffer has drained; None while there is room."""
+        self._gone: asyncio.Future[None] | None = None
+        """Done when the connection is lost; made for who waits for it."""
         self._surplus = 0
         """Bytes thrown away since the response."""
         self._checked = 0
@@ -124,6 +127,8 @@ class HttpConnection(asyncio.Protocol):
             self._exchange.disconnect()
             self._exchange = None
         self.resume_writing()
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         self._corked.clear()
         self._service.unwanted -= self._unwanted
         self._service.closed(self)
@@ -357,6 +362,32 @@ class HttpConnection(asyncio.Protocol):
         if not self._reading:
             self._regulate()
 
+    async def send_file(self, file: BinaryIO, size: int) -> None:
+        """Send ``size`` bytes of ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
+        loop, transport = self._service.loop, self.transport
+        self._uncork()
+        self._gone = loop.create_future()
+        if transport.get_extra_info("ssl_object") is None:
+            transport.set_write_buffer_limits(high=0)
+            try:
+                await self._drained()
+                await send_by_kernel(loop, transport.get_extra_info("socket").fileno(), file, size, self._gone)
+            finally:
+                transport.set_write_buffer_limits(high=self._service.limits.buffer)
+            return
+        sent = 0
+        while sent < size:
+            data = await read_piece(loop, file, size, sent)
+            sent += len(data)
+            await self._drained()
+            transport.write(data)
+
+    async def _drained(self) -> None:
+        if self._room is not None:
+            await self._room
+        if self._phase is Phase.CLOSED:
+            raise ClientDisconnected("the client has disconnected")
+
     def responded(self, keep_alive: bool) -> None:
         """The response is complete: on to the next request, or close."""
         self._answered += 1
@@ -469,7 +500,7 @@ def _describe(transport: asyncio.Transport, scheme: str, root_path: str) -> tupl
         "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
         "client": client,
         "root_path": root_path,
-        "extensions": {},
+        "extensions": {name: {} for name in EXTENSIONS},
     }
     return scope, f"{client[0]}:{client[1]}" if client else ""
 

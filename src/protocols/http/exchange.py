@@ -7,16 +7,17 @@ told by it of body bytes and of the client's leaving.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 from enum import Enum, auto
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from ..asgi import AppError, ClientDisconnected, Message, Scope
 from ..blame import report
 from ..service import Phase as ServicePhase
 from ..service import Service
 from .codec import RequestHead
-from .response import Framing, encode, plain
+from .response import Framing, encode, encode_lines, plain
 from .scope import request_scope
 
 
@@ -29,11 +30,16 @@ class Phase(Enum):
     """``http.response.start`` received and held back: the head goes out with the first body message."""
     STREAMING = auto()
     """The head is on the wire."""
+    TRAILING = auto()
+    """The body is on the wire, trailers are to follow."""
     COMPLETE = auto()
 
 
+EXTENSIONS = ("http.response.pathsend", "http.response.trailers", "http.response.early_hint")
+"""Extensions of ASGI that are spoken here."""
+
 # Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
-EXPECTED, STARTED, STREAMING, COMPLETE = Phase
+EXPECTED, STARTED, STREAMING, TRAILING, COMPLETE = Phase
 LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
 SERVING = ServicePhase.SERVING
 
@@ -49,6 +55,9 @@ class Wire(Protocol):
 
     def writable(self) -> asyncio.Future[None] | None:
         """What to wait for before sending more; None when there is room."""
+
+    async def send_file(self, file: BinaryIO, size: int) -> None:
+        """Send ``size`` bytes of a file behind all that was written."""
 
     def consumed(self) -> None:
         """The application has taken what was buffered of the request's body."""
@@ -74,6 +83,7 @@ class Exchange:
         "_service",
         "_task",
         "_told_end",
+        "_trailers",
         "_waiter",
         "_wire",
         "body_complete",
@@ -117,6 +127,8 @@ class Exchange:
         self._sent = 0
         """Body bytes sent."""
         self._keep_alive = False
+        self._trailers: list[bytes] | None = None
+        """Trailer lines to send, if the application has announced that there are going to be some."""
 
     # What the connection tells.
 
@@ -212,7 +224,10 @@ class Exchange:
             else:
                 raise AppError(f"ASGI message 'http.response.body' sent {self._when()}")
             if not more:
-                self._complete(data)
+                if self._trailers is None:
+                    self._complete(data)
+                else:
+                    self._await_trailers(data)
                 return
             if data:
                 self._wire.write(data)
@@ -223,34 +238,84 @@ class Exchange:
                 raise AppError(f"ASGI message 'http.response.start' sent {self._when()}")
             self.status = message["status"]
             self._headers = message.get("headers", ())
+            if message.get("trailers", False):
+                self._trailers = []
             self.phase = STARTED
         else:
+            await self._extend(kind, message)
+
+    async def _extend(self, kind: str, message: Message) -> None:
+        """Take the messages of the extensions (ASGI specification, Extensions)."""
+        if kind not in EXTENSIONS:
             raise AppError(f"ASGI message type {kind!r} is not one of a response")
+        wanted = {"http.response.pathsend": (STARTED,), "http.response.trailers": (TRAILING,)}
+        if self.phase not in wanted.get(kind, (EXPECTED, STARTED, STREAMING)):
+            raise AppError(f"ASGI message {kind!r} sent {self._when()}")
+        if kind == "http.response.pathsend":
+            await self._send_path(message["path"])
+        elif kind == "http.response.trailers":
+            self._take_trailers(message.get("headers", ()), message.get("more_trailers", False))
+        elif self.phase is not STREAMING and self.request.version == "1.1":
+            # Behind the head there is no place for hints any more, and HTTP/1.0 has none at all: then they are dropped.
+            lines = encode_lines((b"link", link) for link in message["links"])
+            self._wire.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
+
+    def _await_trailers(self, data: bytes) -> None:
+        """Send the end of the body without the empty line behind the last chunk: trailers go before that."""
+        self.phase = TRAILING
+        self._wire.write(data[:-2] if self._framing is CHUNKED else data)
+
+    def _take_trailers(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> None:
+        assert self._trailers is not None
+        self._trailers += encode_lines(headers)
+        if not more:
+            coding = b",".join(value for name, value in self.request.headers if name == b"te").lower()
+            welcome = b"trailers" in [item.strip(b" \t") for item in coding.split(b",")]
+            lines = b"".join(self._trailers) if welcome else b""
+            self._complete(lines + b"\r\n" if self._framing is CHUNKED else b"")
+
+    async def _send_path(self, path: str) -> None:
+        with open(path, "rb", buffering=0) as file:
+            self._sent = size = os.fstat(file.fileno()).st_size
+            head = self._encode_head(size)
+            if self._framing is LENGTH and size != self._length:
+                raise self._mismatch(size, False)
+            self.phase = STREAMING
+            if self._framing is LENGTH:
+                self._wire.write(head)
+                await self._wire.send_file(file, size)
+                head = b""
+        self._complete(head)
 
     def _when(self) -> str:
         return {
             EXPECTED: "before 'http.response.start'",
             STARTED: "twice",
             STREAMING: "twice",
+            TRAILING: "after the body was complete",
             COMPLETE: "after the response was complete",
         }[self.phase]
 
     def _begin(self, body: bytes, more: bool) -> bytes:
         """The head with the first of the body."""
-        service = self._service
-        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
-        persist = service.phase is SERVING and (self.body_complete or not self._expect_continue)
         self._sent = size = len(body)
-        head, framing, self._length, self._keep_alive = encode(
-            self.request, self.status, self._headers, service.defaults, None if more else size, persist
-        )
-        self._framing = framing
-        if framing is not LENGTH:
+        head = self._encode_head(None if more or self._trailers is not None else size)
+        if self._framing is not LENGTH:
             body = self._frame(body, more)
         elif size != self._length and (size > self._length or not more):
             raise self._mismatch(size, more)
         self.phase = STREAMING
         return head + body
+
+    def _encode_head(self, whole: int | None) -> bytes:
+        """The head, for a body of ``whole`` bytes if that is known; sets what is to be known of the body."""
+        service = self._service
+        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
+        persist = service.phase is SERVING and (self.body_complete or not self._expect_continue)
+        head, self._framing, self._length, self._keep_alive = encode(
+            self.request, self.status, self._headers, service.defaults, whole, persist
+        )
+        return head
 
     def _continue(self, body: bytes, more: bool) -> bytes:
         """More of the body."""
@@ -318,7 +383,7 @@ class Exchange:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
         if self.phase is COMPLETE or self.disconnected:
             return
-        if self.phase is STREAMING:
+        if self.phase is STREAMING or self.phase is TRAILING:
             self._wire.broken(self._framing)
             return
         self.status = 500

@@ -201,6 +201,17 @@ def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> tupl
     return meaningful, secret
 
 
+def encode_lines(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """Fields as lines, in trailers or an interim response. Raises :class:`AppError` for what must not go on the wire."""
+    lines = []
+    for name, value in map(_pair, headers):
+        line = _check(name, value)
+        if name.lower() in _MEANINGFUL:
+            raise AppError(f"response header {name!r} has no meaning but in the head of a response")
+        lines.append(line)
+    return lines
+
+
 def _pair(field: Iterable[bytes]) -> tuple[bytes, bytes]:
     name, value = field
     return name, value
