@@ -301,7 +301,9 @@ def _read_chunks(response: Response, data: bytes) -> bytes:
         if not number:
             while not data.startswith(b"\r\n"):
                 line, end, data = data.partition(b"\r\n")
-                assert end, f"trailers without end: {line!r}"
+                if not end:
+                    response.whole = False
+                    return b""
                 name, _, value = line.partition(b":")
                 response.headers.append((name, value.strip()))
             return data[2:]

@@ -24,6 +24,8 @@ async def send_by_kernel(
     try:
         sent = 0
         while sent < size:
+            if gone.done():
+                raise ClientDisconnected("the client has disconnected")
             try:
                 count = os.sendfile(out, file.fileno(), sent, min(size - sent, AT_ONCE))
             except BlockingIOError:
@@ -46,8 +48,6 @@ async def _wait_for_room(loop: asyncio.AbstractEventLoop, out: int, gone: asynci
         await asyncio.wait((room, gone), return_when=asyncio.FIRST_COMPLETED)
     finally:
         loop.remove_writer(out)
-    if gone.done():
-        raise ClientDisconnected("the client has disconnected")
 
 
 def _fulfil(waiting: asyncio.Future[None]) -> None:
