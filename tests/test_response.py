@@ -60,6 +60,8 @@ GIVEN_PIECES = [start((b"content-length", b"5")), body(b"hel", more=True), body(
         (GET, [start((b"content-length", b"5"), status=304), body()], "5", None, None, b""),
         (GET, [start(status=304), body(b"he", more=True), body(b"llo")], None, None, None, b""),
         (GET, [start(status=205), body()], "0", None, None, b""),
+        (GET, [start((b"content-length", b"5"), status=205), body(b"hello")], "0", None, None, b""),
+        (GET, [start(status=205), *PIECES[1:]], "0", None, None, b""),
         (GET, [start((b"transfer-encoding", b"chunked")), body(b"hello")], "5", None, None, b"hello"),
         (
             GET,
