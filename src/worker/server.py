@@ -127,6 +127,8 @@ class Server:
         row[Field.IN_FLIGHT] = len(service.works)
         row[Field.REQUESTS] = service.requests
         service.tick()
+        if self._acceptor is not None:
+            self._acceptor.tick()
         if self._config.limit_max_lifetime is not None and now - self._born >= self._lifetime:
             self._retire(f"--limit-max-lifetime {self._config.limit_max_lifetime:g} s reached")
         self._beat_due = now + BEAT
