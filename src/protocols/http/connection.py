@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: its transport, keep-alive, pipelining, timeouts, flow control and write corking.
+"""One HTTP/1.1 connection: keep-alive, pipelining, timeouts and flow control; output.py has its writing half.
 
 Written once for all codecs: it finds where a head ends, has it parsed, frames the body, and runs one exchange after another.
 """
@@ -8,20 +8,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from enum import Enum, auto
-from typing import Any, BinaryIO, cast
+from typing import cast
 
-from ..asgi import HTTP_VERSIONS, ClientDisconnected, Scope
 from ..service import Phase as ServicePhase
 from ..service import Service
 from . import sizes
 from .codec import BadRequest, RequestHead
-from .exchange import EXTENSIONS, Exchange
+from .exchange import Exchange
 from .exchange import Phase as ExchangePhase
 from .framing import BodyReader, ChunkedReader, LengthReader
+from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER, Output
 from .response import Framing, plain
-from .sendfile import read_piece, send_by_kernel
+from .scope import connection_scope
 
+STOPPING = ServicePhase.STOPPING
 NEVER = float("inf")
 END = b"\r\n\r\n"
 MOST_DISCARDED = 256 * 1024
@@ -30,34 +30,10 @@ MOST_LINGERED = 16 * 1024 * 1024
 """How much is thrown away after a last response: many clients read it only when they have sent all of their body."""
 
 
-class Phase(Enum):
-    """What the connection is busy with."""
-
-    IDLE = auto()
-    """Waiting for a request."""
-    HEAD = auto()
-    """A part of a request's head has arrived."""
-    EXCHANGE = auto()
-    """A request is being answered."""
-    DISCARD = auto()
-    """The response is complete; the rest of the request's body is thrown away before the next head."""
-    LINGER = auto()
-    """The last response is written; input is thrown away so that the client can read it."""
-    CLOSED = auto()
-
-
-# Bound once: each look-up of an enumeration's member costs as much as a call.
-IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
-STOPPING = ServicePhase.STOPPING
-
-
-class HttpConnection(asyncio.Protocol):
-    transport: asyncio.Transport
-
+class HttpConnection(Output):
     def __init__(self, service: Service, scheme: str = "http") -> None:
-        self._service = service
+        super().__init__(service)
         self._scheme = scheme
-        self._phase = IDLE
         self._buffer = b""
         """Received and not interpreted yet: the start of a head, or pipelined requests."""
         self._body: BodyReader | None = None
@@ -66,12 +42,6 @@ class HttpConnection(asyncio.Protocol):
         self._answered = 0
         self._eof = False
         self._reading = True
-        self._corked: list[bytes] = []
-        self._corked_size = 0
-        self._room: asyncio.Future[None] | None = None
-        """Done when the transport's buffer has drained; None while there is room."""
-        self._gone: asyncio.Future[None] | None = None
-        """Done when the connection is lost; made for who waits for it."""
         self._surplus = 0
         """Bytes thrown away since the response."""
         self._checked = 0
@@ -87,7 +57,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._service.limits.buffer)
-        self._scope, self._client = _describe(self.transport, self._scheme, self._service.root_path)
+        self._scope, self._client = connection_scope(self.transport, self._scheme, self._service.root_path)
         self.deadline = self._service.now + 1 + self._service.limits.request_head_time
         self._service.opened(self)
         if (most := self._service.limits.concurrency) is not None:
@@ -132,16 +102,6 @@ class HttpConnection(asyncio.Protocol):
         self._corked.clear()
         self._service.unwanted -= self._unwanted
         self._service.closed(self)
-
-    def pause_writing(self) -> None:
-        if self._room is None:
-            self._room = self._service.loop.create_future()
-
-    def resume_writing(self) -> None:
-        if self._room is not None:
-            if not self._room.done():
-                self._room.set_result(None)
-            self._room = None
 
     # Called by the service.
 
@@ -330,63 +290,9 @@ class HttpConnection(asyncio.Protocol):
         elif self._surplus > MOST_LINGERED:
             self.abort()
 
-    # Writing: the exchange's Wire.
-
-    def write(self, data: bytes) -> None:
-        """Cork: what is written in one turn of the event loop leaves in one system call."""
-        if not self._corked:
-            self._service.loop.call_soon(self._uncork)
-        self._corked.append(data)
-        self._corked_size += len(data)
-        if self._corked_size >= self._service.limits.buffer:
-            self._uncork()
-
-    def write_last(self, data: bytes) -> None:
-        if self._corked:
-            self._corked.append(data)
-            self._uncork()
-        elif data:
-            self.transport.write(data)
-
-    def _uncork(self) -> None:
-        corked = self._corked
-        if corked and self._phase is not CLOSED:
-            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
-        corked.clear()
-        self._corked_size = 0
-
-    def writable(self) -> asyncio.Future[None] | None:
-        return self._room
-
     def consumed(self) -> None:
         if not self._reading:
             self._regulate()
-
-    async def send_file(self, file: BinaryIO, size: int) -> None:
-        """Send ``size`` bytes of ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
-        loop, transport = self._service.loop, self.transport
-        self._uncork()
-        self._gone = loop.create_future()
-        if transport.get_extra_info("ssl_object") is None:
-            transport.set_write_buffer_limits(high=0)
-            try:
-                await self._drained()
-                await send_by_kernel(loop, transport.get_extra_info("socket").fileno(), file, size, self._gone)
-            finally:
-                transport.set_write_buffer_limits(high=self._service.limits.buffer)
-            return
-        sent = 0
-        while sent < size:
-            data = await read_piece(loop, file, size, sent)
-            sent += len(data)
-            await self._drained()
-            transport.write(data)
-
-    async def _drained(self) -> None:
-        if self._room is not None:
-            await self._room
-        if self._phase is Phase.CLOSED:
-            raise ClientDisconnected("the client has disconnected")
 
     def responded(self, keep_alive: bool) -> None:
         """The response is complete: on to the next request, or close."""
@@ -487,24 +393,3 @@ class HttpConnection(asyncio.Protocol):
         self._phase = CLOSED
         self.deadline = self._service.now + 1 + self._service.limits.flush_time
         self.transport.close()
-
-
-def _describe(transport: asyncio.Transport, scheme: str, root_path: str) -> tuple[Scope, str]:
-    """The part of the scope that all requests of a connection share, and the client's name for the access log."""
-    client = _address(transport.get_extra_info("peername"))
-    server: Any = transport.get_extra_info("sockname")
-    scope: Scope = {
-        "type": "http",
-        "asgi": dict(HTTP_VERSIONS),
-        "scheme": scheme,
-        "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
-        "client": client,
-        "root_path": root_path,
-        "extensions": {name: {} for name in EXTENSIONS},
-    }
-    return scope, f"{client[0]}:{client[1]}" if client else ""
-
-
-def _address(name: Any) -> tuple[str, int] | None:
-    """``(host, port)`` of an IP socket's name; None for a UNIX socket's."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None

@@ -18,7 +18,7 @@ from ..service import Phase as ServicePhase
 from ..service import Service
 from .codec import RequestHead
 from .response import Framing, encode, encode_lines, plain
-from .scope import request_scope
+from .scope import EXTENSIONS, request_scope
 
 
 class Phase(Enum):
@@ -34,9 +34,6 @@ class Phase(Enum):
     """The body is on the wire, trailers are to follow."""
     COMPLETE = auto()
 
-
-EXTENSIONS = ("http.response.pathsend", "http.response.trailers", "http.response.early_hint")
-"""Extensions of ASGI that are spoken here."""
 
 # Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
 EXPECTED, STARTED, STREAMING, TRAILING, COMPLETE = Phase

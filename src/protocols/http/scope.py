@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
 from urllib.parse import unquote
 
-from ..asgi import Scope
+from ..asgi import HTTP_VERSIONS, Scope
 from ..service import Service
 from .codec import RequestHead
+
+EXTENSIONS = ("http.response.pathsend", "http.response.trailers", "http.response.early_hint")
+"""Extensions of ASGI that are spoken here."""
 
 
 def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
@@ -26,3 +31,24 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     if service.state is not None:
         scope["state"] = service.state.copy()
     return scope
+
+
+def connection_scope(transport: asyncio.Transport, scheme: str, root_path: str) -> tuple[Scope, str]:
+    """The part of the scope that all requests of a connection share, and the client's name for the access log."""
+    client = _address(transport.get_extra_info("peername"))
+    server: Any = transport.get_extra_info("sockname")
+    scope: Scope = {
+        "type": "http",
+        "asgi": dict(HTTP_VERSIONS),
+        "scheme": scheme,
+        "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
+        "client": client,
+        "root_path": root_path,
+        "extensions": {name: {} for name in EXTENSIONS},
+    }
+    return scope, f"{client[0]}:{client[1]}" if client else ""
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    """``(host, port)`` of an IP socket's name; None for a UNIX socket's."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None

@@ -1,0 +1,113 @@
+"""The writing half of a connection: what is written in one turn of the event loop leaves in one system call."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import BinaryIO
+
+from ..asgi import ClientDisconnected
+from ..service import Service
+from .sendfile import read_piece, send_by_kernel
+
+
+class Phase(Enum):
+    """What the connection is busy with."""
+
+    IDLE = auto()
+    """Waiting for a request."""
+    HEAD = auto()
+    """A part of a request's head has arrived."""
+    EXCHANGE = auto()
+    """A request is being answered."""
+    DISCARD = auto()
+    """The response is complete; the rest of the request's body is thrown away before the next head."""
+    LINGER = auto()
+    """The last response is written; input is thrown away so that the client can read it."""
+    CLOSED = auto()
+
+
+# Bound once: each look-up of an enumeration's member costs as much as a call.
+IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
+
+
+class Output(asyncio.Protocol):
+    """What an exchange writes to (exchange.Wire); the base of the connection, so that a write is one call."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._phase = IDLE
+        self._corked: list[bytes] = []
+        self._corked_size = 0
+        self._room: asyncio.Future[None] | None = None
+        """Done when the transport's buffer has drained; None while there is room."""
+        self._gone: asyncio.Future[None] | None = None
+        """Done when the connection is lost; made for who waits for it."""
+
+    # Called by the event loop.
+
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = self._service.loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._room is not None:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
+
+    # Writing: the exchange's Wire.
+
+    def write(self, data: bytes) -> None:
+        """Cork: what is written in one turn of the event loop leaves in one system call."""
+        if not self._corked:
+            self._service.loop.call_soon(self._uncork)
+        self._corked.append(data)
+        self._corked_size += len(data)
+        if self._corked_size >= self._service.limits.buffer:
+            self._uncork()
+
+    def write_last(self, data: bytes) -> None:
+        if self._corked:
+            self._corked.append(data)
+            self._uncork()
+        elif data:
+            self.transport.write(data)
+
+    def _uncork(self) -> None:
+        corked = self._corked
+        if corked and self._phase is not CLOSED:
+            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+        corked.clear()
+        self._corked_size = 0
+
+    def writable(self) -> asyncio.Future[None] | None:
+        return self._room
+
+    async def send_file(self, file: BinaryIO, size: int) -> None:
+        """Send ``size`` bytes of ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
+        loop, transport = self._service.loop, self.transport
+        self._uncork()
+        self._gone = loop.create_future()
+        if transport.get_extra_info("ssl_object") is None:
+            transport.set_write_buffer_limits(high=0)
+            try:
+                await self._drained()
+                await send_by_kernel(loop, transport.get_extra_info("socket").fileno(), file, size, self._gone)
+            finally:
+                transport.set_write_buffer_limits(high=self._service.limits.buffer)
+            return
+        sent = 0
+        while sent < size:
+            data = await read_piece(loop, file, size, sent)
+            sent += len(data)
+            await self._drained()
+            transport.write(data)
+
+    async def _drained(self) -> None:
+        if self._room is not None:
+            await self._room
+        if self._phase is Phase.CLOSED:
+            raise ClientDisconnected("the client has disconnected")
