@@ -348,3 +348,20 @@ def test_a_worker_that_beats_again_while_it_is_examined_is_not_killed() -> None:
     assert told.beat(after=0.5) == []
     assert told.phase() is Phase.READY
     assert not [text for text in told.texts() if "hung" in text]
+
+
+def test_a_stop_refuses_new_connections_at_once_and_a_delayed_one_only_when_it_begins() -> None:
+    told = Told(shutdown_delay=5.0)
+    told.tell(Ready(1))
+    told.tell(Stop())
+    assert not told.deaf
+    told.tell(after=5.0)
+    assert told.deaf
+
+
+def test_a_reload_goes_on_listening() -> None:
+    told = Told()
+    told.tell(Ready(1))
+    told.tell(Reload())
+    told.tell(Ready(2))
+    assert not told.deaf

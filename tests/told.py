@@ -9,6 +9,7 @@ from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.messages import (
     Action,
     Beat,
+    CloseListeners,
     Fact,
     Level,
     Say,
@@ -25,14 +26,17 @@ class Told:
         self.fleet = Fleet(self.config, jitter=lambda: 0.0)
         self.now = 0.0
         self.said: list[Say] = []
+        self.deaf = False
+        """Whether the listeners were closed."""
         self.tell()
 
     def tell(self, *facts: Fact, after: float = 0.0) -> list[Action]:
-        """Tell ``facts`` some seconds ``after`` the last; returns the actions but for what is said."""
+        """Tell ``facts`` some seconds ``after`` the last; returns the actions that concern workers."""
         self.now += after
         actions = self.fleet.handle(facts, self.now)
         self.said += [action for action in actions if isinstance(action, Say)]
-        return [action for action in actions if not isinstance(action, Say)]
+        self.deaf = self.deaf or CloseListeners() in actions
+        return [action for action in actions if not isinstance(action, Say | CloseListeners)]
 
     def beat(self, after: float = 0.0) -> list[Action]:
         """Some seconds later all workers beat."""

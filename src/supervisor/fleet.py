@@ -37,6 +37,7 @@ from .messages import (
     Action,
     Autopsy,
     Beat,
+    CloseListeners,
     Drain,
     Exited,
     Fact,
@@ -127,8 +128,8 @@ class Fleet:
                 self._stop(delayed, now)
             case StopNow():
                 self._quit(now)
-            case Reload(config):
-                self._reload(config, now)
+            case Reload():
+                self._reload(fact, now)
             case Resize(by):
                 self._resize(by)
             case Reopen():
@@ -140,9 +141,9 @@ class Fleet:
 
     def _record_worker(self, fact: WorkerFact, worker: Worker, now: float) -> None:
         match fact:
-            case Ready():
+            case Ready(_, error):
                 if worker.standing is Phase.STARTING:
-                    self._became_ready(worker, now)
+                    self._became_ready(worker, error, now)
             case Failed(_, error):
                 if worker.standing is Phase.STARTING:
                     worker.enter(Phase.FAILED, now + LEAVING_FAILED)
@@ -157,9 +158,15 @@ class Fleet:
                     worker.recycling = reason
                     self._say(f"to be replaced: {reason}", worker)
 
-    def _became_ready(self, worker: Worker, now: float) -> None:
+    def _became_ready(self, worker: Worker, error: str | None, now: float) -> None:
         worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)
-        self._say(f"ready in {(now - worker.since) * 1000:.0f} ms", worker)
+        if error is not None:
+            self._tell_error(error)
+            self._say("shows this error to whoever asks, until a file is saved", worker, Level.WARNING)
+        elif self._is_development() and worker.plan is self.plan is not self.settled:
+            self._say(f"reloaded in {(now - self._reload_began) * 1000:.0f} ms", worker)
+        else:
+            self._say(f"ready in {(now - worker.since) * 1000:.0f} ms", worker)
         if self.stage is Stage.BOOTING:
             self.stage = Stage.SERVING
 
@@ -203,26 +210,33 @@ class Fleet:
             self._say(error, worker if named else None, Level.ERROR)
             self._abandon()
             return
-        if error != self._told:
-            self._told = error
-            self._say(error, worker if named else None, Level.ERROR)
+        self._tell_error(error, worker if named else None)
         if self.stage is Stage.BOOTING:
             # Counted without a word, so that the slot is not tried again before anybody is ready.
             self._backoffs[worker.slot].crashed(now, self._jitter)
         else:
             self._crashed(worker, "failed to start", now)
 
+    def _tell_error(self, error: str, worker: Worker | None = None) -> None:
+        if error != self._told:
+            self._told = error
+            self._say(error, worker, Level.ERROR)
+
     # ------------------------------------------------------------------------------------------------------------ orders
 
-    def _reload(self, config: Config | None, now: float) -> None:
+    def _reload(self, order: Reload, now: float) -> None:
         if self.stage not in RUNNING:
             return
-        self._adopt(Plan(next(self._generations), config or self.plan.config))
-        self._reload_began = now
+        self._adopt(Plan(next(self._generations), order.config or self.plan.config))
+        self._reload_began = now if order.since is None else order.since
         # The new code deserves a fresh start, also in slots where the old one crashed all the time.
         self._backoffs.clear()
         self._told = ""
-        self._say(f"Reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
+        self._say(announce(order.changed) or f"Reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
+
+    def _is_development(self) -> bool:
+        """Whether new code matters more than old requests: workers of an older generation leave before their successors come."""
+        return self.plan.config.reload
 
     def _is_reloading(self) -> bool:
         return any(
@@ -264,6 +278,7 @@ class Fleet:
         self.stage = Stage.STOPPING
         self._leave_at = None
         self._say("Stopping")
+        self._actions.append(CloseListeners())
         for worker in self.workers.values():
             if worker.phase is Phase.DRAINING:
                 # It drains patiently, for a reload; there is no successor to be patient for any more.
@@ -320,6 +335,9 @@ class Fleet:
         for worker in self.workers.values():
             if worker.phase is Phase.STARTING and (worker.plan is not self.plan or worker.slot >= self.size):
                 self._kill(worker, now)
+            elif worker.phase is Phase.READY and self._is_development() and worker.plan.generation < self.plan.generation:
+                # From now on nobody is to be answered by the old code: requests wait for the new.
+                self._drain(worker, patient=False, now=now, hand_on=True)
             elif worker.phase is Phase.READY:
                 ready.append(worker)
                 newest[worker.slot] = max(worker.id, newest.get(worker.slot, 0))
@@ -371,7 +389,8 @@ class Fleet:
         served = {worker.slot for worker in self.workers.values() if worker.phase is Phase.READY}
         if served.issuperset(range(self.size)):
             self.settled = self.plan
-            self._say(f"Reload complete in {now - self._reload_began:.1f} s")
+            if not self._is_development():
+                self._say(f"Reload complete in {now - self._reload_began:.1f} s")
 
     def _finish(self) -> None:
         if self.stage is Stage.BOOTING and not any(worker.is_occupying for worker in self.workers.values()):
@@ -387,12 +406,12 @@ class Fleet:
     def _say(self, text: str, worker: Worker | None = None, level: Level = Level.INFO) -> None:
         self._actions.append(Say(level, text, None if worker is None else worker.id))
 
-    def _drain(self, worker: Worker, patient: bool, now: float) -> None:
+    def _drain(self, worker: Worker, patient: bool, now: float, hand_on: bool = False) -> None:
         deadline = now + worker.may_drain_for(patient)
         if worker.phase is Phase.DRAINING:
             deadline = min(deadline, worker.deadline)
         worker.enter(Phase.DRAINING, deadline)
-        self._actions.append(Drain(worker.id, patient))
+        self._actions.append(Drain(worker.id, patient, hand_on))
 
     def _tell_to_quit(self, worker: Worker, now: float) -> None:
         worker.enter(Phase.DRAINING, now + QUITTING)
@@ -416,3 +435,11 @@ class Fleet:
                 self._crashed(worker, text, now)
             case _:
                 self._say("did not finish within the grace period; killed", worker, Level.WARNING)
+
+
+def announce(changed: tuple[str, ...], most: int = 3) -> str:
+    """The line that says which files were saved; nothing if none was."""
+    if not changed:
+        return ""
+    more = f" and {len(changed) - most} more" if len(changed) > most else ""
+    return f"{', '.join(changed[:most])}{more} changed: reloading"

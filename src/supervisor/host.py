@@ -27,6 +27,7 @@ from .messages import (
     Action,
     Autopsy,
     Beat,
+    CloseListeners,
     Drain,
     Exited,
     Fact,
@@ -81,6 +82,7 @@ class Host:
             Kill: self._kill,
             ReopenLogs: self._reopen_logs,
             Say: self._say,
+            CloseListeners: self._close_listeners,
             Finish: self._finish,
         }
         # What lives now lives as long as we do. Frozen, the collector does not touch it, so workers go on sharing its pages.
@@ -221,6 +223,11 @@ class Host:
         child = self._children.get(action.worker)
         name = child.name if child is not None else self._departed.get(action.worker, "Worker")
         self._log.log(action.level, "%s %s", name, action.text)
+
+    def _close_listeners(self, _: CloseListeners) -> None:
+        # The workers take what waits in the queues before they close theirs.
+        for listener in self._listeners:
+            listener.close()
 
     def _finish(self, action: Finish) -> None:
         self.finished, self.code = True, action.code

@@ -19,6 +19,8 @@ class Ready:
     """The worker listens and its application has started up."""
 
     worker: int
+    error: str | None = None
+    """With ``--reload``: why the application did not start, so that the worker shows this error to whoever asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class Reload:
     """Replace all workers by a new generation, born with ``config`` (None: with the one in use)."""
 
     config: Config | None = None
+    changed: tuple[str, ...] = ()
+    """The files that were saved, if that is why."""
+    since: float | None = None
+    """When they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,8 @@ class Drain:
     worker: int
     patient: bool
     """Whether idle keep-alive connections are kept until their next request or their timeout."""
+    hand_on: bool = False
+    """Whether a newer worker gets what has not asked yet: idle connections, and those that wait in the listener's queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +180,15 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseListeners:
+    """Nobody accepts any more: new connections are to be refused at once, rather than wait in a queue until we exit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Nobody is left: exit with ``code``."""
 
     code: int
 
 
-Action = Spawn | Unready | Drain | Quit | Autopsy | Kill | ReopenLogs | Say | Finish
+Action = Spawn | Unready | Drain | Quit | Autopsy | Kill | ReopenLogs | Say | CloseListeners | Finish

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .. import __version__
 from ..config import Config, ConfigError, flag
-from ..worker.run import loop_name, preload
+from ..worker.run import describe, preload
 from .fleet import Fleet
 from .host import Host
 from .listeners import Listeners, bind
@@ -60,7 +60,7 @@ def greet(config: Config, listeners: Listeners) -> None:
     where = ", ".join(listeners.urls())
     logger.info("Tricorn %s serving %s on %s (press CTRL+C to quit)", __version__, config.app, where)
     noun = "worker" if config.workers == 1 else "workers"
-    logger.info("Supervisor [%d] starts %d %s on %s", os.getpid(), config.workers, noun, loop_name(config.loop))
+    logger.info("Supervisor [%d] starts %d %s on %s", os.getpid(), config.workers, noun, describe(config))
 
 
 class ConfigReader:

@@ -77,6 +77,12 @@ def loop_name(choice: str) -> str:
     return choice
 
 
+def describe(config: Config) -> str:
+    """What the workers run on, for people: event loop and parser."""
+    parser = "fast lane and h11" if config.http == "auto" else config.http
+    return f"{loop_name(config.loop)}, HTTP by {parser}"
+
+
 def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
     if loop_name(choice) == "uvloop":
         import uvloop
@@ -92,9 +98,7 @@ def preload(config: Config) -> None:
 
 
 def _prepare_signals(birth: Birth) -> None:
-    # Ctrl-C and a hang-up of the terminal reach the whole process group: the supervisor alone decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # What reaches the whole process group (Ctrl-C, a hang-up) already does nothing here: the supervisor alone decides.
     signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
     # Python's handler runs when the interpreter still does and adds the tasks; faulthandler's writes the stacks even while
     # the GIL is held, then calls it (chain).

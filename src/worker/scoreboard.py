@@ -64,6 +64,11 @@ class Scoreboard:
         self._cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 1) * WIDTH * 8)).cast("d")
         self._free = list(range(rows, 0, -1))
 
+    @property
+    def used(self) -> int:
+        """How many rows were ever lent."""
+        return int(self._cells[_USED])
+
     def claim(self) -> int:
         """Lend the lowest free row, zeroed; raises IndexError when all are lent."""
         index = self._free.pop()
@@ -86,7 +91,7 @@ class Scoreboard:
         ``now`` is in seconds of CLOCK_MONOTONIC. Costs a few hundred nanoseconds per worker.
         """
         cells, fewest = self._cells, None
-        for start in range(WIDTH, (int(cells[_USED]) + 1) * WIDTH, WIDTH):
+        for start in range(WIDTH, (self.used + 1) * WIDTH, WIDTH):
             if cells[start] and start != but * WIDTH and cells[start + Field.BEAT] > now - STALE:
                 connections = cells[start + Field.CONNECTIONS]
                 if fewest is None or connections < fewest:
