@@ -57,6 +57,12 @@ UPGRADE = [
     answered("to something unknown is ignored", "RFC 9110 7.8", request("Connection: Upgrade", "Upgrade: x/1"), "GET /"),
     answered("without Connection is ignored", "RFC 9110 7.8", request(*SOCKET), "GET /"),
     answered("in 1.0 is ignored", "RFC 9110 7.8", request("Connection: Upgrade", *SOCKET, start=OLD), "GET /", closed=True),
+    answered(
+        "with a body is ignored",
+        "RFC 9110 7.8",
+        post("Connection: Upgrade", *SOCKET, "Content-Length: 2", body=b"hi"),
+        "POST / hi",
+    ),
     answered("by POST is ignored", "RFC 6455 4.1", post("Connection: Upgrade", "Upgrade: x"), "POST /"),
     answered(
         "to h2c is ignored",

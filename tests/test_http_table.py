@@ -71,3 +71,10 @@ def test_table_is_large_and_names_each_row_once() -> None:
 def test_row(row: Row, codec: str, loop: asyncio.AbstractEventLoop) -> None:
     for how, pieces, behind in ways(row):
         check(row, how, loop.run_until_complete(converse(pieces, codec, app)), behind)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("lines", "upgrade"), [(b"", b"websocket"), (b"Content-Length: 2\r\n", None)])
+def test_an_upgrade_with_a_body_is_none(codec: str, lines: bytes, upgrade: bytes | None) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n" + lines + b"\r\n"
+    assert CODECS[codec][0](head).upgrade == upgrade

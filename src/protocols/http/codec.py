@@ -172,7 +172,8 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
     if method == b"TRACE" and head.length != 0:
         raise BadRequest(400, "TRACE with a body")
     head.keep_alive = b"close" not in options and (head.version == "1.1" or b"keep-alive" in options)
-    if b"upgrade" in options and head.version == "1.1":
+    if b"upgrade" in options and head.version == "1.1" and head.length == 0:
+        # With a body there would be two readings of what comes next: the body, or the other protocol. It is ignored then.
         head.upgrade = upgrade
     if expected and head.version == "1.1":
         # HTTP/1.0 knows no expectations: there they are ignored (RFC 9110 section 10.1.1).
