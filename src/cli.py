@@ -7,7 +7,6 @@ allowed is asked of ``config``, so that every way of setting an option gives the
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -131,6 +130,8 @@ def build_option(name: str) -> click.Parameter:
 
 
 def version() -> str:
+    import platform
+
     interpreter = f"{platform.python_implementation()} {platform.python_version()}"
     return f"Running {PROG} {__version__} with {interpreter} on {platform.system()}"
 
@@ -143,14 +144,14 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 def settings_from(values: Mapping[str, Any]) -> Config:
     """The Config of what click found; what was not given is left to Config. Raises ConfigError."""
-    return Config(**{name: value for name, value in values.items() if value not in (None, ())})
+    return config.configure(**{name: value for name, value in values.items() if value not in (None, ())})
 
 
 def serve(**values: Any) -> int:
     """The command itself: runs the supervisor and returns its exit code."""
     settings = settings_from(values)
     if not hasattr(os, "fork"):
-        raise click.ClickException(f"{PROG} needs os.fork, which {platform.system()} does not have; Linux, macOS and BSD do")
+        raise click.ClickException(f"{PROG} needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do")
     # Late, so that --help and a usage error do not wait for asyncio and psutil to be imported.
     from .supervisor.run import run
     from .worker import logs

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import psutil
-
 from .messages import Recycle
 
 SAMPLE_EVERY = 5.0
@@ -18,6 +16,9 @@ MIB = 1024 * 1024
 
 def resident_memory(pid: int) -> int | None:
     """The process's resident set size in bytes; None if it is gone or hidden."""
+    # Imported only where memory is limited: it is a tenth of the start-up.
+    import psutil
+
     try:
         rss: int = psutil.Process(pid).memory_info().rss
     except psutil.Error:

@@ -9,19 +9,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..config import Config
-from ..protocols.asgi import Application
+from ..protocols.asgi import Application, Scope
 from ..protocols.http import fast, h11_codec
-from ..protocols.http.codec import Codec
+from ..protocols.http.codec import Codec, RequestHead
 from ..protocols.http.connection import HttpConnection
 from ..protocols.http.response import Defaults
 from ..protocols.limits import Limits
 from ..protocols.service import Phase, Service
-from ..protocols.websocket import connection as websocket
-from ..protocols.websocket.settings import Settings, reader_of
 from . import channel
 from .acceptor import Acceptor
 from .lifespan import Lifespan
@@ -104,7 +102,7 @@ class Server:
             access=self._access if access else None,
         )
         if config.ws != "none":
-            service.websocket = websocket.upgrade(service, make_settings(config, self._access.line if access else None))
+            service.websocket = self._upgrade
         service.on_count = self._count_connections
         if config.limit_max_requests is not None:
             self._last_request = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
@@ -115,6 +113,13 @@ class Server:
 
     def _make_connection(self) -> HttpConnection:
         return HttpConnection(self.service)
+
+    def _upgrade(self, head: RequestHead, base: Scope, client: str) -> asyncio.Protocol:
+        """Load WebSocket when the first client asks for it: most applications do without, and it is a tenth of the start-up."""
+        from .websocket import make_upgrade
+
+        self.service.websocket = make_upgrade(self.service, self._config, self._access.line if self.service.access else None)
+        return self.service.websocket(head, base, client)
 
     # Once a second.
 
@@ -220,19 +225,6 @@ def make_defaults(config: Config) -> Defaults:
         if name.strip().lower() == "server":
             server = b""
     return Defaults(server=server, extra=b"".join(lines))
-
-
-def make_settings(config: Config, access: Callable[[str], None] | None) -> Settings:
-    """The WebSocket options."""
-    return Settings(
-        reader=reader_of(config.ws),
-        max_size=config.ws_max_size,
-        max_queue=config.ws_max_queue,
-        ping_interval=config.ws_ping_interval,
-        ping_timeout=config.ws_ping_timeout,
-        deflate=config.ws_per_message_deflate,
-        access=access,
-    )
 
 
 def codec_of(choice: str) -> Codec:

@@ -82,7 +82,10 @@ def reason(status: int) -> str:
         return ""
 
 
-_STATUS_LINES = {status: f"HTTP/1.1 {status} {reason(status)}\r\n".encode("ascii") for status in range(200, 1000)}
+_STATUS_LINES = {status: b"HTTP/1.1 %d \r\n" % status for status in range(200, 1000)}
+for _known in http.HTTPStatus:
+    if _known >= 200:
+        _STATUS_LINES[_known] = f"HTTP/1.1 {_known:d} {_known.phrase}\r\n".encode("ascii")
 
 
 ResponseHead = tuple[bytes, Framing, int, bool]

@@ -1,0 +1,24 @@
+"""WebSocket as the operator configured it; a module of its own because it is imported only when a client asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config import Config
+from ..protocols.service import Service, Upgrade
+from ..protocols.websocket.connection import upgrade
+from ..protocols.websocket.settings import Settings, reader_of
+
+
+def make_upgrade(service: Service, config: Config, access: Callable[[str], None] | None) -> Upgrade:
+    """What takes over connections that ask for WebSocket; ``access`` writes a line to the access log."""
+    settings = Settings(
+        reader=reader_of(config.ws),
+        max_size=config.ws_max_size,
+        max_queue=config.ws_max_queue,
+        ping_interval=config.ws_ping_interval,
+        ping_timeout=config.ws_ping_timeout,
+        deflate=config.ws_per_message_deflate,
+        access=access,
+    )
+    return upgrade(service, settings)
