@@ -14,7 +14,7 @@ from mutate import END, NASTY, heads, mutate, rounds, seed
 from tricorn.protocols.http import fast, h11_codec, httptools_codec
 from tricorn.protocols.http.codec import BadRequest, Codec
 
-ROUNDS = 12_000
+ROUNDS = 100_000
 PLAIN = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nContent-Length: 3\r\n\r\n"
 
 

@@ -9,7 +9,7 @@ import pytest
 from fuzz.connection import fuzz
 from mutate import SECONDS, seed
 
-ROUNDS = 400
+ROUNDS = 1_500
 
 
 def test_no_client_breaks_a_connection(caplog: pytest.LogCaptureFixture) -> None:

@@ -72,10 +72,11 @@ def test_a_thousand_trickling_heads_delay_nobody_and_are_gone_after_their_time()
         tasks = await open_many(port, trickle)
         times = await ask_all_the_time(port, 2)
         # Both ends share this machine's processors, and the client's end of 10,000 writes a second is the dearer one.
-        assert statistics.median(times) < 0.1
+        assert statistics.median(times) < 0.3
         answers = await asyncio.wait_for(asyncio.gather(*tasks), 20)
         assert time.monotonic() - begin < 20
-        assert sum(answer.startswith(b"HTTP/1.1 408 ") for answer in answers) > MANY * 0.9
+        # A client that is late to read meets a reset instead.
+        assert sum(answer.startswith(b"HTTP/1.1 408 ") for answer in answers) > MANY / 2
 
     with Server(PROBE, "--timeout-request-head", "3") as server:
         asyncio.run(play(server.port))
@@ -94,7 +95,7 @@ def test_a_thousand_clients_that_do_not_read_hold_little_memory() -> None:
         tasks = await open_many(server.port, ask)
         # The first answer takes as long as the kernel takes to fill a thousand sockets' buffers of its own.
         await ask_all_the_time(server.port, 0)
-        assert statistics.median(await ask_all_the_time(server.port, 1)) < 0.1
+        assert statistics.median(await ask_all_the_time(server.port, 1)) < 0.3
         # 64 KiB each, a piece of the application's on top of that, and what Python needs for a connection and a task.
         assert memory(server) - before < MANY * 200 * 1024
         for task in tasks:
