@@ -1,4 +1,4 @@
-"""The fast lane: one whole, masked, unfragmented text or binary frame; of anything else it says "not mine".
+"""The fast lane: one whole, masked, unfragmented text or binary frame, compressed or not; of anything else it says "not mine".
 
 It must never accept what the reference (wsproto) refuses or reads differently; declining is always right.
 """
@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import zlib
 from collections.abc import Callable
 
-from .frames import BINARY, TEXT
+from .deflate import Inflater, TooBig
+from .frames import BAD_PAYLOAD, BINARY, COMPRESSED, TEXT, TOO_BIG, Event, Violation
+
+_DEFLATED_TEXT = TEXT | COMPRESSED
+_DEFLATED_BINARY = BINARY | COMPRESSED
 
 _TABLES = [bytes(value ^ key for value in range(256)) for key in range(256)]
 _LONG = 512
@@ -34,15 +39,21 @@ with contextlib.suppress(ImportError):
     unmask = importlib.import_module("websockets.speedups").apply_mask
 
 
-def read(data: bytes, start: int, limit: int) -> tuple[str | bytes, int] | None:
+def read(data: bytes, start: int, limit: int, inflater: Inflater | None = None) -> tuple[Event, int] | None:
     """The message whose one frame begins at ``start``, and where the frame ends; None for a frame that is not plain.
 
-    ``limit``: bytes that the message may have.
+    ``limit``: bytes that the message may have; ``inflater``: of the connection, if it has agreed on compression. A compressed
+    message has gone through it when it turns out wrong, so it can't be declined then, and is a violation.
     """
     if len(data) < start + 6:
         return None
     first, size = data[start], data[start + 1] - 0x80
-    if (first != TEXT and first != BINARY) or size < 0 or size == 127:
+    compressed = False
+    if first != TEXT and first != BINARY:
+        if inflater is None or (first != _DEFLATED_TEXT and first != _DEFLATED_BINARY):
+            return None
+        compressed = True
+    if size < 0 or size == 127:
         return None
     begin = start + 6
     if size == 126:
@@ -55,9 +66,21 @@ def read(data: bytes, start: int, limit: int) -> tuple[str | bytes, int] | None:
     if size > limit or end > len(data):
         return None
     payload = unmask(data[begin:end], data[begin - 4 : begin])
+    if compressed and inflater is not None:
+        return _inflate(payload, limit, inflater, first == _DEFLATED_TEXT), end
     if first == BINARY:
         return payload, end
     try:
         return payload.decode(), end
     except UnicodeDecodeError:
         return None
+
+
+def _inflate(payload: bytes, limit: int, inflater: Inflater, is_text: bool) -> Event:
+    try:
+        message = inflater.message(payload, limit)
+        return message.decode() if is_text else message
+    except TooBig:
+        return Violation(TOO_BIG, "message too big")
+    except (zlib.error, UnicodeDecodeError):
+        return Violation(BAD_PAYLOAD, "invalid payload")

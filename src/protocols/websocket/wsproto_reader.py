@@ -19,9 +19,9 @@ class _Guard(Extension):
 
     name = "guard"
 
-    def __init__(self, max_size: int, agreement: Agreement | None) -> None:
+    def __init__(self, max_size: int, inflater: Inflater | None) -> None:
         self._max_size = max_size
-        self._inflater = Inflater(agreement) if agreement is not None else None
+        self._inflater = inflater
         self._room = max_size
         """Bytes that the current message may still bring."""
         self._control = False
@@ -78,9 +78,11 @@ _REASONS = {CloseReason.MESSAGE_TOO_BIG: "message too big", CloseReason.INVALID_
 
 
 class ReferenceReader:
-    def __init__(self, max_size: int, agreement: Agreement | None) -> None:
-        """``max_size``: bytes that a message may have, after inflation."""
-        self._protocol = FrameProtocol(client=False, extensions=[_Guard(max_size, agreement)])
+    def __init__(self, max_size: int, agreement: Agreement | None, inflater: Inflater | None = None) -> None:
+        """``max_size``: bytes that a message may have, after inflation; ``inflater``: that of the fast lane before it."""
+        if inflater is None and agreement is not None:
+            inflater = Inflater(agreement)
+        self._protocol = FrameProtocol(client=False, extensions=[_Guard(max_size, inflater)])
         self._pieces: list[str | bytes] = []
         """Of the current message."""
 
@@ -133,16 +135,17 @@ class FastReader:
     def __init__(self, max_size: int, agreement: Agreement | None) -> None:
         self._max_size = max_size
         self._agreement = agreement
+        self._inflater = Inflater(agreement) if agreement is not None else None
         self._data = b""
         self._at = 0
         """Up to here ``_data``, which is empty when all of it is, was read."""
 
     def take(self, data: bytes) -> str | bytes | None:
-        if self._data or self._engaged:
+        if self._data or self._engaged or self._inflater is not None:
             self.feed(data)
             return None
         found = fast.read(data, 0, self._max_size)
-        if found is not None and found[1] == len(data):
+        if found is not None and found[1] == len(data) and isinstance(found[0], (str, bytes)):
             return found[0]
         self._data = data
         return None
@@ -157,7 +160,7 @@ class FastReader:
     def next(self) -> Event | None:
         data = self._data
         if data:
-            found = fast.read(data, self._at, self._max_size)
+            found = fast.read(data, self._at, self._max_size, self._inflater)
             if found is not None:
                 self._at = found[1]
                 if self._at == len(data):
@@ -174,7 +177,7 @@ class FastReader:
 
     def _engage(self) -> None:
         if self._reference is None:
-            self._reference = ReferenceReader(self._max_size, self._agreement)
+            self._reference = ReferenceReader(self._max_size, self._agreement, self._inflater)
         self._reference.feed(self._data[self._at :])
         self._data = b""
         self._at = 0
