@@ -135,6 +135,20 @@ class Config:
     )
     ws_per_message_deflate: bool = option(True, "Compress WebSocket messages if the client can.", worded=True)
     root_path: str = option("", "ASGI root_path: where a proxy mounts the application.")
+    proxy_headers: bool = option(True, "Take client and scheme from X-Forwarded-For, -Proto or Forwarded of trusted peers.")
+    forwarded_allow_ips: str = option(
+        "127.0.0.1,::1",
+        "Peers trusted to tell of their clients: addresses, networks, 'unix:', socket paths; '*' for all.",
+        env=("FORWARDED_ALLOW_IPS",),
+    )
+    proxy_protocol: bool = option(False, "Trusted peers begin every connection with a PROXY protocol header, version 1 or 2.")
+    ssl_keyfile: str | None = option(None, "Private key for TLS, in PEM; by default the certificate's file holds it, too.")
+    ssl_certfile: str | None = option(None, "Certificate chain in PEM, our own first: serve TLS.")
+    ssl_keyfile_password: str | None = option(None, "Password of an encrypted private key.")
+    ssl_version: int = option(17, "TLS versions, as the ssl module's PROTOCOL_ numbers: 17 is 1.2 and newer, 5 is 1.2 alone.")
+    ssl_cert_reqs: int = option(0, "Whether clients need a certificate: 0 no, 1 it is checked if they have one, 2 yes.")
+    ssl_ca_certs: str | None = option(None, "Certificates, in PEM, of those who sign clients' certificates.")
+    ssl_ciphers: str | None = option(None, "Ciphers for TLS 1.2, in OpenSSL's notation; OpenSSL's own choice by default.")
     log_level: str = option("info", "Least severe messages to log.", choices=LOG_LEVELS)
     access_log: bool = option(True, "Log a line for every request.")
     use_colors: bool | None = option(
@@ -153,6 +167,9 @@ class Config:
     )
     timeout_request_body: float = option(
         60, "Close a connection that pauses for longer than this in the middle of a request's body.", unit="s", minimum=0.1
+    )
+    timeout_ssl_handshake: float = option(
+        10, "Close a connection whose TLS handshake takes longer than this.", unit="s", minimum=0.1
     )
     timeout_graceful_shutdown: float = option(
         30, "How long requests in flight may take to finish on a stop, reload or recycling.", unit="s", minimum=0

@@ -151,7 +151,7 @@ class Server:
         self.start()
         try:
             if "--port" in self.command:
-                self.port = int(self.wait_for_log(r"http://[^\s:/]*:(\d+)").group(1))
+                self.port = int(self.wait_for_log(r"https?://[^\s:/]*:(\d+)").group(1))
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise

@@ -13,6 +13,7 @@ from .asgi import Application, Scope
 from .http.codec import Codec, RequestHead
 from .http.response import Defaults
 from .limits import Limits
+from .proxy import Proxies
 
 
 class Phase(IntEnum):
@@ -90,6 +91,8 @@ class Service:
         self.access = access
         self.websocket: Upgrade | None = None
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
+        self.proxies: Proxies | None = None
+        """Knows which peers are believed when they say for whom they ask; None to believe nobody."""
         self.phase = Phase.SERVING
         self.now = 0.0
         """``loop.time()`` at the last tick: exact to a second, free to read."""

@@ -42,11 +42,11 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
     ``load_config`` reads the configuration afresh on a reload. Logs to ``tricorn.error``, which must be configured.
     Must be called in the main thread. Raises ListenerError (a ConfigError) when a listener can't be bound.
     """
+    preload(config)
     listeners = bind(config)
     try:
         name_process("tricorn: supervisor")
         greet(config, listeners)
-        preload(config)
         with Host(listeners.sockets) as host:
             code = supervise(Fleet(config, random.random), host, ConfigReader(config, load_config).prepare)
     finally:
@@ -57,7 +57,7 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
 
 def greet(config: Config, listeners: Listeners) -> None:
     """Say what is served, where, and by how many."""
-    where = ", ".join(listeners.urls())
+    where = ", ".join(listeners.urls("http" if config.ssl_certfile is None else "https"))
     logger.info("Tricorn %s serving %s on %s (press CTRL+C to quit)", __version__, config.app, where)
     noun = "worker" if config.workers == 1 else "workers"
     logger.info("Supervisor [%d] starts %d %s on %s", os.getpid(), config.workers, noun, describe(config))

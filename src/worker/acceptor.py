@@ -13,8 +13,9 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from ..protocols.http.connection import HttpConnection
 from .scoreboard import Field, Scoreboard
 
 logger = logging.getLogger("tricorn.error")
@@ -22,6 +23,8 @@ logger = logging.getLogger("tricorn.error")
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 PAUSE = 0.5
 """Seconds to leave connections waiting when descriptors or memory have run out: trying on would spin."""
+ADMISSION_GRACE = 1.0
+"""Seconds that handshakes under way may take when a stop is asked for."""
 STEP = 0.001
 """Seconds between two looks whether it is our turn."""
 PATIENCE = 0.016
@@ -40,14 +43,16 @@ class Acceptor:
         self,
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[socket.socket],
-        make_connection: Callable[[], asyncio.Protocol],
+        make_connection: Callable[[], HttpConnection],
+        admit: Callable[[HttpConnection, socket.socket], Awaitable[None]],
         scoreboard: Scoreboard,
         row: int,
     ) -> None:
-        """``row`` is the worker's own in ``scoreboard``."""
+        """``admit`` gives the socket to the connection (see entrance.py); ``row`` is the worker's own in ``scoreboard``."""
         self._loop = loop
         self._listeners = listeners
         self._make = make_connection
+        self._admit = admit
         self._scoreboard = scoreboard
         self._row = row
         self._own = scoreboard.row(row)
@@ -77,12 +82,19 @@ class Acceptor:
             while empty and self._accept(listener):
                 pass
             listener.close()
+        if empty:
+            self._loop.call_later(ADMISSION_GRACE, self.give_up)
 
     def tick(self) -> None:
         """Once a second: see how many connections were closed since the last time."""
         now = self._own[Field.CONNECTIONS]
         self._closed = self._taken - (now - self._before)
         self._taken, self._before = 0, now
+
+    def give_up(self) -> None:
+        """Close what is not admitted yet."""
+        for task in list(self._tasks):
+            task.cancel()
 
     async def settled(self) -> None:
         """Wait until every connection accepted is known to the service, or gone."""
@@ -148,11 +160,11 @@ class Acceptor:
         task.add_done_callback(self._tasks.discard)
         return True
 
-    async def _begin(self, protocol: asyncio.Protocol, connection: socket.socket) -> None:
+    async def _begin(self, protocol: HttpConnection, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: protocol, connection)
-        except OSError:
-            # The client is gone again already.
+            await self._admit(protocol, connection)
+        except (OSError, asyncio.CancelledError):
+            # The client is gone again already, was not admitted, or took longer than we have.
             connection.close()
             self._own[Field.CONNECTIONS] -= 1
         finally:

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
-from ..config import Config
+from ..config import Config, ConfigError
 from ..protocols.asgi import AppError
-from . import autopsy, channel
+from . import autopsy, channel, tls
+from .entrance import trusted_by
 from .loader import load
 from .scoreboard import Scoreboard
 from .server import Server
@@ -59,7 +60,7 @@ def main(config: Config, birth: Birth) -> int:
         autopsy.subject = server
         with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
             runner.run(server.serve())
-    except AppError as error:
+    except (AppError, ConfigError) as error:
         _say_failed(birth, str(error))
         return START_FAILED
     except SystemExit as error:
@@ -93,8 +94,13 @@ def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def preload(config: Config) -> None:
-    """Import in the supervisor, once and shared by all workers, what each worker needs beside the application."""
+    """Do in the supervisor, once for all workers, what each needs beside the application: imports, and the certificate.
+
+    Raises ConfigError for what no worker could start with.
+    """
     loop_factory(config.loop)
+    tls.preload(config)
+    trusted_by(config)
 
 
 def _prepare_signals(birth: Birth) -> None:

@@ -19,12 +19,17 @@ from ..protocols.http.codec import Codec, RequestHead
 from ..protocols.http.connection import HttpConnection
 from ..protocols.http.response import Defaults
 from ..protocols.limits import Limits
+from ..protocols.proxy import Proxies
 from ..protocols.service import Phase, Service
-from . import channel
+from . import channel, modules
 from .acceptor import Acceptor
+from .error_page import ErrorPage
+from .handover import Handover
+from .entrance import Entrance, trusted_by
 from .lifespan import Lifespan
 from .logs import AccessLog, wants_colors
 from .scoreboard import Field, Scoreboard
+from .tls import Certificates
 
 logger = logging.getLogger("tricorn.error")
 
@@ -59,8 +64,14 @@ class Server:
         self._index = row
         self._row = scoreboard.row(row)
         self._lifespan = Lifespan(app, config.lifespan, {"tricorn.slot": slot, "tricorn.ready": True})
+        self._certificates = Certificates(config)
+        self._trusted = trusted_by(config)
         self._acceptor: Acceptor | None = None
+        self.handover: Handover | None = None
+        self._report = modules.Report()
         self._retiring = False
+        self._heirs = False
+        """Whether newer workers serve on, so that what has not been asked yet is theirs."""
         self._beat_due = 0.0
 
     async def serve(self) -> None:
@@ -71,15 +82,21 @@ class Server:
         loop.add_reader(self._link.fileno(), self._read_link)
         await self._lifespan.startup()
         self.service = self._make_service()
-        self._acceptor = acceptor = Acceptor(loop, self._listeners, self._make_connection, self._scoreboard, self._index)
+        self._acceptor = acceptor = Acceptor(
+            loop, self._listeners, self._make_connection, self._make_entrance().admit, self._scoreboard, self._index
+        )
         self._born = self._beat_due = loop.time()
         self._beat()
         if not self._ordered.is_set():
             self._row[Field.SERVING] = 1
             acceptor.start()
-            self._say(channel.READY)
+            if self.handover is not None:
+                self.handover.start(loop, acceptor.take)
+            self._say(channel.READY, **({"error": self._app.text} if isinstance(self._app, ErrorPage) else {}))
         await self._ordered.wait()
         await acceptor.settled()
+        if self._heirs:
+            self._hand_on()
         await self.service.emptied()
         await self._lifespan.shutdown()
         self._access.flush()
@@ -103,6 +120,8 @@ class Server:
         )
         if config.ws != "none":
             service.websocket = self._upgrade
+        if config.proxy_headers:
+            service.proxies = Proxies(self._trusted)
         service.on_count = self._count_connections
         if config.limit_max_requests is not None:
             self._last_request = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
@@ -110,6 +129,16 @@ class Server:
         if config.limit_max_lifetime is not None:
             self._lifetime = config.limit_max_lifetime * random.uniform(1, 1.1)
         return service
+
+    def _make_entrance(self) -> Entrance:
+        config = self._config
+        return Entrance(
+            self._loop,
+            self._certificates,
+            proxies=self._trusted if config.proxy_protocol else None,
+            proxy_time=config.timeout_request_head,
+            handshake_time=config.timeout_ssl_handshake,
+        )
 
     def _make_connection(self) -> HttpConnection:
         return HttpConnection(self.service)
@@ -132,8 +161,11 @@ class Server:
         row[Field.IN_FLIGHT] = len(service.works)
         row[Field.REQUESTS] = service.requests
         service.tick()
+        self._certificates.refresh()
         if self._acceptor is not None:
             self._acceptor.tick()
+        if self._config.reload:
+            self._tell_modules()
         if self._config.limit_max_lifetime is not None and now - self._born >= self._lifetime:
             self._retire(f"--limit-max-lifetime {self._config.limit_max_lifetime:g} s reached")
         self._beat_due = now + BEAT
@@ -161,6 +193,15 @@ class Server:
             self._retiring = True
             self._say(channel.RETIRE, reason=why)
 
+    def _tell_modules(self) -> None:
+        """Let the supervisor know what was imported since, in a handler perhaps."""
+        files = self._app.files if isinstance(self._app, ErrorPage) else ()
+        for message in self._report.news(files):
+            try:
+                self._link.send(message)
+            except OSError:
+                return
+
     def _read_link(self) -> None:
         try:
             data = self._link.recv(65536)
@@ -175,6 +216,7 @@ class Server:
             return
         for message in self._decoder.feed(data):
             if message["kind"] == channel.DRAIN:
+                self._heirs = bool(message.get("hand_on"))
                 self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
             elif message["kind"] == channel.UNREADY and self._lifespan.state is not None:
                 self._lifespan.state["tricorn.ready"] = False
@@ -189,12 +231,29 @@ class Server:
         self._ordered.set()
         if self._acceptor is not None:
             # On a stop nobody else is going to take what waits in the listener's queue.
-            self._acceptor.stop(empty=phase is Phase.STOPPING)
+            self._acceptor.stop(empty=phase is Phase.STOPPING and not self._heirs)
+            if self.handover is not None:
+                self.handover.stop()
+            if self._heirs:
+                self._hand_on()
             self.service.drain(phase)
+        if isinstance(self._app, ErrorPage):
+            self._app.release()
+
+    def _hand_on(self) -> None:
+        """Let the next worker answer what clients are going to ask on connections that are idle now."""
+        if self.handover is None or self._config.proxy_protocol:
+            # Who the client is was said by the header that has been read.
+            return
+        for connection in list(self.service.connections):
+            if isinstance(connection, HttpConnection):
+                connection.hand_on(self.handover.give)
 
     def _give_up(self) -> None:
         if self.service.works:
             logger.warning("Cancelling %d requests that the grace was too short for", len(self.service.works))
+        if self._acceptor is not None:
+            self._acceptor.give_up()
         self.service.cancel()
 
 

@@ -10,6 +10,8 @@ import socket
 import struct
 from typing import cast
 
+from .. import closing
+from ..proxy import Origin, Proxies
 from ..service import Phase as ServicePhase
 from ..service import Service
 from . import sizes
@@ -31,9 +33,12 @@ MOST_LINGERED = 16 * 1024 * 1024
 
 
 class HttpConnection(Output):
-    def __init__(self, service: Service, scheme: str = "http") -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__(service)
-        self._scheme = scheme
+        self.origin: Origin | None = None
+        """For whom a proxy has opened the connection, if it said so in the PROXY protocol."""
+        self._proxies: Proxies | None = None
+        """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._buffer = b""
         """Received and not interpreted yet: the start of a head, or pipelined requests."""
         self._body: BodyReader | None = None
@@ -50,14 +55,16 @@ class HttpConnection(Output):
         """The empty line that may stand before a request has been skipped."""
         self._unwanted = False
         """Opened above the limit of concurrency: its first request is refused."""
-        self.deadline = NEVER
+        self.deadline = self._close_by = NEVER
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._service.limits.buffer)
-        self._scope, self._client = connection_scope(self.transport, self._scheme, self._service.root_path)
+        self._scope, self._client = connection_scope(self.transport, self._service.root_path, self.origin)
+        if (proxies := self._service.proxies) is not None and proxies.believes(self._scope["client"], self._scope["server"]):
+            self._proxies = proxies
         self.deadline = self._service.now + 1 + self._service.limits.request_head_time
         self._service.opened(self)
         if (most := self._service.limits.concurrency) is not None:
@@ -83,6 +90,9 @@ class HttpConnection(Output):
     def eof_received(self) -> bool:
         """The client has closed its side. It still gets the answers to what it has asked (RFC 9112 section 9.6)."""
         self._eof = True
+        if not self.transport.can_write_eof():
+            # Half a TLS connection is more than asyncio can do: it closes, and complains of those who ask it not to.
+            return False
         if self._phase is EXCHANGE and self._body is None:
             # Gone, or only done with sending? Nothing tells before something is written. An application that waits for the
             # client's leaving (some frameworks then cancel the answer) is told after a while.
@@ -112,7 +122,10 @@ class HttpConnection(Output):
         elif self._phase is EXCHANGE:
             self._expire_exchange()
         elif self._phase is CLOSED:
-            self.transport.abort()
+            if closing.is_over(self.transport, self._service.now, self._close_by):
+                self.transport.abort()
+            else:
+                self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
         else:
             self._close()
 
@@ -202,13 +215,16 @@ class HttpConnection(Output):
         if self._unwanted:
             self._refuse(503, "too many connections", b"retry-after: 1\r\n")
             return
+        scope, client = self._scope, self._client
+        if self._proxies is not None:
+            scope, client = self._proxies.unveil(scope, head.headers, client)
         if head.upgrade == b"websocket" and service.websocket is not None:
-            self._hand_over(service.websocket(head, self._scope, self._client), rest)
+            self._hand_over(service.websocket(head, scope, client), rest)
             return
         self._phase = EXCHANGE
         self.deadline = NEVER
         self._buffer = rest
-        self._exchange = exchange = Exchange(service, self, head, self._scope, self._client)
+        self._exchange = exchange = Exchange(service, self, head, scope, client)
         if head.length != 0:
             exchange.body_complete = False
             self._buffer = b""
@@ -391,5 +407,6 @@ class HttpConnection(Output):
     def _close(self) -> None:
         """Close once all that is written has been sent, or the client has had time enough to take it."""
         self._phase = CLOSED
-        self.deadline = self._service.now + 1 + self._service.limits.flush_time
+        self._close_by = self._service.now + 1 + self._service.limits.flush_time
+        self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
         self.transport.close()

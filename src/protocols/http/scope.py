@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..asgi import HTTP_VERSIONS, Scope
+from ..proxy import Origin
 from ..service import Service
+from ..tls import describe
 from .codec import RequestHead
 
 EXTENSIONS = ("http.response.pathsend", "http.response.trailers", "http.response.early_hint")
@@ -33,19 +35,27 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     return scope
 
 
-def connection_scope(transport: asyncio.Transport, scheme: str, root_path: str) -> tuple[Scope, str]:
-    """The part of the scope that all requests of a connection share, and the client's name for the access log."""
+def connection_scope(transport: asyncio.Transport, root_path: str, origin: Origin | None = None) -> tuple[Scope, str]:
+    """The part of the scope that all requests of a connection share, and the client's name for the access log.
+
+    ``origin``: for whom a proxy has opened the connection, if it says so.
+    """
     client = _address(transport.get_extra_info("peername"))
     server: Any = transport.get_extra_info("sockname")
+    tls = transport.get_extra_info("ssl_object")
+    if origin is not None:
+        client, server = origin.client, origin.server or server
     scope: Scope = {
         "type": "http",
         "asgi": dict(HTTP_VERSIONS),
-        "scheme": scheme,
+        "scheme": "https" if tls is not None or (origin is not None and origin.secure) else "http",
         "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
         "client": client,
         "root_path": root_path,
         "extensions": {name: {} for name in EXTENSIONS},
     }
+    if tls is not None:
+        scope["extensions"]["tls"] = describe(tls)
     return scope, f"{client[0]}:{client[1]}" if client else ""
 
 

@@ -6,6 +6,7 @@ import asyncio
 from enum import Enum, auto
 from typing import cast
 
+from .. import closing
 from ..asgi import Scope
 from ..http.codec import RequestHead
 from ..http.response import plain
@@ -53,7 +54,7 @@ _CLOSED = Phase.CLOSED
 
 class WebSocketConnection(asyncio.Protocol):
     transport: asyncio.Transport
-    deadline = NEVER
+    deadline = _close_by = NEVER
     room: asyncio.Future[None] | None = None
     _phase = Phase.HANDSHAKE
     _session: Session | None = None
@@ -121,7 +122,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that half-closes behind its closing frame still gets the answer; any other is gone."""
-        return self._phase is Phase.ENDING and not self._violated
+        return self._phase is Phase.ENDING and not self._violated and self.transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
@@ -158,7 +159,10 @@ class WebSocketConnection(asyncio.Protocol):
         elif self._phase is Phase.ENDING:
             self._answer_end()
         elif self._phase is Phase.CLOSED:
-            self.transport.abort()
+            if closing.is_over(self.transport, self._service.now, self._close_by):
+                self.transport.abort()
+            else:
+                self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
         else:
             self._finish()
 
@@ -342,7 +346,8 @@ class WebSocketConnection(asyncio.Protocol):
         """Close once all that is written has been sent, or the client has had time enough to take it."""
         self._uncork()
         self._phase = Phase.CLOSED
-        self.deadline = self._service.now + 1 + self._service.limits.flush_time
+        self._close_by = self._service.now + 1 + self._service.limits.flush_time
+        self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
         self.transport.close()
 
     def _count(self) -> None:

@@ -1,0 +1,117 @@
+"""What a connection passes between being accepted and speaking HTTP: the PROXY protocol's header, then the TLS handshake."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+from ..config import Config, ConfigError
+from ..protocols.http.connection import HttpConnection
+from ..protocols.proxy import Origin, Trusted
+from ..protocols.proxy_protocol import HeaderReader, ProxyError
+from .tls import Certificates
+
+logger = logging.getLogger("tricorn.error")
+
+SHUTDOWN_TIME = 60.0
+"""Seconds until asyncio gives up a TLS connection that is being closed: later than we do, who know what is yet to be sent."""
+QUIET = 60.0
+"""Seconds between two warnings of connections without a proxy's header: it is a mistake in a configuration, or none."""
+MOST_PEEKED = 4096
+
+
+class Entrance:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        certificates: Certificates,
+        *,
+        proxies: Trusted | None,
+        proxy_time: float,
+        handshake_time: float,
+    ) -> None:
+        """``proxies``: who begins connections with the PROXY protocol's header, within ``proxy_time`` seconds; None if nobody.
+        ``handshake_time``: seconds for a TLS handshake.
+        """
+        self._loop = loop
+        self._certificates = certificates
+        self._proxies = proxies
+        self._proxy_time = proxy_time
+        self._handshake_time = handshake_time
+        self._warn_at = 0.0
+
+    async def admit(self, protocol: HttpConnection, connection: socket.socket) -> None:
+        """Let ``protocol`` have the accepted ``connection``. Raises OSError when the peer is gone or does not pass."""
+        if self._proxies is not None and self._is_proxy(connection, self._proxies):
+            protocol.origin = await self._read_origin(connection)
+        context = self._certificates.context
+        if context is None:
+            await self._loop.connect_accepted_socket(lambda: protocol, connection)
+            return
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=self._handshake_time,
+                ssl_shutdown_timeout=SHUTDOWN_TIME,
+            )
+        except OSError as error:
+            # Whoever can reach the port can make this happen as often as he likes: not a line for the log.
+            logger.debug("TLS handshake failed: %s", error)
+            raise
+
+    def _is_proxy(self, connection: socket.socket, proxies: Trusted) -> bool:
+        """Whether the peer is one that speaks the PROXY protocol: its address decides, never what it sends (section 2)."""
+        peer = connection.getpeername()
+        if connection.family == socket.AF_UNIX:
+            return proxies.trusts_unix(str(connection.getsockname()))
+        return peer[0] in proxies
+
+    async def _read_origin(self, connection: socket.socket) -> Origin | None:
+        """Take the header off the socket, and not a byte more: a TLS handshake may follow."""
+        reader = HeaderReader()
+        try:
+            async with asyncio.timeout(self._proxy_time):
+                while not reader.complete:
+                    await self._readable(connection)
+                    try:
+                        waiting = connection.recv(MOST_PEEKED, socket.MSG_PEEK)
+                    except (BlockingIOError, InterruptedError):
+                        continue
+                    if not waiting:
+                        raise ConnectionResetError("closed before the PROXY header was complete")
+                    connection.recv(reader.feed(waiting))
+        except (ProxyError, TimeoutError) as error:
+            self._warn(str(error) or f"no PROXY header within {self._proxy_time:g} s")
+            raise ConnectionAbortedError(str(error)) from None
+        return reader.origin
+
+    async def _readable(self, connection: socket.socket) -> None:
+        waiter = self._loop.create_future()
+        self._loop.add_reader(connection.fileno(), _wake, waiter)
+        try:
+            await waiter
+        finally:
+            self._loop.remove_reader(connection.fileno())
+
+    def _warn(self, cause: str) -> None:
+        level = logging.DEBUG
+        if self._loop.time() >= self._warn_at:
+            self._warn_at = self._loop.time() + QUIET
+            level = logging.WARNING
+        logger.log(level, "--proxy-protocol: connection of a trusted peer closed: %s", cause)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def trusted_by(config: Config) -> Trusted:
+    """The peers that ``--forwarded-allow-ips`` names. Raises ConfigError."""
+    try:
+        return Trusted(config.forwarded_allow_ips)
+    except ValueError as error:
+        raise ConfigError(f"--forwarded-allow-ips {config.forwarded_allow_ips}: {error}") from None

@@ -1,0 +1,204 @@
+"""The certificate and the rules of TLS: loaded, judged, and loaded anew when the files change.
+
+Good defaults: TLS 1.2 or newer (RFC 8996 retires what is older), no compression (RFC 7525 section 3.3), no renegotiation, ALPN
+``http/1.1`` (RFC 7301).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..config import Config, ConfigError, flag
+from ..protocols.tls import Context
+
+logger = logging.getLogger("tricorn.error")
+
+OPTIONS = ("ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_ciphers")
+"""What means nothing without a certificate."""
+VERSIONS = {
+    ssl.PROTOCOL_TLS: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.MAXIMUM_SUPPORTED),
+    ssl.PROTOCOL_TLS_SERVER: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.MAXIMUM_SUPPORTED),
+    ssl.PROTOCOL_TLSv1_2: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
+}
+"""By the number that the ssl module gives a protocol."""
+T = TypeVar("T")
+
+_MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+
+
+class TlsError(ConfigError):
+    """A file of TLS can't be used: one line that names the option, the value and the cause."""
+
+    exit_code = 1
+
+
+def load(config: Config) -> Context | None:
+    """The context that ``config`` describes; None when it says nothing of TLS.
+
+    Reads the files, so what comes out may be another the next time. Raises ConfigError, TlsError for what is wrong in a file.
+    """
+    _check_options(config)
+    if config.ssl_certfile is None:
+        return None
+    context = Context(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = VERSIONS[ssl._SSLMethod(config.ssl_version)]
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    if config.ssl_ciphers:
+        try:
+            context.set_ciphers(config.ssl_ciphers)
+        except ssl.SSLError:
+            raise ConfigError(f"--ssl-ciphers {config.ssl_ciphers}: OpenSSL knows none of them") from None
+    _load_certificate(context, config, config.ssl_certfile)
+    if config.ssl_ca_certs is not None:
+        _attempt("ssl_ca_certs", config.ssl_ca_certs, lambda: context.load_verify_locations(config.ssl_ca_certs))
+    context.verify_mode = ssl.VerifyMode(config.ssl_cert_reqs)
+    context.suites = {str(suite["name"]): int(suite["id"]) & 0xFFFF for suite in context.get_ciphers()}
+    return context
+
+
+def _check_options(config: Config) -> None:
+    if config.ssl_version not in list(VERSIONS):
+        raise ConfigError(f"--ssl-version {config.ssl_version}: must be 17 (TLS 1.2 or newer) or 5 (TLS 1.2 alone)")
+    if config.ssl_cert_reqs not in list(ssl.VerifyMode):
+        raise ConfigError(f"--ssl-cert-reqs {config.ssl_cert_reqs}: must be 0 (none), 1 (optional) or 2 (required)")
+    given = [name for name in OPTIONS if getattr(config, name) is not None]
+    if config.ssl_certfile is None and (given or config.ssl_cert_reqs):
+        name = given[0] if given else "ssl_cert_reqs"
+        shown = "" if name == "ssl_keyfile_password" else f" {getattr(config, name)}"
+        raise ConfigError(f"{flag(name)}{shown}: needs --ssl-certfile")
+    if config.ssl_cert_reqs and config.ssl_ca_certs is None:
+        raise ConfigError(f"--ssl-cert-reqs {config.ssl_cert_reqs}: needs --ssl-ca-certs, who may sign clients' certificates")
+
+
+def _load_certificate(context: Context, config: Config, certfile: str) -> None:
+    """Raises TlsError that says which of certificate, key and password is wrong."""
+    asked = False
+
+    def password() -> str:
+        # Without this OpenSSL would ask at the terminal, and wait.
+        nonlocal asked
+        asked = True
+        return config.ssl_keyfile_password or ""
+
+    context.certificate = _attempt("ssl_certfile", certfile, lambda: _first_certificate(certfile))
+    name, keyfile = ("ssl_keyfile", config.ssl_keyfile) if config.ssl_keyfile is not None else ("ssl_certfile", certfile)
+    _attempt(name, keyfile, lambda: _touch(keyfile))
+    try:
+        context.load_cert_chain(certfile, config.ssl_keyfile, password)
+    except ssl.SSLError as error:
+        if error.reason in _MISMATCH:
+            cause = f"does not belong to the certificate in {certfile}"
+        elif asked and config.ssl_keyfile_password is None:
+            cause = "the key is encrypted; give --ssl-keyfile-password"
+        elif asked:
+            cause = "the key can't be decrypted with --ssl-keyfile-password"
+        elif config.ssl_keyfile is None:
+            cause = "holds no private key; give --ssl-keyfile"
+        else:
+            cause = f"no private key in PEM, or {certfile} is damaged ({error.reason or error})"
+        raise TlsError(f"{flag(name)} {keyfile}: {cause}") from None
+    except OSError as error:
+        raise TlsError(f"{flag(name)} {keyfile}: {error.strerror or error}") from None
+
+
+def _attempt(name: str, path: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ssl.SSLError:
+        raise TlsError(f"{flag(name)} {path}: no certificate in PEM") from None
+    except OSError as error:
+        raise TlsError(f"{flag(name)} {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise TlsError(f"{flag(name)} {path}: {error}") from None
+
+
+def _first_certificate(path: str) -> str:
+    """The first certificate of a chain, the server's own; raises ValueError if there is none."""
+    with open(path, encoding="ascii", errors="replace") as file:
+        text = file.read()
+    begin, end = text.find(ssl.PEM_HEADER), text.find(ssl.PEM_FOOTER)
+    if not 0 <= begin < end:
+        raise ValueError("no certificate in PEM")
+    return text[begin : end + len(ssl.PEM_FOOTER)] + "\n"
+
+
+def _touch(path: str) -> None:
+    with open(path, "rb"):
+        pass
+
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+
+_last_good: tuple[Config, Context | None] | None = None
+"""What the supervisor has loaded, inherited by its forks."""
+
+
+def preload(config: Config) -> None:
+    """Load in the supervisor, before a worker is forked. Raises as :func:`load`, so an operator's mistake is told at once.
+
+    It leaves something to fall back on to workers that are started later and find the files broken.
+    """
+    global _last_good
+    _last_good = config, load(config)
+
+
+def load_or_inherit(config: Config) -> Context | None:
+    """:func:`load`, or if the files have become unusable since :func:`preload` of the same options, what that has loaded."""
+    try:
+        return load(config)
+    except TlsError as error:
+        if _last_good is None or _chosen(_last_good[0]) != _chosen(config):
+            raise
+        logger.error("TLS goes on with the certificate of the last start or reload: %s", error)
+        return _last_good[1]
+
+
+def _chosen(config: Config) -> list[object]:
+    return [getattr(config, name) for name in (*OPTIONS, "ssl_certfile", "ssl_version", "ssl_cert_reqs")]
+
+
+class Certificates:
+    """A worker's context for new connections, replaced when the files change and what they hold is right.
+
+    Connections that are open keep what they were opened with.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._applied = self._seen = self._sign()
+        self.context = load_or_inherit(config)
+        """None without TLS."""
+
+    def refresh(self) -> None:
+        """Once a second: load the files anew if they have changed; what can't be used is logged, once, and left alone."""
+        if self.context is None or (sign := self._sign()) == self._applied:
+            return
+        if sign != self._seen:
+            # Certificate and key are two files, and just now one was written: by the next time the other is, too.
+            self._seen = sign
+            return
+        self._applied = sign
+        try:
+            self.context = load(self._config)
+        except ConfigError as error:
+            logger.error("The certificate in use stays, the new one can't be loaded: %s", error)
+        else:
+            logger.info("Certificate replaced: new connections get %s as it is now", self._config.ssl_certfile)
+
+    def _sign(self) -> Signature:
+        """What tells one state of the files from another; a replaced symbolic link counts as a change, too."""
+        paths = (self._config.ssl_certfile, self._config.ssl_keyfile, self._config.ssl_ca_certs)
+        return tuple(_sign_of(path) for path in paths if path is not None)
+
+
+def _sign_of(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
