@@ -108,6 +108,19 @@ class Config:
         env=("WEB_CONCURRENCY",),
         parse=parse_workers,
     )
+    reload: bool = option(False, "For development: serve new code as soon as a file is saved.")
+    reload_dir: tuple[str, ...] = option(
+        (), "Directory to watch, instead of the current one and --app-dir; may be given several times."
+    )
+    reload_include: tuple[str, ...] = option((), "Glob of files to watch beside *.py, or a directory; may be repeated.")
+    reload_exclude: tuple[str, ...] = option(
+        (), "Glob of files not to watch beside .*, .py[cod], .sw.* and ~*, or a directory; may be repeated."
+    )
+    reload_delay: float = option(0.25, "Reload at most once in this time.", unit="s", minimum=0)
+    reload_poll: bool = option(
+        False, "Look at all watched files again and again; chosen by itself on file systems that are known to need it."
+    )
+    reload_warm: bool = option(True, "Import installed packages once and not at every reload.")
     backlog: int = option(2048, "Connections that may wait to be accepted.", minimum=1)
     app_dir: str = option("", "Directory to import the application from; the current one by default.")
     factory: bool = option(False, "Treat APP as a function without arguments that returns the application.")
@@ -172,13 +185,16 @@ class Config:
         10, "Close a connection whose TLS handshake takes longer than this.", unit="s", minimum=0.1
     )
     timeout_graceful_shutdown: float = option(
-        30, "How long requests in flight may take to finish on a stop, reload or recycling.", unit="s", minimum=0
+        30,
+        "How long requests in flight may take to finish on a stop, reload or recycling; 1 s with --reload.",
+        unit="s",
+        minimum=0,
     )
     timeout_worker_startup: float = option(
-        60, "How long a worker may take from its fork until it is ready.", unit="s", minimum=0.1
+        60, "How long a worker may take from its fork until it is ready; a day with --reload.", unit="s", minimum=0.1
     )
     timeout_worker_healthcheck: float = option(
-        30, "Replace a worker whose event loop has not turned for this long.", unit="s", minimum=2
+        30, "Replace a worker whose event loop has not turned for this long; a day with --reload.", unit="s", minimum=2
     )
     limit_concurrency: int | None = option(
         None, "Connections of a worker above which new ones are answered 503 with Retry-After.", minimum=1
@@ -231,6 +247,20 @@ class Config:
 OPTIONS: Mapping[str, Option] = {field.name: field.metadata["option"] for field in dataclasses.fields(Config)}
 TYPES: Mapping[str, Any] = typing.get_type_hints(Config)
 DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
+
+DEVELOPMENT: Mapping[str, Any] = {
+    # A developer who saves a file or presses Ctrl-C waits for no event stream to end.
+    "timeout_graceful_shutdown": 1,
+    # A worker that stands at a breakpoint is not hung.
+    "timeout_worker_startup": 86400,
+    "timeout_worker_healthcheck": 86400,
+}
+"""Defaults that differ with ``--reload``."""
+
+
+def configure(**given: Any) -> Config:
+    """The Config of the options ``given``, with the defaults that ``--reload`` changes. Raises ConfigError."""
+    return Config(**{**DEVELOPMENT, **given} if given.get("reload") else given)
 
 
 def flag(name: str) -> str:

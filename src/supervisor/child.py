@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ..config import Config
-from ..worker.channel import FAILED, READY, RETIRE, Decoder, Message, encode
+from ..worker.channel import FAILED, LOADED, READY, RETIRE, Decoder, Message, encode
 from .messages import Failed, Ready, Retire, WorkerFact
 
 READ_SIZE = 65536
 
 FACTS: dict[str, Callable[[int, Message], WorkerFact]] = {
-    READY: lambda worker, _: Ready(worker),
+    READY: lambda worker, message: Ready(worker, str(message["error"]) if message.get("error") else None),
     FAILED: lambda worker, message: Failed(worker, str(message.get("error", "the application failed to start"))),
     RETIRE: lambda worker, message: Retire(worker, str(message.get("reason", "it asked for it"))),
 }
@@ -29,6 +29,21 @@ def open_autopsy() -> BinaryIO:
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("tricorn-autopsy"), "r+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
+
+
+def receive(channel: socket.socket, decoder: Decoder) -> tuple[list[Message], bool]:
+    """The messages that came through a non-blocking ``channel``, and whether the other end has closed it."""
+    messages: list[Message] = []
+    while True:
+        try:
+            data = channel.recv(READ_SIZE)
+        except BlockingIOError:
+            return messages, False
+        except OSError:
+            return messages, True
+        if not data:
+            return messages, True
+        messages += decoder.feed(data)
 
 
 @dataclass(slots=True)
@@ -49,6 +64,8 @@ class Child:
     beat: float = 0.0
     """The last beat that the fleet was told."""
     decoder: Decoder = field(default_factory=Decoder)
+    loaded: list[Message] = field(default_factory=list)
+    """What it said of the modules that the application imported, and nobody has looked at yet."""
 
     @property
     def name(self) -> str:
@@ -56,20 +73,16 @@ class Child:
 
     def read(self) -> tuple[list[WorkerFact], bool]:
         """What the worker said since, and whether it has closed the channel."""
+        messages, closed = receive(self.channel, self.decoder)
         facts: list[WorkerFact] = []
-        while True:
-            try:
-                data = self.channel.recv(READ_SIZE)
-            except BlockingIOError:
-                return facts, False
-            except OSError:
-                return facts, True
-            if not data:
-                return facts, True
-            for message in self.decoder.feed(data):
-                # str(), for an application may have written anything to our descriptor, even what has no hash.
-                meaning = FACTS.get(str(message["kind"]))
-                facts += [] if meaning is None else [meaning(self.worker, message)]
+        for message in messages:
+            # str(), for an application may have written anything to our descriptor, even what has no hash.
+            kind = str(message["kind"])
+            if kind == LOADED:
+                self.loaded.append(message)
+            elif kind in FACTS:
+                facts.append(FACTS[kind](self.worker, message))
+        return facts, closed
 
     def tell(self, kind: str, **details: bool) -> bool:
         """Send a message; returns whether it went out (not if the channel is full or closed)."""

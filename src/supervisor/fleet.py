@@ -235,7 +235,7 @@ class Fleet:
         self._say(announce(order.changed) or f"Reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
 
     def _is_development(self) -> bool:
-        """Whether new code matters more than old requests: workers of an older generation leave before their successors come."""
+        """Whether new code matters more than old requests: old workers leave before their successors come."""
         return self.plan.config.reload
 
     def _is_reloading(self) -> bool:

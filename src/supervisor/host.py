@@ -9,20 +9,22 @@ import atexit
 import gc
 import logging
 import os
+import random
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from ..config import Config
 from ..worker import run as worker_run
-from ..worker.channel import DRAIN, UNREADY
+from ..worker.channel import DRAIN, UNREADY, Decoder
 from ..worker.scoreboard import Field, Scoreboard
-from .child import Child, describe_exit, open_autopsy
+from .child import Child, describe_exit, open_autopsy, receive
+from .companion import Attendance, Companion
 from .messages import (
     Action,
     Autopsy,
@@ -51,7 +53,7 @@ Main = Callable[[Config, worker_run.Birth], int]
 class Host:
     """The processes of one supervisor; a context manager. Must be made in the main thread, for it takes over the signals.
 
-    ``listeners`` are handed to each worker, ``main`` is what a worker runs.
+    ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``companions`` are processes beside the workers.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Host:
         listeners: tuple[socket.socket, ...],
         main: Main = worker_run.main,
         sampler: MemorySampler | None = None,
+        companions: Sequence[Companion] = (),
     ) -> None:
         self.finished = False
         self.code = 0
@@ -69,6 +72,9 @@ class Host:
         self._scoreboard = Scoreboard()
         self._oom = OomKills()
         self._children: dict[int, Child] = {}
+        self._attendances = {companion.name: Attendance(companion) for companion in companions}
+        self._handover = worker_run.open_handover() if companions else None
+        """Through it idle connections go from a worker that leaves to the next; a worker listens on it as on a listener."""
         self._departed: dict[int, str] = {}
         """Names of the workers whose exits the fleet was told last, for what it says of them."""
         self._pending: list[Fact] = []
@@ -94,9 +100,13 @@ class Host:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for attendance in self._attendances.values():
+            self._dismiss(attendance)
         self._wakeup.close()
         for child in self._children.values():
             child.close()
+        for end in self._handover or ():
+            end.close()
         gc.unfreeze()
 
     def now(self) -> float:
@@ -114,11 +124,15 @@ class Host:
         self._departed.clear()
         if self.finished:
             return []
+        self._attend()
         facts, self._pending = self._pending, []
         orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))
         facts += orders
-        for worker in speakers:
-            facts += self._hear(self._children[worker])
+        for speaker in speakers:
+            if isinstance(speaker, int):
+                facts += self._hear(self._children[speaker])
+            else:
+                facts += self._hear_companion(self._attendances[speaker])
         # At every wake-up, not only upon SIGCHLD: one system call, and no lost signal can hide a death.
         facts += self._reap()
         limits = {
@@ -131,12 +145,18 @@ class Host:
         now = self.now()
         limited = any(child.config.limit_max_rss for child in self._children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
+        times += [attendance.backoff.until for attendance in self._attendances.values() if attendance.is_due]
         return max(0.0, min(times) - now) if times else None
 
     def _hear(self, child: Child) -> list[Fact]:
         facts, closed = child.read()
         if closed:
             self._wakeup.forget(child.channel)
+        for message in child.loaded:
+            for attendance in self._attendances.values():
+                if (news := attendance.companion.learn(message)) is not None:
+                    attendance.tell(news)
+        child.loaded.clear()
         return [*facts]
 
     def _reap(self) -> list[Fact]:
@@ -149,6 +169,7 @@ class Host:
                 return facts
             if pid == 0:
                 return facts
+            self._part_with(pid, status)
             child = by_pid.get(pid)
             # As PID 1 we get orphans that we never started; that they are reaped is all they need.
             if child is not None:
@@ -177,7 +198,7 @@ class Host:
 
     def _drain(self, action: Drain) -> None:
         child = self._children.get(action.worker)
-        if child is not None and not child.tell(DRAIN, patient=action.patient):
+        if child is not None and not child.tell(DRAIN, patient=action.patient, hand_on=action.hand_on):
             self._signal(action.worker, signal.SIGTERM)
 
     def _unready(self, action: Unready) -> None:
@@ -228,6 +249,10 @@ class Host:
         # The workers take what waits in the queues before they close theirs.
         for listener in self._listeners:
             listener.close()
+        # They hold the listeners too; and nothing is reloaded any more.
+        for attendance in self._attendances.values():
+            attendance.companion.wanted = False
+            self._dismiss(attendance)
 
     def _finish(self, action: Finish) -> None:
         self.finished, self.code = True, action.code
@@ -265,38 +290,105 @@ class Host:
                 scoreboard=self._scoreboard,
                 row=row,
                 autopsy=autopsy.fileno(),
+                handover=self._handover,
             )
-            # What is still buffered would be written by the child once more.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # No signal may meet the child while it still looks like the supervisor.
-            unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            try:
-                pid = os.fork()
-                if pid == 0:
-                    self._become_worker(action.config, birth, ours, unblocked)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            pid = self._fork_process(ours, lambda: self._be_worker(action.config, birth))
         return Child(action.worker, action.slot, pid, row, action.config, ours, autopsy)
 
-    def _become_worker(self, config: Config, birth: worker_run.Birth, ours: socket.socket, unblocked: set[Any]) -> NoReturn:
+    def _be_worker(self, config: Config, birth: worker_run.Birth) -> int:
+        os.environ["TRICORN_SLOT"] = str(birth.slot)
+        return self._main(config, birth)
+
+    def _fork_process(self, ours: socket.socket, life: Callable[[], int]) -> int:
+        """Fork a process that lives ``life``, with a channel of which ``ours`` is our end; returns its pid. Raises OSError."""
+        # What is still buffered would be written by the child once more.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # No signal may meet the child while it still looks like the supervisor.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._leave(ours, life, unblocked)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        return pid
+
+    def _leave(self, ours: socket.socket, life: Callable[[], int], unblocked: set[Any]) -> NoReturn:
         """The child's whole life; never returns into the supervisor's stack."""
         code = EXIT_BUG
         try:
             self._wakeup.leave_to_worker()
             # The lifeline works only if nobody but the supervisor holds its ends of the channels.
             ours.close()
-            for sibling in self._children.values():
-                sibling.close()
-            # What the supervisor wants done at its exit is none of the worker's business.
+            for child in self._children.values():
+                child.close()
+            for attendance in self._attendances.values():
+                attendance.close()
+            # What the supervisor wants done at its exit is none of the child's business.
             atexit._clear()
-            os.environ["TRICORN_SLOT"] = str(birth.slot)
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-            code = self._main(config, birth)
+            code = life()
         except BaseException:
             traceback.print_exc()
         finally:
             _flush_and_exit(code)
+
+    # -------------------------------------------------------------------------------------------------------- companions
+
+    def _attend(self) -> None:
+        """Fork the companions that are missing."""
+        for attendance in self._attendances.values():
+            if attendance.is_due and attendance.backoff.until <= self.now():
+                try:
+                    self._fork_companion(attendance)
+                except OSError as error:
+                    attendance.backoff.crashed(self.now(), random.random)
+                    self._log.warning("The %s could not be forked: %s", attendance.companion.name, error)
+
+    def _fork_companion(self, attendance: Attendance) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                attendance.pid = self._fork_process(ours, lambda: attendance.companion.main(theirs))
+            except BaseException:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        attendance.channel, attendance.decoder = ours, Decoder()
+        self._wakeup.watch(ours, attendance.companion.name)
+
+    def _hear_companion(self, attendance: Attendance) -> list[Fact]:
+        if attendance.channel is None:
+            return []
+        messages, closed = receive(attendance.channel, attendance.decoder)
+        if closed:
+            self._wakeup.forget(attendance.channel)
+        return [fact for message in messages for fact in attendance.companion.hear(message)]
+
+    def _part_with(self, pid: int, status: int) -> None:
+        """If ``pid`` was a companion, make ready for the next one."""
+        for attendance in self._attendances.values():
+            if attendance.pid != pid:
+                continue
+            assert attendance.channel is not None
+            self._pending += self._hear_companion(attendance)
+            self._wakeup.forget(attendance.channel)
+            attendance.close()
+            attendance.pid = None
+            attendance.backoff.crashed(self.now(), random.random)
+            name = attendance.companion.name
+            self._log.warning("The %s is gone (%s) and will be replaced", name, describe_exit(status, self._oom.take))
+            attendance.companion.died(time.time())
+
+    def _dismiss(self, attendance: Attendance) -> None:
+        if attendance.channel is not None:
+            self._wakeup.forget(attendance.channel)
+        attendance.close()
+        if attendance.pid is not None:
+            os.kill(attendance.pid, signal.SIGKILL)
+            os.waitpid(attendance.pid, 0)
+            attendance.pid = None
 
 
 def _flush_and_exit(code: int) -> NoReturn:

@@ -15,6 +15,7 @@ from .fleet import Fleet
 from .host import Host
 from .listeners import Listeners, bind
 from .messages import Fact, Reload
+from .watching import Watching
 
 logger = logging.getLogger("tricorn.error")
 
@@ -47,7 +48,8 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
     try:
         name_process("tricorn: supervisor")
         greet(config, listeners)
-        with Host(listeners.sockets) as host:
+        companions = [Watching(config)] if config.reload else []
+        with Host(listeners.sockets, companions=companions) as host:
             code = supervise(Fleet(config, random.random), host, ConfigReader(config, load_config).prepare)
     finally:
         listeners.close()
@@ -73,7 +75,9 @@ class ConfigReader:
     def prepare(self, facts: list[Fact]) -> list[Fact]:
         prepared: list[Fact] = []
         for fact in facts:
-            reloaded = self._read() if isinstance(fact, Reload) and self._load is not None else fact
+            # A saved file is none of the configuration's.
+            asked = isinstance(fact, Reload) and not fact.changed and self._load is not None
+            reloaded = self._read() if asked else fact
             prepared += [] if reloaded is None else [reloaded]
         return prepared
 

@@ -27,6 +27,9 @@ ORDERS: Mapping[int, Order] = {
 }
 """What each signal asks of the fleet."""
 
+Speaker = int | str
+"""A worker by its id, or a companion by its name."""
+
 DEFAULT_IN_WORKERS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGQUIT)
 IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Until the worker sets its own: Ctrl-C goes to the whole group, and USR1 or USR2 may be sent before it listens to them."""
@@ -50,9 +53,9 @@ class Wakeup:
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD)}
 
-    def watch(self, channel: socket.socket, worker: int) -> None:
-        """Let :meth:`wait` return ``worker`` when there is something to read from ``channel``."""
-        self._selector.register(channel, selectors.EVENT_READ, worker)
+    def watch(self, channel: socket.socket, speaker: Speaker) -> None:
+        """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``."""
+        self._selector.register(channel, selectors.EVENT_READ, speaker)
 
     def forget(self, channel: socket.socket) -> None:
         """Watch ``channel`` no more; does nothing if it isn't watched."""
@@ -61,16 +64,16 @@ class Wakeup:
         except KeyError:
             pass
 
-    def wait(self, timeout: float | None) -> tuple[list[Order], list[int]]:
-        """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and the workers that spoke."""
+    def wait(self, timeout: float | None) -> tuple[list[Order], list[Speaker]]:
+        """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and who spoke."""
         orders: list[Order] = []
-        workers: list[int] = []
+        speakers: list[Speaker] = []
         for key, _ in self._selector.select(timeout):
             if key.data is None:
                 orders += [ORDERS[number] for number in self._read() if number in ORDERS]
             else:
-                workers.append(key.data)
-        return orders, workers
+                speakers.append(key.data)
+        return orders, speakers
 
     def _read(self) -> bytes:
         try:

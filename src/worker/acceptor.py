@@ -149,6 +149,11 @@ class Acceptor:
             logger.error("Can't accept connections: %s", error.strerror)
             self._leave_alone(listener, PAUSE, self._listen)
             return False
+        self.take(connection)
+        return True
+
+    def take(self, connection: socket.socket) -> None:
+        """Serve a connection that somebody accepted."""
         connection.setblocking(False)
         # Counted at once, for the other workers to see, though its protocol comes to life a turn later.
         self._own[Field.CONNECTIONS] += 1
@@ -158,7 +163,6 @@ class Acceptor:
         task = self._loop.create_task(self._begin(protocol, connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return True
 
     async def _begin(self, protocol: HttpConnection, connection: socket.socket) -> None:
         try:

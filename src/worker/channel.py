@@ -1,8 +1,10 @@
 """What worker and supervisor say to each other: lines of JSON over a socketpair, for the rare and ordered things.
 
-From the worker: ``ready``, ``failed`` (could not start; with the error), ``retire`` (asks to be replaced; with the reason).
+From the worker: ``ready`` (with ``--reload`` perhaps with the error that it shows instead of the application), ``failed``
+(could not start; with the error), ``retire`` (asks to be replaced; with the reason), and with ``--reload`` ``loaded`` (what
+the application has imported).
 To the worker: ``unready`` (a stop is coming: keep serving, tell load balancers to go), ``drain`` (stop accepting, finish,
-exit; patient or prompt). End of file is the lifeline: the peer is gone.
+exit; patient or prompt, and whether a newer worker gets the idle connections). End of file is the lifeline: the peer is gone.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ Message = dict[str, Any]
 READY = "ready"
 FAILED = "failed"
 RETIRE = "retire"
+LOADED = "loaded"
 DRAIN = "drain"
 UNREADY = "unready"
 

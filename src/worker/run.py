@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from types import FrameType
 
 from ..config import Config, ConfigError
-from ..protocols.asgi import AppError
+from ..protocols.asgi import AppError, Application
 from . import autopsy, channel, tls
 from .entrance import trusted_by
+from .error_page import ErrorPage
+from .handover import Ends, Handover, open_ends
 from .loader import load
 from .scoreboard import Scoreboard
 from .server import Server
@@ -49,17 +51,15 @@ class Birth:
     """Its row's index in the scoreboard."""
     autopsy: int
     """Descriptor of the file to which all stacks are written when the supervisor sends AUTOPSY_SIGNAL."""
+    handover: Ends | None = None
+    """With --reload: where this worker puts its idle connections when it leaves, and where it takes those of the one before."""
 
 
 def main(config: Config, birth: Birth) -> int:
     """Serve until told to stop; returns the process's exit code."""
     _prepare_signals(birth)
     try:
-        app = load(config.app, app_dir=config.app_dir, factory=config.factory)
-        server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot)
-        autopsy.subject = server
-        with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-            runner.run(server.serve())
+        _serve(config, birth)
     except (AppError, ConfigError) as error:
         _say_failed(birth, str(error))
         return START_FAILED
@@ -69,6 +69,28 @@ def main(config: Config, birth: Birth) -> int:
     finally:
         _run_exit_functions()
     return 0
+
+
+def open_handover() -> Ends:
+    """The queue through which workers hand on their connections, for :class:`Birth`."""
+    return open_ends()
+
+
+def _serve(config: Config, birth: Birth) -> None:
+    try:
+        _run(config, load(config.app, app_dir=config.app_dir, factory=config.factory), birth)
+    except AppError as error:
+        if not config.reload:
+            raise
+        _run(config, ErrorPage(error), birth)
+
+
+def _run(config: Config, app: Application, birth: Birth) -> None:
+    server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot)
+    server.handover = Handover(birth.handover) if birth.handover is not None else None
+    autopsy.subject = server
+    with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
+        runner.run(server.serve())
 
 
 def loop_name(choice: str) -> str:

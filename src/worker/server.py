@@ -21,9 +21,11 @@ from ..protocols.http.response import Defaults
 from ..protocols.limits import Limits
 from ..protocols.proxy import Proxies
 from ..protocols.service import Phase, Service
-from . import channel
+from . import channel, modules
 from .acceptor import Acceptor
 from .entrance import Entrance, trusted_by
+from .error_page import ErrorPage
+from .handover import Handover
 from .lifespan import Lifespan
 from .logs import AccessLog, wants_colors
 from .scoreboard import Field, Scoreboard
@@ -65,7 +67,11 @@ class Server:
         self._certificates = Certificates(config)
         self._trusted = trusted_by(config)
         self._acceptor: Acceptor | None = None
+        self.handover: Handover | None = None
+        self._report = modules.Report()
         self._retiring = False
+        self._heirs = False
+        """Whether newer workers serve on, so that what has not been asked yet is theirs."""
         self._beat_due = 0.0
 
     async def serve(self) -> None:
@@ -84,9 +90,13 @@ class Server:
         if not self._ordered.is_set():
             self._row[Field.SERVING] = 1
             acceptor.start()
-            self._say(channel.READY)
+            if self.handover is not None:
+                self.handover.start(loop, acceptor.take)
+            self._say(channel.READY, **({"error": self._app.text} if isinstance(self._app, ErrorPage) else {}))
         await self._ordered.wait()
         await acceptor.settled()
+        if self._heirs:
+            self._hand_on()
         await self.service.emptied()
         await self._lifespan.shutdown()
         self._access.flush()
@@ -154,6 +164,8 @@ class Server:
         self._certificates.refresh()
         if self._acceptor is not None:
             self._acceptor.tick()
+        if self._config.reload:
+            self._tell_modules()
         if self._config.limit_max_lifetime is not None and now - self._born >= self._lifetime:
             self._retire(f"--limit-max-lifetime {self._config.limit_max_lifetime:g} s reached")
         self._beat_due = now + BEAT
@@ -181,6 +193,15 @@ class Server:
             self._retiring = True
             self._say(channel.RETIRE, reason=why)
 
+    def _tell_modules(self) -> None:
+        """Let the supervisor know what was imported since, in a handler perhaps."""
+        files = self._app.files if isinstance(self._app, ErrorPage) else ()
+        for message in self._report.news(files):
+            try:
+                self._link.send(message)
+            except OSError:
+                return
+
     def _read_link(self) -> None:
         try:
             data = self._link.recv(65536)
@@ -195,6 +216,7 @@ class Server:
             return
         for message in self._decoder.feed(data):
             if message["kind"] == channel.DRAIN:
+                self._heirs = bool(message.get("hand_on"))
                 self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
             elif message["kind"] == channel.UNREADY and self._lifespan.state is not None:
                 self._lifespan.state["tricorn.ready"] = False
@@ -209,8 +231,23 @@ class Server:
         self._ordered.set()
         if self._acceptor is not None:
             # On a stop nobody else is going to take what waits in the listener's queue.
-            self._acceptor.stop(empty=phase is Phase.STOPPING)
+            self._acceptor.stop(empty=phase is Phase.STOPPING and not self._heirs)
+            if self.handover is not None:
+                self.handover.stop()
+            if self._heirs:
+                self._hand_on()
             self.service.drain(phase)
+        if isinstance(self._app, ErrorPage):
+            self._app.release()
+
+    def _hand_on(self) -> None:
+        """Let the next worker answer what clients are going to ask on connections that are idle now."""
+        if self.handover is None or self._config.proxy_protocol:
+            # Who the client is was said by the header that has been read.
+            return
+        for connection in list(self.service.connections):
+            if isinstance(connection, HttpConnection):
+                connection.hand_on(self.handover.give)
 
     def _give_up(self) -> None:
         if self.service.works:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import cast
 
 from .. import closing
@@ -154,6 +155,18 @@ class HttpConnection(Output):
                 self._close()
             else:
                 self.deadline = min(self.deadline, self._service.now + 1)
+
+    def hand_on(self, give: Callable[[int], bool]) -> None:
+        """If the client has not begun to ask, let another worker have the connection: ``give`` is passed its descriptor.
+
+        What the client has sent meanwhile is still in the kernel and goes along. What TLS knows would not; nor can a queue
+        that is full take it. Then it is as for :meth:`stop`.
+        """
+        idle = self._phase is IDLE and not self._buffer and self.transport.get_extra_info("sslcontext") is None
+        if idle and give(self.transport.get_extra_info("socket").fileno()):
+            self.abort()
+        else:
+            self.stop()
 
     def abort(self) -> None:
         self._phase = CLOSED

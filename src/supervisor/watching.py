@@ -1,0 +1,49 @@
+"""The watcher, as the supervisor sees it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from ..config import Config
+from ..worker.channel import Message
+from . import watch
+from .messages import Fact, Reload
+
+MOST = 20_000
+"""Imported files above which no more are watched."""
+
+
+class Watching:
+    """The companion that notices saved files (see watch.py)."""
+
+    name = "watcher"
+    wanted = True
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        # Files' times are taken from a clock that ticks only every few milliseconds.
+        self._since = time.time() - 0.01
+        """What was saved before this is what the workers have seen."""
+        self._imported: set[str] = set()
+
+    def main(self, link: socket.socket) -> int:
+        return watch.main(self._config, link, self._since, self._imported)
+
+    def hear(self, message: Message) -> list[Fact]:
+        if message["kind"] != watch.CHANGED:
+            return []
+        files = tuple(str(file) for file in message.get("files", ()))
+        return [Reload(changed=files, since=float(message["at"]))]
+
+    def learn(self, message: Message) -> dict[str, Any] | None:
+        new = {str(file) for file in message.get("files", ())} - self._imported
+        if not new or len(self._imported) > MOST:
+            return None
+        self._imported |= new
+        return {"files": sorted(new)}
+
+    def died(self, now: float) -> None:
+        # The next one reports what is saved from shortly before on; a second, for a death is not noticed at once.
+        self._since = now - 1
