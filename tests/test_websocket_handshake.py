@@ -35,6 +35,8 @@ NOT_ONE = [
     request().replace(b"Upgrade: websocket", b"Upgrade: websockets"),
     request().replace(b"keep-alive, Upgrade", b"keep-alive"),
     request().replace(b"HTTP/1.1", b"HTTP/1.0"),
+    # Whether its body or the first frames come next would be anyone's guess.
+    request("/", "Content-Length: 5"),
 ]
 
 
@@ -45,7 +47,6 @@ def test_requests_that_do_not_ask_for_websocket(raw: bytes) -> None:
 
 REFUSED = {
     "another method": (request(method="POST"), 405, b"allow: GET\r\n"),
-    "a body": (request("/", "Content-Length: 5"), 400, b""),
     "an old version": (request(version="8"), 426, b"sec-websocket-version: 13\r\n"),
     "no number for a version": (request(version="13, 8"), 426, b"sec-websocket-version: 13\r\n"),
     "two versions": (request("/", "Sec-WebSocket-Version: 8"), 426, b"sec-websocket-version: 13\r\n"),

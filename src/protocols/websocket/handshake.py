@@ -67,8 +67,6 @@ def judge(head: RequestHead, deflate: bool = True) -> Offer | Refusal | None:
         return None
     if head.method != "GET":
         return _NO_METHOD
-    if head.length != 0:
-        return Refusal(400, "a WebSocket handshake has no body")
     given = _collect(head.headers)
     version, key = given[b"sec-websocket-version"], given[b"sec-websocket-key"]
     if not version:
