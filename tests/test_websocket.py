@@ -138,19 +138,22 @@ def test_a_client_that_never_answers_does_not_outlast_the_grace() -> None:
 
 
 def test_a_reload_moves_clients_to_the_new_worker() -> None:
+    """Workers are replaced one by one, so a client may meet one that is still to go, and is moved again."""
     with Server(APP, "--workers", "2") as server:
         before = server.wait_for_workers(2)
-        with dial(server, "/pid") as client:
-            assert int(client.recv(timeout=PATIENCE)) in before
-            server.send(signal.SIGHUP)
-            assert code_of(client) == 1012
-            with dial(server, "/pid") as again:
-                # The old generation takes no new connection once it drains.
-                assert int(again.recv(timeout=PATIENCE)) not in before
-                after = server.wait_for_workers(2)
-                assert not set(before) & set(after)
-                again.send("still served")
-                assert again.recv(timeout=PATIENCE) == "still served"
+        moves = 0
+        while True:
+            with dial(server, "/pid") as client:
+                if int(client.recv(timeout=PATIENCE)) not in before:
+                    client.send("still served")
+                    assert client.recv(timeout=PATIENCE) == "still served"
+                    break
+                if not moves:
+                    server.send(signal.SIGHUP)
+                assert code_of(client) == 1012
+                moves += 1
+        assert 1 <= moves <= 2
+        assert not set(before) & set(server.wait_for_workers(2))
 
 
 def test_a_worker_full_of_websockets_drains_at_once() -> None:
