@@ -214,7 +214,7 @@ def test_django_channels() -> None:
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling", "websocket"]])
 def test_socketio(transports: list[str]) -> None:
-    """Not by polling alone: python-engineio's client waits for its last poll, which its server leaves open for half a minute."""
+    """Not by polling alone: the client of python-engineio waits for its last poll, which the server leaves open for 30 s."""
     socketio = pytest.importorskip("socketio", reason="python-socketio is not installed")
     for needed in ("websocket", "requests"):
         if importlib.util.find_spec(needed) is None:
