@@ -191,6 +191,7 @@ class Life:
         self.config = Config(
             app="simulated:app",
             workers=random.randint(1, 5),
+            reload=random.random() < 0.2,
             surge=random.choice((1, 1, 1, 2, 3)),
             timeout_worker_startup=random.choice((0.5, 5, 60)),
             timeout_worker_healthcheck=random.choice((2, 5, 30)),
@@ -224,7 +225,8 @@ class Life:
         order = self.random.choice(ORDERS)
         if isinstance(order, m.Reload) and self.random.random() < 0.2:
             # Made as a reload makes it: a new configuration, which may want another number of workers.
-            return m.Reload(Config(app="simulated:new", workers=self.random.randint(1, 5), timeout_worker_healthcheck=5))
+            workers, reload = self.random.randint(1, 5), self.config.reload
+            return m.Reload(Config(app="simulated:new", workers=workers, reload=reload, timeout_worker_healthcheck=5))
         return order
 
     def _until(self, condition: Any, otherwise: str) -> None:
@@ -294,6 +296,9 @@ class Life:
         if world.ordered and fleet.stage is not Stage.LEAVING:
             told = all(worker.phase not in (Phase.STARTING, Phase.READY) for worker in fleet.workers.values())
             assert told, "a worker was not told to stop"
+        if fleet.plan.config.reload and fleet.stage in RUNNING:
+            old = [w for w in fleet.workers.values() if w.phase is Phase.READY and w.plan.generation < fleet.plan.generation]
+            assert not old, "old code is served after a save"
         deadline = fleet.next_deadline()
         assert deadline is None or deadline > world.now, "a deadline in the past: a busy loop"
         if self.random.random() < 0.1:
