@@ -76,22 +76,23 @@ class ConfigReader:
         prepared: list[Fact] = []
         for fact in facts:
             # A saved file is none of the configuration's.
-            asked = isinstance(fact, Reload) and not fact.changed and self._load is not None
+            asked = isinstance(fact, Reload) and not fact.changed
             reloaded = self._read() if asked else fact
             prepared += [] if reloaded is None else [reloaded]
         return prepared
 
     def _read(self) -> Reload | None:
-        assert self._load is not None
         try:
-            config = self._load()
+            config = self._first if self._load is None else self._load()
+            # Files that it names may have become unusable, such as a certificate.
+            preload(config)
         except ConfigError as error:
             logger.error("Reload abandoned, the configuration is broken: %s", error)
             return None
         for name in ONCE:
             if getattr(config, name) != getattr(self._first, name):
                 logger.warning("%s %s: takes effect only after a restart", flag(name), getattr(config, name))
-        return Reload(config)
+        return Reload() if self._load is None else Reload(config)
 
 
 def name_process(title: str) -> None:

@@ -105,6 +105,8 @@ class Session:
         scope["scheme"] = {"http": "ws", "https": "wss"}[base["scheme"]]
         scope["subprotocols"] = offer.subprotocols
         scope["extensions"] = {"websocket.http.response": {}}
+        if (tls := base["extensions"].get("tls")) is not None:
+            scope["extensions"]["tls"] = tls
 
     # What the connection tells.
 
