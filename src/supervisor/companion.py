@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from ..worker.channel import LOADED, Decoder, Message, encode
+from ..worker.channel import Decoder, Message
 from .backoff import Backoff
+from .child import receive
 from .messages import Fact
+from .wakeup import Wakeup
+
+logger = logging.getLogger("tricorn.error")
+
+Fork = Callable[[socket.socket, Callable[[], int]], int]
+"""Forks a process with a channel, of which our end is given, and a life; returns its pid. Raises OSError."""
 
 
 class Companion(Protocol):
@@ -25,7 +36,7 @@ class Companion(Protocol):
     def hear(self, message: Message) -> list[Fact]:
         """In the supervisor: what the fleet should know of what the process said."""
 
-    def learn(self, message: Message) -> dict[str, Any] | None:
+    def learn(self, message: Message) -> bytes | None:
         """In the supervisor: a worker says what the application imported (see worker/modules.py). What to tell the process."""
 
     def died(self, now: float) -> None:
@@ -34,7 +45,7 @@ class Companion(Protocol):
 
 @dataclass(slots=True)
 class Attendance:
-    """A companion's process, or the wait until there is one again."""
+    """A companion with its process, or with the wait until there is one again."""
 
     companion: Companion
     backoff: Backoff = field(default_factory=Backoff)
@@ -48,11 +59,11 @@ class Attendance:
     def is_due(self) -> bool:
         return self.companion.wanted and self.pid is None
 
-    def tell(self, details: dict[str, Any]) -> None:
-        """Tell the process ``details`` of what was imported; dropped if it does not read."""
+    def tell(self, message: bytes) -> None:
+        """Pass a message on. If the process does not read, it is dropped."""
         if self.channel is not None:
             try:
-                self.channel.send(encode(LOADED, **details))
+                self.channel.send(message)
             except OSError:
                 return
 
@@ -60,3 +71,93 @@ class Attendance:
         if self.channel is not None:
             self.channel.close()
         self.channel = None
+
+
+class Companions:
+    """All companions of one host, whose ``fork`` and ``wakeup`` they use; ``kill`` ends a process, and reaps it."""
+
+    def __init__(self, companions: Iterable[Companion], wakeup: Wakeup, fork: Fork, kill: Callable[[int], None]) -> None:
+        self._all = {companion.name: Attendance(companion) for companion in companions}
+        self._wakeup, self._fork, self._kill = wakeup, fork, kill
+
+    def __iter__(self) -> Iterator[Attendance]:
+        return iter(self._all.values())
+
+    def of(self, companion: Companion) -> Attendance:
+        return self._all[companion.name]
+
+    def deadlines(self) -> list[float]:
+        """When :meth:`attend` has something to do."""
+        return [attendance.backoff.until for attendance in self if attendance.is_due]
+
+    def attend(self, now: float) -> None:
+        """Fork those that are missing."""
+        for attendance in self:
+            if attendance.is_due and attendance.backoff.until <= now:
+                try:
+                    self._start(attendance)
+                except OSError as error:
+                    attendance.backoff.crashed(now, random.random)
+                    logger.warning("The %s could not be forked: %s", attendance.companion.name, error)
+
+    def _start(self, attendance: Attendance) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                attendance.pid = self._fork(ours, lambda: attendance.companion.main(theirs))
+            except BaseException:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        attendance.channel, attendance.decoder = ours, Decoder()
+        self._wakeup.watch(ours, attendance.companion.name)
+
+    def hear(self, name: str) -> list[Fact]:
+        """What the companion ``name`` says."""
+        attendance = self._all[name]
+        if attendance.channel is None:
+            return []
+        messages, closed = receive(attendance.channel, attendance.decoder)
+        if closed:
+            self._wakeup.forget(attendance.channel)
+        return [fact for message in messages for fact in attendance.companion.hear(message)]
+
+    def learn(self, messages: Iterable[Message]) -> None:
+        """A worker says what the application has imported."""
+        for message in messages:
+            for attendance in self:
+                if (news := attendance.companion.learn(message)) is not None:
+                    attendance.tell(news)
+
+    def exited(self, pid: int, now: float, cause: str) -> list[Fact]:
+        """If ``pid`` was a companion, make ready for the next one; returns its last words."""
+        attendance = next((attendance for attendance in self if attendance.pid == pid), None)
+        if attendance is None:
+            return []
+        facts = self.hear(attendance.companion.name)
+        self._forget(attendance)
+        attendance.backoff.crashed(now, random.random)
+        level = logging.DEBUG if cause == "exit code 0" else logging.WARNING
+        logger.log(level, "The %s is gone (%s)", attendance.companion.name, cause)
+        attendance.companion.died(time.time())
+        return facts
+
+    def dismiss(self, attendance: Attendance) -> None:
+        """End the process; it is made anew if it is still wanted."""
+        pid = attendance.pid
+        self._forget(attendance)
+        if pid is not None:
+            self._kill(pid)
+            attendance.companion.died(time.time())
+
+    def dismiss_all(self) -> None:
+        """End all, for good."""
+        for attendance in self:
+            attendance.companion.wanted = False
+            self.dismiss(attendance)
+
+    def _forget(self, attendance: Attendance) -> None:
+        if attendance.channel is not None:
+            self._wakeup.forget(attendance.channel)
+        attendance.close()
+        attendance.pid = None

@@ -9,22 +9,22 @@ import atexit
 import gc
 import logging
 import os
-import random
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from ..config import Config
 from ..worker import run as worker_run
-from ..worker.channel import DRAIN, UNREADY, Decoder
+from ..worker.channel import DRAIN, UNREADY
 from ..worker.scoreboard import Field, Scoreboard
-from .child import Child, describe_exit, open_autopsy, receive
-from .companion import Attendance, Companion
+from ..worker.template import Heritage
+from .child import Child, describe_exit, open_autopsy
+from .companion import Companion, Companions
 from .messages import (
     Action,
     Autopsy,
@@ -43,6 +43,8 @@ from .messages import (
 )
 from .resources import MemorySampler, OomKills
 from .wakeup import Wakeup
+from .warming import Warming, become_subreaper
+from .watching import Watching
 
 EXIT_BUG = 70
 """Exit code of a worker whose own code raised (EX_SOFTWARE of sysexits.h)."""
@@ -53,7 +55,8 @@ Main = Callable[[Config, worker_run.Birth], int]
 class Host:
     """The processes of one supervisor; a context manager. Must be made in the main thread, for it takes over the signals.
 
-    ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``companions`` are processes beside the workers.
+    ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``development`` is the
+    configuration if it asks for ``--reload``.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Host:
         listeners: tuple[socket.socket, ...],
         main: Main = worker_run.main,
         sampler: MemorySampler | None = None,
-        companions: Sequence[Companion] = (),
+        development: Config | None = None,
     ) -> None:
         self.finished = False
         self.code = 0
@@ -72,8 +75,7 @@ class Host:
         self._scoreboard = Scoreboard()
         self._oom = OomKills()
         self._children: dict[int, Child] = {}
-        self._attendances = {companion.name: Attendance(companion) for companion in companions}
-        self._handover = worker_run.open_handover() if companions else None
+        self._handover = worker_run.open_handover() if development else None
         """Through it idle connections go from a worker that leaves to the next; a worker listens on it as on a listener."""
         self._departed: dict[int, str] = {}
         """Names of the workers whose exits the fleet was told last, for what it says of them."""
@@ -95,13 +97,23 @@ class Host:
         gc.collect()
         gc.freeze()
         self._wakeup = Wakeup()
+        self._warming: Warming | None = None
+        companions = self._make_companions(development) if development else []
+        self._companions = Companions(companions, self._wakeup, self._fork_process, self._end)
+
+    def _make_companions(self, config: Config) -> list[Companion]:
+        companions: list[Companion] = [Watching(config, self._listeners)]
+        if config.reload_warm and become_subreaper():
+            heritage = Heritage(self._listeners, self._scoreboard, self._handover, self._main, live)
+            self._warming = Warming(config, heritage)
+            companions.append(self._warming)
+        return companions
 
     def __enter__(self) -> Host:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for attendance in self._attendances.values():
-            self._dismiss(attendance)
+        self._companions.dismiss_all()
         self._wakeup.close()
         for child in self._children.values():
             child.close()
@@ -124,7 +136,7 @@ class Host:
         self._departed.clear()
         if self.finished:
             return []
-        self._attend()
+        self._companions.attend(self.now())
         facts, self._pending = self._pending, []
         orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))
         facts += orders
@@ -132,7 +144,7 @@ class Host:
             if isinstance(speaker, int):
                 facts += self._hear(self._children[speaker])
             else:
-                facts += self._hear_companion(self._attendances[speaker])
+                facts += self._companions.hear(speaker)
         # At every wake-up, not only upon SIGCHLD: one system call, and no lost signal can hide a death.
         facts += self._reap()
         limits = {
@@ -145,17 +157,14 @@ class Host:
         now = self.now()
         limited = any(child.config.limit_max_rss for child in self._children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
-        times += [attendance.backoff.until for attendance in self._attendances.values() if attendance.is_due]
+        times += self._companions.deadlines()
         return max(0.0, min(times) - now) if times else None
 
     def _hear(self, child: Child) -> list[Fact]:
         facts, closed = child.read()
         if closed:
             self._wakeup.forget(child.channel)
-        for message in child.loaded:
-            for attendance in self._attendances.values():
-                if (news := attendance.companion.learn(message)) is not None:
-                    attendance.tell(news)
+        self._companions.learn(child.loaded)
         child.loaded.clear()
         return [*facts]
 
@@ -169,7 +178,6 @@ class Host:
                 return facts
             if pid == 0:
                 return facts
-            self._part_with(pid, status)
             child = by_pid.get(pid)
             # As PID 1 we get orphans that we never started; that they are reaped is all they need.
             if child is not None:
@@ -177,6 +185,8 @@ class Host:
                 facts += self._hear(child)
                 facts.append(Exited(child.worker, describe_exit(status, self._oom.take)))
                 self._bury(child)
+            else:
+                facts += self._companions.exited(pid, self.now(), describe_exit(status, lambda: False))
 
     def _bury(self, child: Child) -> None:
         self._departed[child.worker] = child.name
@@ -250,9 +260,12 @@ class Host:
         for listener in self._listeners:
             listener.close()
         # They hold the listeners too; and nothing is reloaded any more.
-        for attendance in self._attendances.values():
-            attendance.companion.wanted = False
-            self._dismiss(attendance)
+        self._companions.dismiss_all()
+
+    @staticmethod
+    def _end(pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
     def _finish(self, action: Finish) -> None:
         self.finished, self.code = True, action.code
@@ -292,8 +305,29 @@ class Host:
                 autopsy=autopsy.fileno(),
                 handover=self._handover,
             )
-            pid = self._fork_process(ours, lambda: self._be_worker(action.config, birth))
+            pid = self._fork_warm(action.config, birth) or self._fork_process(
+                ours, lambda: self._be_worker(action.config, birth)
+            )
         return Child(action.worker, action.slot, pid, row, action.config, ours, autopsy)
+
+    def _fork_warm(self, config: Config, birth: worker_run.Birth) -> int | None:
+        """Let the template fork the worker, if there is one; returns the pid. Raises OSError if it fails."""
+        if self._warming is None or not self._warming.is_warm:
+            return None
+        template = self._companions.of(self._warming)
+        if config != self._warming.config:
+            self._warming.config = config
+            self._companions.dismiss(template)
+            return None
+        if template.channel is None:
+            return None
+        details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}
+        try:
+            return self._warming.fork(template.channel, template.decoder, details, [birth.channel.fileno(), birth.autopsy])
+        except OSError:
+            # Perhaps it has forked and could not say so. That worker finds its channel closed and leaves; the fleet tries anew.
+            self._companions.dismiss(template)
+            raise
 
     def _be_worker(self, config: Config, birth: worker_run.Birth) -> int:
         os.environ["TRICORN_SLOT"] = str(birth.slot)
@@ -316,79 +350,32 @@ class Host:
 
     def _leave(self, ours: socket.socket, life: Callable[[], int], unblocked: set[Any]) -> NoReturn:
         """The child's whole life; never returns into the supervisor's stack."""
-        code = EXIT_BUG
         try:
             self._wakeup.leave_to_worker()
             # The lifeline works only if nobody but the supervisor holds its ends of the channels.
             ours.close()
             for child in self._children.values():
                 child.close()
-            for attendance in self._attendances.values():
+            for attendance in self._companions:
                 attendance.close()
             # What the supervisor wants done at its exit is none of the child's business.
             atexit._clear()
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-            code = life()
         except BaseException:
             traceback.print_exc()
-        finally:
-            _flush_and_exit(code)
+            _flush_and_exit(EXIT_BUG)
+        live(life)
 
-    # -------------------------------------------------------------------------------------------------------- companions
 
-    def _attend(self) -> None:
-        """Fork the companions that are missing."""
-        for attendance in self._attendances.values():
-            if attendance.is_due and attendance.backoff.until <= self.now():
-                try:
-                    self._fork_companion(attendance)
-                except OSError as error:
-                    attendance.backoff.crashed(self.now(), random.random)
-                    self._log.warning("The %s could not be forked: %s", attendance.companion.name, error)
-
-    def _fork_companion(self, attendance: Attendance) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                attendance.pid = self._fork_process(ours, lambda: attendance.companion.main(theirs))
-            except BaseException:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        attendance.channel, attendance.decoder = ours, Decoder()
-        self._wakeup.watch(ours, attendance.companion.name)
-
-    def _hear_companion(self, attendance: Attendance) -> list[Fact]:
-        if attendance.channel is None:
-            return []
-        messages, closed = receive(attendance.channel, attendance.decoder)
-        if closed:
-            self._wakeup.forget(attendance.channel)
-        return [fact for message in messages for fact in attendance.companion.hear(message)]
-
-    def _part_with(self, pid: int, status: int) -> None:
-        """If ``pid`` was a companion, make ready for the next one."""
-        for attendance in self._attendances.values():
-            if attendance.pid != pid:
-                continue
-            assert attendance.channel is not None
-            self._pending += self._hear_companion(attendance)
-            self._wakeup.forget(attendance.channel)
-            attendance.close()
-            attendance.pid = None
-            attendance.backoff.crashed(self.now(), random.random)
-            name = attendance.companion.name
-            self._log.warning("The %s is gone (%s) and will be replaced", name, describe_exit(status, self._oom.take))
-            attendance.companion.died(time.time())
-
-    def _dismiss(self, attendance: Attendance) -> None:
-        if attendance.channel is not None:
-            self._wakeup.forget(attendance.channel)
-        attendance.close()
-        if attendance.pid is not None:
-            os.kill(attendance.pid, signal.SIGKILL)
-            os.waitpid(attendance.pid, 0)
-            attendance.pid = None
+def live(life: Callable[[], int]) -> NoReturn:
+    """Run a child's life to its exit code and exit, whatever happens: it must not come back into the supervisor's stack."""
+    code = EXIT_BUG
+    try:
+        code = life()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush_and_exit(code)
 
 
 def _flush_and_exit(code: int) -> NoReturn:

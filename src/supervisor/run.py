@@ -15,7 +15,6 @@ from .fleet import Fleet
 from .host import Host
 from .listeners import Listeners, bind
 from .messages import Fact, Reload
-from .watching import Watching
 
 logger = logging.getLogger("tricorn.error")
 
@@ -48,8 +47,7 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
     try:
         name_process("tricorn: supervisor")
         greet(config, listeners)
-        companions = [Watching(config)] if config.reload else []
-        with Host(listeners.sockets, companions=companions) as host:
+        with Host(listeners.sockets, development=config if config.reload else None) as host:
             code = supervise(Fleet(config, random.random), host, ConfigReader(config, load_config).prepare)
     finally:
         listeners.close()

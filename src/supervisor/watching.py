@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any
 
 from ..config import Config
-from ..worker.channel import Message
+from ..worker.channel import LOADED, Message, encode
 from . import watch
 from .messages import Fact, Reload
 
@@ -21,14 +20,18 @@ class Watching:
     name = "watcher"
     wanted = True
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, listeners: tuple[socket.socket, ...]) -> None:
         self._config = config
+        self._listeners = listeners
         # Files' times are taken from a clock that ticks only every few milliseconds.
         self._since = time.time() - 0.01
         """What was saved before this is what the workers have seen."""
         self._imported: set[str] = set()
 
     def main(self, link: socket.socket) -> int:
+        for listener in self._listeners:
+            # Whoever holds it keeps the port.
+            listener.close()
         return watch.main(self._config, link, self._since, self._imported)
 
     def hear(self, message: Message) -> list[Fact]:
@@ -37,12 +40,12 @@ class Watching:
         files = tuple(str(file) for file in message.get("files", ()))
         return [Reload(changed=files, since=float(message["at"]))]
 
-    def learn(self, message: Message) -> dict[str, Any] | None:
+    def learn(self, message: Message) -> bytes | None:
         new = {str(file) for file in message.get("files", ())} - self._imported
         if not new or len(self._imported) > MOST:
             return None
         self._imported |= new
-        return {"files": sorted(new)}
+        return encode(LOADED, files=sorted(new))
 
     def died(self, now: float) -> None:
         # The next one reports what is saved from shortly before on; a second, for a death is not noticed at once.

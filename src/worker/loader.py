@@ -19,9 +19,7 @@ def load(name: str, *, app_dir: str = "", factory: bool = False) -> Application:
 
     Raises :class:`AppError`: one line for an operator's mistake, the application's own traceback for its own.
     """
-    directory = os.path.abspath(app_dir or ".")
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+    directory = prepare_path(app_dir)
     module_name, _, path = name.partition(":")
     module = _import(module_name, name, directory)
     found: Any = module
@@ -38,6 +36,14 @@ def load(name: str, *, app_dir: str = "", factory: bool = False) -> Application:
     if not callable(found):
         raise AppError(f"APP {name}: {type(found).__name__} object is not callable, so it is no ASGI application")
     return found  # type: ignore[no-any-return]
+
+
+def prepare_path(app_dir: str) -> str:
+    """Put the application's directory on the import path; returns it."""
+    directory = os.path.abspath(app_dir or ".")
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    return directory
 
 
 def _import(module_name: str, name: str, directory: str) -> Any:

@@ -59,7 +59,7 @@ class Report:
             if name in self._known:
                 continue
             self._known.add(name)
-            file = _file_of(module)
+            file = file_of(module)
             if file is not None and is_installed(file):
                 installed.append(name)
             elif file is not None and name != "__main__" and is_developers(file):
@@ -69,9 +69,11 @@ class Report:
             yield channel.encode(channel.LOADED, files=own[start : start + PIECE])
         for start in range(0, len(installed), PIECE):
             yield channel.encode(channel.LOADED, installed=installed[start : start + PIECE])
+        yield channel.encode(channel.LOADED, complete=True)
 
 
-def _file_of(module: Any) -> str | None:
+def file_of(module: Any) -> str | None:
+    """The file that a module comes from, if there is one."""
     try:
         file = module.__spec__.origin if module.__spec__ is not None else module.__file__
     except Exception:

@@ -33,6 +33,8 @@ from .tls import Certificates
 
 logger = logging.getLogger("tricorn.error")
 
+TELL_MODULES = 0.1
+"""Seconds from ready until the supervisor is told what was imported."""
 BEAT = 1.0
 """Seconds between beats."""
 ORPHAN_GRACE = 0.7
@@ -93,6 +95,9 @@ class Server:
             if self.handover is not None:
                 self.handover.start(loop, acceptor.take)
             self._say(channel.READY, **({"error": self._app.text} if isinstance(self._app, ErrorPage) else {}))
+            if self._config.reload:
+                # After those who wait for the new code.
+                loop.call_later(TELL_MODULES, self._tell_modules)
         await self._ordered.wait()
         await acceptor.settled()
         if self._heirs:
@@ -164,7 +169,7 @@ class Server:
         self._certificates.refresh()
         if self._acceptor is not None:
             self._acceptor.tick()
-        if self._config.reload:
+        if self._config.reload and row[Field.SERVING]:
             self._tell_modules()
         if self._config.limit_max_lifetime is not None and now - self._born >= self._lifetime:
             self._retire(f"--limit-max-lifetime {self._config.limit_max_lifetime:g} s reached")
