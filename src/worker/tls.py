@@ -19,7 +19,7 @@ logger = logging.getLogger("tricorn.error")
 
 OPTIONS = ("ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_ciphers")
 """What means nothing without a certificate."""
-VERSIONS = {
+VERSIONS: dict[int, tuple[ssl.TLSVersion, ssl.TLSVersion]] = {
     ssl.PROTOCOL_TLS: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.MAXIMUM_SUPPORTED),
     ssl.PROTOCOL_TLS_SERVER: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.MAXIMUM_SUPPORTED),
     ssl.PROTOCOL_TLSv1_2: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
@@ -45,7 +45,7 @@ def load(config: Config) -> Context | None:
     if config.ssl_certfile is None:
         return None
     context = Context(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version, context.maximum_version = VERSIONS[ssl._SSLMethod(config.ssl_version)]
+    context.minimum_version, context.maximum_version = VERSIONS[config.ssl_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
     if config.ssl_ciphers:
@@ -62,7 +62,7 @@ def load(config: Config) -> Context | None:
 
 
 def _check_options(config: Config) -> None:
-    if config.ssl_version not in list(VERSIONS):
+    if config.ssl_version not in VERSIONS:
         raise ConfigError(f"--ssl-version {config.ssl_version}: must be 17 (TLS 1.2 or newer) or 5 (TLS 1.2 alone)")
     if config.ssl_cert_reqs not in list(ssl.VerifyMode):
         raise ConfigError(f"--ssl-cert-reqs {config.ssl_cert_reqs}: must be 0 (none), 1 (optional) or 2 (required)")
