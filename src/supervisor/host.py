@@ -42,6 +42,7 @@ from .messages import (
     Unready,
 )
 from .resources import MemorySampler, OomKills
+from .terminal import Terminal
 from .wakeup import Wakeup
 from .warming import Warming, become_subreaper
 from .watching import Watching
@@ -97,6 +98,7 @@ class Host:
         gc.collect()
         gc.freeze()
         self._wakeup = Wakeup()
+        self._terminal = Terminal() if development else None
         self._warming: Warming | None = None
         companions = self._make_companions(development) if development else []
         self._companions = Companions(companions, self._wakeup, self._fork_process, self._end)
@@ -194,6 +196,8 @@ class Host:
         self._scoreboard.release(child.row)
         child.close()
         del self._children[child.worker]
+        if self._terminal is not None:
+            self._terminal.restore()
 
     def _beats(self) -> list[Fact]:
         facts: list[Fact] = []

@@ -59,6 +59,7 @@ class Warming:
     def hear(self, message: Message) -> list[Fact]:
         if message["kind"] == template.WARM:
             self._seen = int(message["seen"])
+            logger.debug("Warm reload: %d modules of installed packages are imported once", self._seen)
         elif message["kind"] == template.LEFT_OUT:
             module = str(message["module"])
             logger.debug("Warm reload leaves out %s: %s", module, message["why"])

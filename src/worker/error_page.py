@@ -12,6 +12,7 @@ import html
 import traceback
 
 from ..protocols.asgi import AppError, Message, Receive, Scope, Send
+from .loader import trimmed
 from .modules import is_developers
 
 MOST = 20_000
@@ -52,7 +53,7 @@ class ErrorPage:
     """The ASGI application that shows ``error``."""
 
     def __init__(self, error: AppError) -> None:
-        self.text = str(error)[:MOST]
+        self.text = developers_view(error)[:MOST]
         """The error, for the terminal as well."""
         self.files = sorted(_files_of(error))
         """The developer's files that the error concerns: not loaded, so nobody else reports them to be watched."""
@@ -104,6 +105,14 @@ class ErrorPage:
             summary=html.escape(summary),
             text=html.escape(details or self.text),
         )
+
+
+def developers_view(error: AppError) -> str:
+    """The error with the traceback of what caused it, of which only the developer's own frames are shown."""
+    summary, newline, _ = str(error).partition("\n")
+    if not newline or error.__context__ is None:
+        return str(error)
+    return f"{summary}\n{trimmed(error.__context__, is_developers)}"
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -70,7 +70,9 @@ class Lifespan:
             # The specification's way to find out: an application that does not know the scope raises.
             self._unsupported(f"raised {type(error).__name__}: {error}")
         else:
-            self._started.set_exception(AppError(f"application start-up failed\n{trimmed(error)}"))
+            failure = AppError(f"application start-up failed\n{trimmed(error)}")
+            failure.__context__ = error
+            self._started.set_exception(failure)
 
     def _unsupported(self, how: str) -> None:
         assert self._started is not None

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,17 @@ def _import(module_name: str, name: str, directory: str) -> Any:
         raise AppError(f"APP {name}: the application failed to import\n{trimmed(error)}") from None
 
 
-def trimmed(error: BaseException) -> str:
-    """The traceback without the frames of Tricorn and of the import machinery, as text without a final newline."""
+def trimmed(error: BaseException, of_interest: Callable[[str], bool] = lambda filename: True) -> str:
+    """The traceback without the frames of Tricorn and of the import machinery, as text without a final newline.
+
+    Of the others those in files ``of_interest`` are kept, and where there are none the innermost.
+    """
     summary = traceback.TracebackException.from_exception(error)
     current: traceback.TracebackException | None = summary
     while current is not None:
-        current.stack = traceback.StackSummary.from_list([frame for frame in current.stack if not _is_noise(frame.filename)])
+        frames = [frame for frame in current.stack if not _is_noise(frame.filename)]
+        kept = [frame for frame in frames if of_interest(frame.filename)] or frames[-1:]
+        current.stack = traceback.StackSummary.from_list(kept)
         current = current.__cause__ or current.__context__
     return "".join(summary.format()).rstrip("\n")
 

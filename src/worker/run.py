@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from ..config import Config, ConfigError
 from ..protocols.asgi import AppError, Application
@@ -77,12 +78,22 @@ def open_handover() -> Ends:
 
 
 def _serve(config: Config, birth: Birth) -> None:
+    if config.reload and "PYTHONBREAKPOINT" not in os.environ and sys.breakpointhook is sys.__breakpointhook__:
+        sys.breakpointhook = _break_here
     try:
         _run(config, load(config.app, app_dir=config.app_dir, factory=config.factory), birth)
     except AppError as error:
         if not config.reload:
             raise
         _run(config, ErrorPage(error), birth)
+
+
+def _break_here(*args: Any, **kwargs: Any) -> None:
+    """With ``--reload``: what ``breakpoint()`` does, unless the developer has chosen a debugger (PEP 553)."""
+    # Late, for pdb takes longer to import than a worker to start.
+    from .debugging import Debugger
+
+    Debugger().set_trace(sys._getframe(1))
 
 
 def _run(config: Config, app: Application, birth: Birth) -> None:

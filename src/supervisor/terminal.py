@@ -1,0 +1,35 @@
+"""The terminal, given back as it was: a worker that is killed at a debugger's prompt leaves it without echo."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+class Terminal:
+    """Remembers how standard input's terminal is set; does nothing if it is none."""
+
+    def __init__(self) -> None:
+        self._attributes: list[Any] | None = None
+        try:
+            self._fd = sys.stdin.fileno()
+            if os.isatty(self._fd):
+                import termios
+
+                self._attributes = termios.tcgetattr(self._fd)
+        except (AttributeError, OSError, ValueError):
+            # Closed, or no file at all.
+            return
+
+    def restore(self) -> None:
+        """Set it as it was, if it is still ours: who is in the background must not touch it (tcsetattr(3), SIGTTOU)."""
+        if self._attributes is None:
+            return
+        import termios
+
+        try:
+            if os.tcgetpgrp(self._fd) == os.getpgrp():
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._attributes)
+        except (OSError, termios.error):
+            return

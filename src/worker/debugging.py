@@ -1,0 +1,30 @@
+"""With ``--reload``: ``breakpoint()`` in a handler gets the terminal."""
+
+from __future__ import annotations
+
+import os
+import pdb
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class Debugger(pdb.Pdb):
+    """Python's own, but that Ctrl-C ends the worker as it ends the others.
+
+    Pdb would catch Ctrl-C from the first ``continue`` on, and open its prompt while the supervisor waits for us to leave.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(nosigint=True)
+
+    def interaction(self, frame: FrameType | None, tb_or_exc: TracebackType | BaseException | None) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            # Signals are none of a thread's business.
+            super().interaction(frame, tb_or_exc)  # type: ignore[arg-type]
+            return
+        before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(0))
+        try:
+            super().interaction(frame, tb_or_exc)  # type: ignore[arg-type]
+        finally:
+            signal.signal(signal.SIGINT, before)
