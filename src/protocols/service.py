@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import functools
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -79,6 +81,8 @@ class Service:
     ) -> None:
         self.app = app
         self.loop = loop
+        self.make_task = _task_maker(loop)
+        """Runs an exchange's coroutine."""
         self.codec = codec
         self.fast = fast
         """The fast lane: parses a plain request head, or says None."""
@@ -160,3 +164,19 @@ class Service:
     def _check_empty(self) -> None:
         if self._empty is not None and not self._empty.done() and not self.connections and not self.works:
             self._empty.set_result(None)
+
+
+MakeTask = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+
+def _task_maker(loop: asyncio.AbstractEventLoop) -> MakeTask:
+    """The cheapest way to run a coroutine as a task of ``loop``, unless the application has set a way of its own.
+
+    A name given is a name that asyncio need not make up. From Python 3.12 on the task starts at once, without waiting for the
+    loop's next turn; most exchanges are then complete before anything else happens.
+    """
+    if loop.get_task_factory() is not None:
+        return loop.create_task
+    if sys.version_info >= (3, 12):
+        return functools.partial(asyncio.Task, loop=loop, name="tricorn request", eager_start=True)
+    return functools.partial(asyncio.Task, loop=loop, name="tricorn request")

@@ -101,8 +101,7 @@ class Exchange:
         self._wire = wire
         self._client = client
         self.request = head
-        self.scope = scope = request_scope(service, base, head)
-        scope["method"] = head.method
+        self.scope = request_scope(service, base, head)
         self.phase = EXPECTED
         self.status = 0
         self.disconnected = False
@@ -132,8 +131,7 @@ class Exchange:
     def start(self) -> None:
         """Run the application."""
         self._service.works.add(self)
-        # A name given is a name that asyncio need not make up.
-        self._task = self._service.loop.create_task(self._run(), name="tricorn request")
+        self._task = self._service.make_task(self._run())
 
     def feed(self, data: bytes) -> None:
         """Body bytes have arrived."""

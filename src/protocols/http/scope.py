@@ -16,16 +16,21 @@ EXTENSIONS = ("http.response.pathsend", "http.response.trailers", "http.response
 """Extensions of ASGI that are spoken here."""
 
 
+_MOST = 1024
+"""Targets remembered; then all are forgotten."""
+_targets: dict[bytes, tuple[str, bytes, bytes]] = {}
+"""Short targets without a query, and what they are in a scope: applications have few paths, and clients ask for them often."""
+
+
 def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     """A new scope from ``base``, the part that all requests of a connection share (ASGI HTTP specification 2.4)."""
-    path, _, query = head.target.partition(b"?")
-    text = path.decode("ascii")
-    if b"%" in path:
-        text = unquote(text)
+    text, path, query = _targets.get(head.target) or _split(head.target)
     if service.root_path:
         text, path = service.root_path + text, service.root_path.encode("ascii") + path
+    # The base has all keys already, so that the copy need not grow.
     scope: Scope = base.copy()  # type: ignore[attr-defined]
     scope["http_version"] = head.version
+    scope["method"] = head.method
     scope["path"] = text
     scope["raw_path"] = path
     scope["query_string"] = query
@@ -33,6 +38,18 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     if service.state is not None:
         scope["state"] = service.state.copy()
     return scope
+
+
+def _split(target: bytes) -> tuple[str, bytes, bytes]:
+    """``path`` with percent-encodings decoded, ``raw_path`` and ``query_string`` of a request target."""
+    path, mark, query = target.partition(b"?")
+    text = path.decode("ascii")
+    split = unquote(text) if "%" in text else text, path, query
+    if not mark and len(target) <= 200:
+        if len(_targets) >= _MOST:
+            _targets.clear()
+        _targets[target] = split
+    return split
 
 
 def connection_scope(transport: asyncio.Transport, root_path: str, origin: Origin | None = None) -> tuple[Scope, str]:
@@ -53,6 +70,12 @@ def connection_scope(transport: asyncio.Transport, root_path: str, origin: Origi
         "client": client,
         "root_path": root_path,
         "extensions": {name: {} for name in EXTENSIONS},
+        "http_version": "1.1",
+        "method": "",
+        "path": "",
+        "raw_path": b"",
+        "query_string": b"",
+        "headers": (),
     }
     if tls is not None:
         scope["extensions"]["tls"] = describe(tls)

@@ -102,6 +102,7 @@ class Session:
         self._new_waiter = service.loop.create_future
         self.scope = scope = request_scope(service, base, head)
         scope["type"] = "websocket"
+        del scope["method"]
         scope["scheme"] = {"http": "ws", "https": "wss"}[base["scheme"]]
         scope["subprotocols"] = offer.subprotocols
         scope["extensions"] = {"websocket.http.response": {}}
