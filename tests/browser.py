@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import shutil
@@ -87,15 +88,21 @@ class Tab:
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page."""
+        result = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def picture(self) -> bytes:
+        """What is seen, as PNG."""
+        return base64.b64decode(self._ask("Page.captureScreenshot")["data"])
+
+    def _ask(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)
-        parameters = {"expression": script, "returnByValue": True}
-        self._link.send(json.dumps({"id": number, "method": "Runtime.evaluate", "params": parameters}))
+        self._link.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
             answer = json.loads(self._link.recv(timeout=PATIENCE))
             if answer.get("id") == number:
-                result = answer["result"]
-                assert "exceptionDetails" not in result, result
-                return result["result"].get("value")
+                return answer["result"]
 
     def wait_for(self, script: str, expected: Any) -> None:
         """Wait until the expression has the value."""

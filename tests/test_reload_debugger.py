@@ -10,10 +10,11 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from editing import Project, wait_until_watching
 from harness import ROOT, Server, get, pass_time
-from test_reload import Project, project, wait_until_watching  # noqa: F401
 
 BREAKS = """
 async def app(scope, receive, send):
@@ -54,7 +55,12 @@ class AtTerminal(Server):
 
 
 @pytest.fixture
-def server(project: Project) -> Iterator[AtTerminal]:  # noqa: F811
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def server(project: Project) -> Iterator[AtTerminal]:
     project.save(BREAKS)
     made = project.serve()
     made.__class__ = AtTerminal
@@ -105,7 +111,7 @@ def test_ctrl_c_at_the_prompt_ends_everything_at_once(server: AtTerminal) -> Non
     thread.join(10)
 
 
-def test_a_save_while_at_the_prompt_brings_the_new_code_at_once(server: AtTerminal, project: Project) -> None:  # noqa: F811
+def test_a_save_while_at_the_prompt_brings_the_new_code_at_once(server: AtTerminal, project: Project) -> None:
     thread = ask(server, [])
     project.write("two")
     server.wait_for_log("reloaded in")

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from editing import APPLICATION, Project, living_workers, new_connections, wait_for_answer, wait_until_watching
 from harness import Server, children_of, get, is_alive
-from test_reload import APPLICATION, Project, living_workers, new_connections, wait_for_answer, wait_until_watching
 from tricorn.worker.template import reseed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the template needs Linux' prctl and /proc")
