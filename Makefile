@@ -1,5 +1,6 @@
 # make demo: serve the example.  make test: run the tests.  make check: format, lint, types, import rules.
-# make docs: write anew the pages that follow from the code.
+# make docs: write anew the pages that follow from the code.  make fuzz: look for bytes that break a connection, SECONDS long.
+# make bench: measure beside the peers, in a virtual environment of its own (about an hour; QUICK=1 for five minutes).
 # Nothing is needed beforehand but make and Python 3.11 or newer; all of them set up .venv when they have to.
 
 # The first interpreter that runs (a version manager's stub may not) and is new enough: make PYTHON=... overrides.
@@ -11,7 +12,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs fuzz bench clean
 
 demo: $(READY)
 	@echo
@@ -31,6 +32,20 @@ check: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/settings.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+
+SECONDS ?= 600
+
+fuzz: $(READY)
+	cd tests && ../$(BIN)/python -m fuzz.connection --seconds $(SECONDS)
+
+# In turns, on a machine with nothing else to do: what the report says of others' use of the CPUs is to be near zero.
+bench: $(READY)
+ifdef QUICK
+	$(BIN)/python benchmarks/bench.py --quick
+else
+	$(BIN)/python benchmarks/fairness.py
+	$(BIN)/python benchmarks/bench.py --with fairness.json --write
+endif
 
 # The stamp is made last, so that a set-up that failed or was interrupted is done again.
 $(READY): pyproject.toml tests/constraints.txt
