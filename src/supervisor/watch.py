@@ -17,6 +17,7 @@ from typing import Any
 
 from ..config import Config
 from ..worker.channel import Decoder, encode
+from .poll import Poller
 from .selection import Selection, needs_polling, state_of
 
 logger = logging.getLogger("tricorn.error")
@@ -30,8 +31,6 @@ LONGEST = 500
 """Milliseconds after which changes are reported even if they go on."""
 LISTEN = 500
 """Milliseconds between two looks at the channel."""
-POLL = 400
-"""Milliseconds between two looks at all files, where the kernel reports nothing."""
 
 
 class Watcher:
@@ -93,13 +92,13 @@ class Watcher:
         self._poll = self._poll or any(needs_polling(directory, mounts) for directory in self._directories)
         while True:
             directories = [directory for directory in sorted(self._directories) if os.path.isdir(directory)]
+            if self._poll:
+                return Poller(directories, lambda: self._files)
             try:
-                return RustNotify(directories, False, self._poll, POLL, False, True)
+                return RustNotify(directories, False, False, 0, False, True)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                if self._poll:
-                    raise
                 logger.warning("Watching by polling, for the kernel can't watch %d directories: %s", len(directories), error)
                 self._poll = True
 

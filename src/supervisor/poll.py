@@ -1,0 +1,49 @@
+"""Looks at all watched files again and again, where the kernel reports nothing.
+
+Not watchfiles' polling, which compares times in whole seconds: of two saves in one second it would miss the second.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from .selection import State, state_of
+
+EVERY = 400
+"""Milliseconds between two looks."""
+
+
+class Poller:
+    """As watchfiles' RustNotify; ``files`` gives the states to compare with."""
+
+    def __init__(self, directories: Iterable[str], files: Callable[[], Mapping[str, State]]) -> None:
+        self._directories = {directory: state_of(directory) for directory in directories}
+        self._files = files
+
+    def watch(self, debounce: int, step: int, timeout: int, stop_event: None) -> set[tuple[int, str]] | str:
+        """Wait ``timeout`` milliseconds or until the next look; returns what differs, once it was found so twice."""
+        time.sleep(min(EVERY, timeout) / 1000)
+        found = self._look()
+        if not found:
+            return "timeout"
+        time.sleep(step / 1000)
+        return {(0, path) for path in found | self._look()}
+
+    def _look(self) -> set[str]:
+        found = {path for path, state in self._files().items() if state_of(path) != state}
+        for directory, state in self._directories.items():
+            now = state_of(directory)
+            if now != state:
+                # Something was added, removed or renamed; what was removed is known as a file.
+                self._directories[directory] = now
+                found |= {entry.path for entry in _entries(directory)} - self._files().keys() | {directory}
+        return found
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(directory))
+    except OSError:
+        return []
