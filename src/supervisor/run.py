@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import random
@@ -10,7 +9,7 @@ from collections.abc import Callable
 
 from .. import __version__
 from ..config import Config, ConfigError, flag
-from ..worker.run import describe, preload
+from ..worker.run import describe, name_process, preload
 from .fleet import Fleet
 from .host import Host
 from .listeners import Listeners, bind
@@ -91,11 +90,3 @@ class ConfigReader:
             if getattr(config, name) != getattr(self._first, name):
                 logger.warning("%s %s: takes effect only after a restart", flag(name), getattr(config, name))
         return Reload() if self._load is None else Reload(config)
-
-
-def name_process(title: str) -> None:
-    """Show ``title`` in ps and top, where the extra setproctitle is installed."""
-    try:
-        importlib.import_module("setproctitle").setproctitle(title)
-    except ImportError:
-        pass

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import faulthandler
 import fcntl
+import importlib
 import importlib.util
 import os
 import signal
@@ -59,6 +60,7 @@ class Birth:
 def main(config: Config, birth: Birth) -> int:
     """Serve until told to stop; returns the process's exit code."""
     _prepare_signals(birth)
+    name_process(f"tricorn: worker {birth.slot}")
     try:
         _serve(config, birth)
     except (AppError, ConfigError) as error:
@@ -102,6 +104,14 @@ def _run(config: Config, app: Application, birth: Birth) -> None:
     autopsy.subject = server
     with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
         runner.run(server.serve())
+
+
+def name_process(title: str) -> None:
+    """Show ``title`` in ps and top, where the extra setproctitle is installed."""
+    try:
+        importlib.import_module("setproctitle").setproctitle(title)
+    except ImportError:
+        pass
 
 
 def loop_name(choice: str) -> str:

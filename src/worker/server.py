@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import signal
@@ -84,6 +85,8 @@ class Server:
         loop.add_reader(self._link.fileno(), self._read_link)
         await self._lifespan.startup()
         self.service = self._make_service()
+        # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
+        gc.freeze()
         self._acceptor = acceptor = Acceptor(
             loop, self._listeners, self._make_connection, self._make_entrance().admit, self._scoreboard, self._index
         )
@@ -256,7 +259,7 @@ class Server:
 
     def _give_up(self) -> None:
         if self.service.works:
-            logger.warning("Cancelling %d requests that the grace was too short for", len(self.service.works))
+            logger.warning("Cancelling what the grace was too short for: %d in flight", len(self.service.works))
         if self._acceptor is not None:
             self._acceptor.give_up()
         self.service.cancel()
