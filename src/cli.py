@@ -1,45 +1,32 @@
 """The ``tricorn`` command: one click option for each field of :class:`~tricorn.config.Config`, and nothing of its own.
 
-Click is left to find values (command line first, then the environment) and to print help; what a value means and whether it is
-allowed is asked of ``config``, so that every way of setting an option gives the same answer. An operator's mistake is one line.
+Click is left to read the command line and to print help; other sources of values are asked by ``sources``, and what a value
+means and whether it is allowed is asked of ``config``, so that every way of setting an option gives the same answer. An
+operator's mistake is one line.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from . import __version__, config
-from .config import Config, ConfigError
+from .config import ConfigError
+from .sources import Sources, show
 
 PROG = "tricorn"
 
 EPILOG = (
-    "Every option can be set in the environment too, as TRICORN_<NAME>: TRICORN_PORT=9000 is --port 9000. "
-    "The command line wins."
+    "Every option can be set in the environment too, as TRICORN_<NAME>: TRICORN_PORT=9000 is --port 9000; and in a file, in "
+    "TOML. The command line wins over the environment, and that over the file."
 )
 
 METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", "bytes": "BYTES", int: "INTEGER", float: "NUMBER", str: "TEXT"}
 """What stands for a value in the help, if it is not one of a few choices: by unit, or else by type."""
-
-
-def environment_names(name: str) -> list[str]:
-    """The environment variables that can set the option ``name``, in the order in which they are read."""
-    return [f"TRICORN_{name.upper()}", *config.OPTIONS[name].env]
-
-
-def _reject(cause: str, param: click.Parameter | None, ctx: click.Context | None) -> click.UsageError:
-    """The usage error for ``cause``, which names the variable if the value came from the environment."""
-    if param and param.name and ctx and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
-        # Click takes the first that is set and not empty, so that one is to blame.
-        variable = next(name for name in environment_names(param.name) if os.environ.get(name))
-        cause = f"{variable} in the environment: {cause}"
-    return click.UsageError(cause, ctx)
 
 
 class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
@@ -48,42 +35,17 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recen
     def __init__(self, field: str) -> None:
         self.field = field
         self.name = config.scalar_type(field).__name__
-        self.envvar_list_splitter = config.OPTIONS[field].separator  # type: ignore[misc]  # a class variable only by annotation
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
             converted = config.convert(self.field, value)
-            config.check(self.field, converted)
-            if self.field == "app":
-                check_app(value)
+            if converted not in config.OPTIONS[self.field].inapplicable:
+                config.check(self.field, converted)
         except ConfigError as error:
-            raise _reject(str(error), param, ctx) from None
+            raise click.UsageError(str(error), ctx) from None
         return converted
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        return [part for part in super().split_envvar_value(rv) if part.strip()]
-
-
-class Switch(click.types.BoolParamType):
-    """A flag that is on or off; in the environment 1/0, true/false, yes/no or on/off."""
-
-    def __init__(self, field: str) -> None:
-        self.field = field
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            raise _reject(f"{config.flag(self.field)} {value}: must be true or false", param, ctx) from None
-
-
-def check_app(text: str) -> None:
-    """Whether ``text`` can name an application at all; raises ConfigError if not."""
-    module, _, attribute = text.partition(":")
-    if not module or not attribute:
-        raise ConfigError(f"APP {text}: must have the form MODULE:ATTRIBUTE, for example main:app")
 
 
 def describe(name: str) -> str:
@@ -107,23 +69,22 @@ def _one_way(name: str) -> bool:
 
 def build_option(name: str) -> click.Parameter:
     """Click's parameter for the field ``name``."""
-    env = environment_names(name)
     if name == "app":
-        return click.Argument(["app"], type=Value(name), envvar=env, required=True)
+        # Not required: it may stand in the environment or in a file.
+        return click.Argument(["app"], type=Value(name), required=False, metavar="APP")
     flag = config.flag(name)
     # No default is given to click: what is not set stays out of the values, and Config, its one home, fills it in.
     if config.OPTIONS[name].worded:
-        return click.Option([flag], type=Switch(name), default=None, envvar=env, help=describe(name), metavar="[true|false]")
+        return click.Option([flag], type=Value(name), default=None, help=describe(name), metavar="[true|false]")
     if config.scalar_type(name) is bool:
         declaration = flag if _one_way(name) else f"{flag}/--no-{flag[2:]}"
-        return click.Option([declaration], type=Switch(name), is_flag=True, default=None, envvar=env, help=describe(name))
+        return click.Option([declaration], is_flag=True, default=None, help=describe(name))
     known = config.OPTIONS[name]
     return click.Option(
         [flag],
         type=Value(name),
         multiple=config.is_repeatable(name),
         default=None,
-        envvar=env,
         help=describe(name),
         metavar=f"[{'|'.join(known.choices)}]" if known.choices else METAVARS[known.unit or config.scalar_type(name)],
     )
@@ -142,38 +103,57 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
-def settings_from(values: Mapping[str, Any]) -> Config:
-    """The Config of what click found; what was not given is left to Config. Raises ConfigError."""
-    return config.configure(**{name: value for name, value in values.items() if value not in (None, ())})
-
-
-def serve(**values: Any) -> int:
-    """The command itself: runs the supervisor and returns its exit code."""
-    settings = settings_from(values)
+def serve(print_config: bool, check_config: bool, **values: Any) -> None:
+    """The command itself: does what it is told, and exits with the code of that."""
+    sources = Sources(values)
+    settings = sources.load()
+    if print_config:
+        click.echo(show(settings))
+        return
+    if not settings.config.app:
+        raise ConfigError(f"APP: missing; name the application as MODULE:ATTRIBUTE, for example: {PROG} main:app")
     if not hasattr(os, "fork"):
         raise click.ClickException(f"{PROG} needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do")
     # Late, so that --help and a usage error do not wait for asyncio and psutil to be imported.
-    from .supervisor.run import run
-    from .worker import logs
+    from . import start
 
-    logs.configure(settings)
-    return run(settings)
+    click.get_current_context().exit((start.check if check_config else start.serve)(settings, sources))
+
+
+class OperatorsMistake(click.ClickException):
+    def __init__(self, error: ConfigError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code  # type: ignore[misc]  # a class variable only by annotation
+
+
+class Command(click.Command):
+    """A command in which an operator's mistake is one line, however it is run."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise OperatorsMistake(error) from None
 
 
 def build_command() -> click.Command:
     """The whole command, derived from Config's fields."""
-    show_version = click.Option(
-        ["--version"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_print_version,
-        help="Show the version and exit.",
-    )
-    return click.Command(
+    actions = [
+        click.Option(["--print-config"], is_flag=True, help="Show every option's effective value and its origin, and exit."),
+        click.Option(["--check-config"], is_flag=True, help="Judge the settings, import the application, and exit."),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Show the version and exit.",
+        ),
+    ]
+    return Command(
         PROG,
         callback=serve,
-        params=[*(build_option(name) for name in config.OPTIONS), show_version],
+        params=[*(build_option(name) for name in config.OPTIONS), *actions],
         help="Serve the ASGI application APP (MODULE:ATTRIBUTE) from supervised worker processes.",
         epilog=EPILOG,
         context_settings={"max_content_width": 120},
@@ -188,8 +168,6 @@ def main(args: Sequence[str] | None = None) -> int:
         return code or 0
     except click.ClickException as error:
         cause, exit_code = error.format_message(), error.exit_code
-    except ConfigError as error:
-        cause, exit_code = str(error), error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
     print(f"Error: {cause}", file=sys.stderr)

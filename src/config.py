@@ -2,19 +2,19 @@
 
 A field carries its name, type, default, help, unit and constraint. The command line's flag (``--timeout-keep-alive``), the
 environment variable (``TRICORN_TIMEOUT_KEEP_ALIVE``) and the row in the documentation all follow from the field; nothing about
-an option is written anywhere else. This module is a leaf: it imports nothing of Tricorn.
+an option is written anywhere else. This module is a leaf: of Tricorn it imports only what counts the CPUs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from .cpus import available_cpus
 
 
 class ConfigError(Exception):
@@ -45,6 +45,14 @@ class Option:
     """A switch that takes the word true or false as its value, as uvicorn's of that name does, instead of having a negative."""
     parse: Callable[[str], Any] | None = None
     """From text to value, where the type alone does not say how. Raises ValueError."""
+    judge: Callable[[Any], str | None] | None = None
+    """What is wrong with a value, beyond its type; None if nothing is."""
+    custom: bool = False
+    """Whether MODULE:ATTRIBUTE is taken beside the choices."""
+    inapplicable: Mapping[Any, str] = dataclasses.field(default_factory=dict)
+    """Values that mean something to uvicorn and nothing here, and what is to be said then: the default is taken instead."""
+    uvicorn: str = ""
+    """Uvicorn's name of the option, if it is another."""
 
 
 def option(default: Any, help: str, **details: Any) -> Any:
@@ -52,38 +60,24 @@ def option(default: Any, help: str, **details: Any) -> Any:
     return dataclasses.field(default=default, metadata={"option": Option(help, **details)})
 
 
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="ascii")
-    except OSError:
-        return None
-
-
-def cgroup_cpus(root: str = "/sys/fs/cgroup", read: Callable[[str], str | None] = _read) -> float | None:
-    """How many CPUs the cgroup's quota allows; None where there is no quota.
-
-    Reads ``cpu.max`` of cgroup v2 or ``cpu.cfs_quota_us`` of v1, as a process inside a container sees them
-    (Linux' Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/cpu CFS bandwidth control).
-    """
-    limit = read(f"{root}/cpu.max")
-    if limit is not None:
-        quota, period = limit.split()
-    else:
-        quota, period = (read(f"{root}/cpu/cpu.cfs_{name}_us") or "-1" for name in ("quota", "period"))
-    if quota.strip() in ("max", "-1") or float(period) <= 0:
-        return None
-    return float(quota) / float(period)
-
-
-def available_cpus() -> int:
-    """How many workers can really run at once: what CPU affinity and the cgroup's quota allow, at least one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_cpus()
-    return max(1, min(count, round(quota)) if quota is not None else count)
-
-
 def parse_workers(text: str) -> int:
     return available_cpus() if text == "auto" else int(text)
+
+
+def parse_switch(text: str) -> bool:
+    """Raises ValueError if ``text`` is neither yes nor no."""
+    word = text.strip().lower()
+    if word not in (*YES, *NO):
+        raise ValueError(text)
+    return word in YES
+
+
+YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
+
+
+def judge_app(text: str) -> str | None:
+    module, _, attribute = text.partition(":")
+    return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
 
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
@@ -96,7 +90,11 @@ class Config:
     Raises :class:`ConfigError` when a value has the wrong type or breaks its option's constraint.
     """
 
-    app: str = option("", "The ASGI application: MODULE:ATTRIBUTE.")
+    app: str = option("", "The ASGI application: MODULE:ATTRIBUTE.", judge=judge_app)
+    config: str | None = option(
+        None, "File of settings, in TOML; by default the table [tool.tricorn] of ./pyproject.toml, if there is one."
+    )
+    env_file: str | None = option(None, "File of environment variables, for the application and for Tricorn.")
     host: tuple[str, ...] = option(("127.0.0.1",), "Address to listen on; may be given several times.")
     port: int = option(8000, "TCP port to listen on; 0 picks a free one and prints it.", minimum=0, maximum=65535)
     uds: str | None = option(None, "UNIX socket to listen on, instead of host and port.")
@@ -110,11 +108,15 @@ class Config:
     )
     reload: bool = option(False, "For development: serve new code as soon as a file is saved.")
     reload_dir: tuple[str, ...] = option(
-        (), "Directory to watch, instead of the current one and --app-dir; may be given several times."
+        (), "Directory to watch, instead of the current one and --app-dir; may be given several times.", uvicorn="reload_dirs"
     )
-    reload_include: tuple[str, ...] = option((), "Glob of files to watch beside *.py, or a directory; may be repeated.")
+    reload_include: tuple[str, ...] = option(
+        (), "Glob of files to watch beside *.py, or a directory; may be repeated.", uvicorn="reload_includes"
+    )
     reload_exclude: tuple[str, ...] = option(
-        (), "Glob of files not to watch beside .*, .py[cod], .sw.* and ~*, or a directory; may be repeated."
+        (),
+        "Glob of files not to watch beside .*, .py[cod], .sw.* and ~*, or a directory; may be repeated.",
+        uvicorn="reload_excludes",
     )
     reload_delay: float = option(0.25, "Reload at most once in this time.", unit="s", minimum=0)
     reload_poll: bool = option(
@@ -124,21 +126,41 @@ class Config:
     backlog: int = option(2048, "Connections that may wait to be accepted.", minimum=1)
     app_dir: str = option("", "Directory to import the application from; the current one by default.")
     factory: bool = option(False, "Treat APP as a function without arguments that returns the application.")
+    interface: str = option(
+        "auto",
+        "What the application speaks; 'auto' tells ASGI 3 from ASGI 2.",
+        choices=("auto", "asgi3", "asgi2", "wsgi"),
+        needs={"wsgi": "a2wsgi"},
+    )
+    reset_contextvars: bool = option(False, "Answer each request in an empty contextvars.Context.")
     lifespan: str = option(
         "auto", "ASGI lifespan: 'auto' goes on without where the application does not speak it.", choices=("auto", "on", "off")
     )
     loop: str = option(
         "auto",
-        "Event loop; 'auto' is uvloop where it is installed.",
+        "Event loop, or MODULE:ATTRIBUTE of a function that makes one; 'auto' is uvloop where it is installed.",
         choices=("auto", "asyncio", "uvloop"),
         needs={"uvloop": "uvloop"},
+        custom=True,
+        inapplicable={"zuvloop": "Tricorn does not run on it; --loop auto serves instead"},
     )
-    http: str = option("auto", "HTTP/1.1 codec.", choices=("auto", "h11", "httptools"), needs={"httptools": "httptools"})
+    http: str = option(
+        "auto",
+        "HTTP/1.1 codec.",
+        choices=("auto", "h11", "httptools"),
+        needs={"httptools": "httptools"},
+        inapplicable={"zttp": "Tricorn does not parse with it; --http auto serves instead"},
+    )
+    http2: bool = option(
+        False,
+        "Taken as uvicorn's, for HTTP/1.1 is all there is: put a proxy before Tricorn for HTTP/2.",
+        inapplicable={True: "Tricorn speaks HTTP/1.1; put a proxy before it that speaks HTTP/2"},
+    )
     ws: str = option(
         "auto",
         "WebSocket reader; 'auto' is wsproto behind a fast lane for plain frames, 'none' leaves WebSocket out.",
-        choices=("auto", "wsproto", "websockets", "none"),
-        needs={"websockets": "websockets"},
+        choices=("auto", "wsproto", "websockets", "websockets-sansio", "none"),
+        needs={"websockets": "websockets", "websockets-sansio": "websockets"},
     )
     ws_max_size: int = option(16777216, "Largest WebSocket message taken.", unit="bytes", minimum=1)
     ws_max_queue: int = option(32, "WebSocket messages that may wait for the application before reading pauses.", minimum=1)
@@ -162,13 +184,16 @@ class Config:
     ssl_cert_reqs: int = option(0, "Whether clients need a certificate: 0 no, 1 it is checked if they have one, 2 yes.")
     ssl_ca_certs: str | None = option(None, "Certificates, in PEM, of those who sign clients' certificates.")
     ssl_ciphers: str | None = option(None, "Ciphers for TLS 1.2, in OpenSSL's notation; OpenSSL's own choice by default.")
+    log_config: str | None = option(
+        None, "File that configures Python's logging, in place of Tricorn's log: .json, .yaml, .yml, otherwise ini."
+    )
     log_level: str = option("info", "Least severe messages to log.", choices=LOG_LEVELS)
     access_log: bool = option(True, "Log a line for every request.")
     use_colors: bool | None = option(
         None, "Colours in the log; by default where it goes to a terminal and NO_COLOR is not set."
     )
     header: tuple[str, ...] = option(
-        (), "Header to add to every response, as Name:Value; may be given several times.", separator="\n"
+        (), "Header to add to every response, as Name:Value; may be given several times.", separator="\n", uvicorn="headers"
     )
     server_header: bool = option(True, "Send a Server header.")
     date_header: bool = option(True, "Send a Date header.")
@@ -210,6 +235,9 @@ class Config:
     )
     limit_request_head: int = option(
         65536, "Largest request head: the request line and all headers; as large as h11 takes.", unit="bytes", minimum=256
+    )
+    h11_max_incomplete_event_size: int | None = option(
+        None, "Uvicorn's name for --limit-request-head; the limits of its lines follow, if not set.", unit="bytes", minimum=256
     )
     limit_request_trailers: int = option(
         8192, "Largest trailer section of a chunked body, and extensions of one chunk.", unit="bytes", minimum=64
@@ -284,11 +312,12 @@ def convert(name: str, text: str) -> Any:
 
     Raises :class:`ConfigError` naming option, value and cause.
     """
-    parse = OPTIONS[name].parse or scalar_type(name)
+    kind = scalar_type(name)
+    parse = OPTIONS[name].parse or (parse_switch if kind is bool else kind)
     try:
         return parse(text)
     except ValueError:
-        wanted = {int: "a whole number", float: "a number"}.get(scalar_type(name), "something else")
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "something else")
         raise ConfigError(f"{flag(name)} {text}: must be {wanted}") from None
 
 
@@ -299,10 +328,13 @@ def check(name: str, value: Any) -> None:
     known, kind = OPTIONS[name], scalar_type(name)
     values: tuple[Any, ...] = value if is_repeatable(name) and isinstance(value, tuple) else (value,)
     for one in values:
-        fits = isinstance(one, (int, float) if kind is float else kind)
+        # To Python true and false are numbers, too; to an operator they are not.
+        fits = isinstance(one, (int, float) if kind is float else kind) and (kind is bool or not isinstance(one, bool))
         if not fits:
             raise ConfigError(f"{flag(name)} {one!r}: must be of type {kind.__name__}")
-        if known.choices and one not in known.choices:
+        if known.judge is not None and (cause := known.judge(one)) is not None:
+            raise ConfigError(f"{flag(name)} {one}: {cause}")
+        if known.choices and one not in known.choices and not (known.custom and ":" in one):
             raise ConfigError(f"{flag(name)} {one}: must be one of {', '.join(known.choices)}")
         if one in known.needs and importlib.util.find_spec(known.needs[one]) is None:
             raise ConfigError(f"{flag(name)} {one}: {known.needs[one]} is not installed (pip install {known.needs[one]})")

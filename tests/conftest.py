@@ -13,7 +13,7 @@ import pytest
 def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have set Tricorn's own environment variables; tests must not read them."""
     for name in list(os.environ):
-        if name.startswith("TRICORN_") or name == "WEB_CONCURRENCY":
+        if name.startswith(("TRICORN_", "UVICORN_")) or name in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"):
             monkeypatch.delenv(name)
 
 

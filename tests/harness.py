@@ -85,7 +85,8 @@ def session_members(session: int) -> list[int]:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The test's own environment without what would set Tricorn's options, and with what the test asks for."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRICORN_", "WEB_CONCURRENCY"))}
+    ours = ("TRICORN_", "UVICORN_", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"} | dict(extra or {})
 
 

@@ -12,15 +12,18 @@ import pytest
 from harness import run_tricorn
 from tricorn import __version__, cli, config
 from tricorn.config import Config
+from tricorn.sources import Sources, variables
 
 NAMES = [name for name in config.OPTIONS if name != "app"]
+HEEDED = [name for name in NAMES if True not in config.OPTIONS[name].inapplicable]
+"""The rest is tested in test_surface.py: it is said that they do not apply."""
 
 
 def parse(*args: str, env: Mapping[str, str] | None = None) -> Config:
     """The Config that the command would serve with."""
     seen: list[Config] = []
     command = cli.build_command()
-    command.callback = lambda **values: seen.append(cli.settings_from(values))
+    command.callback = lambda print_config, check_config, **values: seen.append(Sources(values).load().config)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (env or {}).items():
             patch.setenv(name, value)
@@ -30,7 +33,7 @@ def parse(*args: str, env: Mapping[str, str] | None = None) -> Config:
 
 def refuse(*args: str, env: Mapping[str, str] | None = None) -> str:
     """What the command says about a usage error."""
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(click.ClickException) as caught:
         parse(*args, env=env)
     assert caught.value.exit_code == 2
     return caught.value.format_message()
@@ -48,12 +51,14 @@ def sample(name: str) -> tuple[str, Any]:
         return "", not config.DEFAULTS[name]
     if kind is str:
         text = "X-Name:value" if name == "header" else "some-text"
+        if name in ("config", "env_file"):
+            text = os.devnull
         return text, (text,) if config.is_repeatable(name) else text
     number = int((known.minimum or 0) + 3)
     return str(number), kind(number)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HEEDED)
 def test_every_option_has_a_flag(name: str) -> None:
     text, value = sample(name)
     flag = config.flag(name)
@@ -61,12 +66,12 @@ def test_every_option_has_a_flag(name: str) -> None:
     assert getattr(parse("main:app", *arguments), name) == value
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HEEDED)
 def test_every_option_has_an_environment_variable(name: str) -> None:
     text, value = sample(name)
     if config.scalar_type(name) is bool:
         text = "yes" if value else "no"
-    for variable in [f"TRICORN_{name.upper()}", *config.OPTIONS[name].env]:
+    for variable in variables(name):
         assert getattr(parse("main:app", env={variable: text}), name) == value
 
 
@@ -75,9 +80,13 @@ def test_nothing_given_is_config_default() -> None:
 
 
 def test_the_command_line_wins_over_the_environment() -> None:
-    environment = {"TRICORN_PORT": "1", "TRICORN_WORKERS": "5", "WEB_CONCURRENCY": "7"}
+    environment = {"TRICORN_PORT": "1", "TRICORN_WORKERS": "5", "UVICORN_WORKERS": "6", "WEB_CONCURRENCY": "7"}
     settings = parse("main:app", "--port", "2", env=environment)
     assert (settings.port, settings.workers) == (2, 5)
+    del environment["TRICORN_WORKERS"]
+    assert parse("main:app", env=environment).workers == 6
+    del environment["UVICORN_WORKERS"]
+    assert parse("main:app", env=environment).workers == 7
 
 
 def test_the_app_may_come_from_the_environment() -> None:

@@ -10,7 +10,8 @@ import typing
 import pytest
 from harness import ROOT
 from tricorn import config
-from tricorn.config import Config, ConfigError, cgroup_cpus
+from tricorn.config import Config, ConfigError
+from tricorn.cpus import cgroup_cpus
 
 NAMES = sorted(config.OPTIONS)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import logging
 import os
 import sys
 import traceback
@@ -10,33 +12,56 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..protocols.asgi import AppError, Application
+from ..protocols.asgi import AppError
+from . import suggest
+
+logger = logging.getLogger("tricorn.error")
 
 _OURS = str(Path(__file__).resolve().parent.parent)
 
 
-def load(name: str, *, app_dir: str = "", factory: bool = False) -> Application:
+def load(name: str, *, app_dir: str = "", factory: bool = False) -> Any:
     """Import the application ``name``, such as ``package.module:app``, from ``app_dir`` or the import path.
 
+    With ``factory`` call what was found; without, too, if it takes no arguments, and so can't be an application.
     Raises :class:`AppError`: one line for an operator's mistake, the application's own traceback for its own.
     """
-    directory = prepare_path(app_dir)
-    module_name, _, path = name.partition(":")
-    module = _import(module_name, name, directory)
-    found: Any = module
-    for part in path.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise AppError(f"APP {name}: module {module_name!r} has no attribute {path!r}") from None
+    found = locate(name, app_dir)
+    if not factory and _is_factory(found):
+        logger.warning("APP %s is a function that makes an application; it was called, but say so: --factory", name)
+        factory = True
     if factory:
         try:
             found = found()
         except Exception as error:
             raise AppError(f"APP {name}: the factory failed\n{trimmed(error)}") from None
     if not callable(found):
-        raise AppError(f"APP {name}: {type(found).__name__} object is not callable, so it is no ASGI application")
-    return found  # type: ignore[no-any-return]
+        kind = type(found).__name__
+        made = "the factory returned something that" if factory else f"{kind} object"
+        raise AppError(f"APP {name}: {made} is not callable, so it is no ASGI application{suggest.attribute(name)}")
+    return found
+
+
+def locate(name: str, app_dir: str = "", option: str = "APP") -> Any:
+    """What ``name``, which ``option`` gave, stands for. Raises AppError."""
+    directory = prepare_path(app_dir)
+    module_name, _, path = name.partition(":")
+    found: Any = _import(module_name, name, directory, option)
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            hint = suggest.attribute(name)
+            raise AppError(f"{option} {name}: module {module_name!r} has no attribute {path!r}{hint}") from None
+    return found
+
+
+def _is_factory(found: Any) -> bool:
+    """Whether ``found`` can be called without arguments, as an application never is, and is no coroutine function."""
+    if not inspect.isfunction(found) or inspect.iscoroutinefunction(found):
+        return False
+    parameters = inspect.signature(found).parameters.values()
+    return all(one.default is not one.empty or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 def prepare_path(app_dir: str) -> str:
@@ -47,18 +72,22 @@ def prepare_path(app_dir: str) -> str:
     return directory
 
 
-def _import(module_name: str, name: str, directory: str) -> Any:
+def _import(module_name: str, name: str, directory: str, option: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         # Missing is the module asked for, or one of its parents; anything else is an import inside the application.
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise AppError(f"APP {name}: no module named {error.name!r} (looked in {directory} and the import path)") from None
-        raise AppError(f"APP {name}: the application failed to import\n{trimmed(error)}") from None
+            where = f"(looked in {directory} and the import path)"
+            hint = suggest.module(name, directory)
+            raise AppError(f"{option} {name}: no module named {error.name!r} {where}{hint}") from None
+        raise AppError(f"{option} {name}: the application failed to import\n{trimmed(error)}") from None
     except SystemExit as error:
-        raise AppError(f"APP {name}: the application called sys.exit({error.code!r}) at import\n{trimmed(error)}") from None
+        raise AppError(
+            f"{option} {name}: the application called sys.exit({error.code!r}) at import\n{trimmed(error)}"
+        ) from None
     except Exception as error:
-        raise AppError(f"APP {name}: the application failed to import\n{trimmed(error)}") from None
+        raise AppError(f"{option} {name}: the application failed to import\n{trimmed(error)}") from None
 
 
 def trimmed(error: BaseException, of_interest: Callable[[str], bool] = lambda filename: True) -> str:

@@ -24,7 +24,8 @@ from . import autopsy, channel, tls
 from .entrance import trusted_by
 from .error_page import ErrorPage
 from .handover import Ends, Handover, open_ends
-from .loader import load
+from .interfaces import make_app
+from .loader import locate
 from .scoreboard import Scoreboard
 from .server import Server
 
@@ -83,7 +84,7 @@ def _serve(config: Config, birth: Birth) -> None:
     if config.reload and "PYTHONBREAKPOINT" not in os.environ and sys.breakpointhook is sys.__breakpointhook__:
         sys.breakpointhook = _break_here
     try:
-        _run(config, load(config.app, app_dir=config.app_dir, factory=config.factory), birth)
+        _run(config, make_app(config), birth)
     except AppError as error:
         if not config.reload:
             raise
@@ -102,7 +103,7 @@ def _run(config: Config, app: Application, birth: Birth) -> None:
     server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot)
     server.handover = Handover(birth.handover) if birth.handover is not None else None
     autopsy.subject = server
-    with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(config.loop, config.app_dir)) as runner:
         runner.run(server.serve())
 
 
@@ -127,13 +128,16 @@ def describe(config: Config) -> str:
     return f"{loop_name(config.loop)}, HTTP by {parser}"
 
 
-def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    if loop_name(choice) == "uvloop":
+def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the event loop of ``--loop choice``. Raises AppError for a function that can't be imported."""
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
+    if ":" in choice:
+        factory = locate(choice, app_dir, "--loop")
+    elif loop_name(choice) == "uvloop":
         import uvloop
 
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-        return factory
-    return asyncio.SelectorEventLoop
+        factory = uvloop.new_event_loop
+    return factory
 
 
 def preload(config: Config) -> None:
@@ -141,7 +145,9 @@ def preload(config: Config) -> None:
 
     Raises ConfigError for what no worker could start with.
     """
-    loop_factory(config.loop)
+    if ":" not in config.loop:
+        # A function of the application's side is imported by workers only.
+        loop_factory(config.loop)
     tls.preload(config)
     trusted_by(config)
 

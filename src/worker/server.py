@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import Config
+from ..config import DEFAULTS, Config
 from ..protocols.asgi import Application, Scope
 from ..protocols.http import fast, h11_codec
 from ..protocols.http.codec import Codec, RequestHead
@@ -126,7 +126,7 @@ class Server:
             state=self._lifespan.state,
             access=self._access if access else None,
         )
-        if config.ws != "none":
+        if config.ws != "none" and config.interface != "wsgi":
             service.websocket = self._upgrade
         if config.proxy_headers:
             service.proxies = Proxies(self._trusted)
@@ -267,11 +267,18 @@ class Server:
 
 def make_limits(config: Config) -> Limits:
     """What the options say of clients' limits."""
+    head, line, field = config.limit_request_head, config.limit_request_line, config.limit_request_field_size
+    if (most := config.h11_max_incomplete_event_size) is not None:
+        head = most
+        # Uvicorn has no limits of lines: who asks for room for a large head wants room for its lines, too.
+        line = max(line, most) if line == DEFAULTS["limit_request_line"] else line
+        field = max(field, most) if field == DEFAULTS["limit_request_field_size"] else field
     return Limits(
-        request_line=config.limit_request_line,
-        head=config.limit_request_head,
+        # No part of a head is larger than it: the parser relies on that.
+        request_line=min(line, head),
+        head=head,
         header_count=config.limit_request_fields,
-        field_size=config.limit_request_field_size,
+        field_size=min(field, head),
         trailers=config.limit_request_trailers,
         body=config.limit_request_body,
         buffer=config.limit_request_buffer,

@@ -13,7 +13,8 @@ from ..protocols.websocket.settings import Settings, reader_of
 def make_upgrade(service: Service, config: Config, access: Callable[[str], None] | None) -> Upgrade:
     """What takes over connections that ask for WebSocket; ``access`` writes a line to the access log."""
     settings = Settings(
-        reader=reader_of(config.ws),
+        # Uvicorn has two ways to use that library; here there is one.
+        reader=reader_of(config.ws.removesuffix("-sansio")),
         max_size=config.ws_max_size,
         max_queue=config.ws_max_queue,
         ping_interval=config.ws_ping_interval,

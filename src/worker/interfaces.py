@@ -1,0 +1,85 @@
+"""Applications that speak another interface than ASGI 3, or want each request in a context of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextvars import Context
+from typing import Any
+
+from ..config import Config
+from ..protocols.asgi import AppError, Application, Receive, Scope, Send
+from .loader import load
+
+
+def make_app(config: Config, app: Any = None) -> Application:
+    """The application that ``config`` names (or ``app``, if there is one already), as ASGI 3. Raises AppError."""
+    found = load(config.app, app_dir=config.app_dir, factory=config.factory) if app is None else app
+    adapted = adapt(found, config.interface, config.app or type(found).__name__)
+    return FreshContext(adapted) if config.reset_contextvars else adapted
+
+
+def adapt(app: Any, interface: str, name: str) -> Application:
+    """An ASGI 3 application that runs ``app``, which speaks ``interface`` (as of ``--interface``) and is named ``name``.
+
+    Raises AppError when the interface can't be told.
+    """
+    known = guess(app, name) if interface == "auto" else interface
+    if known == "wsgi":
+        from a2wsgi import WSGIMiddleware
+
+        app = WSGIMiddleware(app)
+    elif known == "asgi2":
+        app = Asgi2(app)
+    return app  # type: ignore[no-any-return]
+
+
+def guess(app: Any, name: str) -> str:
+    """``asgi3`` or ``asgi2``, by how many arguments ``app`` takes. Raises AppError for a WSGI application."""
+    try:
+        signature = inspect.signature(app)
+    except (ValueError, TypeError):
+        # Compiled, so nothing tells.
+        return "asgi3"
+    if _takes(signature, 3):
+        return "asgi3"
+    if _takes(signature, 2):
+        raise AppError(f"APP {name}: takes two arguments, as a WSGI application does; say --interface wsgi")
+    return "asgi2" if _takes(signature, 1) else "asgi3"
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+class Asgi2:
+    """ASGI 2: called with the scope, the application returns what is called with ``receive`` and ``send``."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["asgi"] = {**scope["asgi"], "version": "2.0"}
+        await self._app(scope)(receive, send)
+
+
+class FreshContext:
+    """Runs each request in an empty context: what the lifespan or another request has set is not seen."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def run() -> None:
+            await self._app(scope, receive, send)
+
+        # Cancelling us cancels it.
+        await asyncio.get_running_loop().create_task(run(), context=Context())
