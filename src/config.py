@@ -262,6 +262,9 @@ class Config:
     shutdown_delay: float = option(
         0, "On SIGTERM, keep serving for this long while telling load balancers 'not ready'.", unit="s", minimum=0
     )
+    ready_path: str | None = option(
+        None, "Path at which the server itself answers 200 'ready', or 503 once a stop was announced (see --shutdown-delay)."
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

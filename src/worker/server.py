@@ -29,6 +29,7 @@ from .error_page import ErrorPage
 from .handover import Handover
 from .lifespan import Lifespan
 from .logs import AccessLog, wants_colors
+from .readiness import Readiness
 from .scoreboard import Field, Scoreboard
 from .tls import Certificates
 
@@ -73,6 +74,8 @@ class Server:
         self.handover: Handover | None = None
         self._report = modules.Report()
         self._retiring = False
+        self._leaving = False
+        """A stop has been announced."""
         self._heirs = False
         """Whether newer workers serve on, so that what has not been asked yet is theirs."""
         self._beat_due = 0.0
@@ -115,7 +118,7 @@ class Server:
         self._access = AccessLog(self._loop, stdout.fileno(), wants_colors(config.use_colors, stdout))
         access = config.access_log and config.log_level in ("trace", "debug", "info")
         service = Service(
-            self._app,
+            self._app if config.ready_path is None else Readiness(self._app, config.ready_path, self._is_ready),
             self._loop,
             codec_of(config.http),
             fast=fast.parse if config.http == "auto" else None,
@@ -137,6 +140,9 @@ class Server:
         if config.limit_max_lifetime is not None:
             self._lifetime = config.limit_max_lifetime * random.uniform(1, 1.1)
         return service
+
+    def _is_ready(self) -> bool:
+        return not self._leaving and self.service.phase is Phase.SERVING
 
     def _make_entrance(self) -> Entrance:
         config = self._config
@@ -226,8 +232,10 @@ class Server:
             if message["kind"] == channel.DRAIN:
                 self._heirs = bool(message.get("hand_on"))
                 self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
-            elif message["kind"] == channel.UNREADY and self._lifespan.state is not None:
-                self._lifespan.state["tricorn.ready"] = False
+            elif message["kind"] == channel.UNREADY:
+                self._leaving = True
+                if self._lifespan.state is not None:
+                    self._lifespan.state["tricorn.ready"] = False
 
     # The end.
 
