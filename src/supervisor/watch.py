@@ -17,16 +17,20 @@ from typing import Any
 
 from ..config import Config
 from ..worker.channel import Decoder, encode
+from .doorbell import Doorbell
 from .poll import Poller
-from .selection import Selection, needs_polling, state_of
+from .selection import Selection, State, needs_polling, state_of
 
 logger = logging.getLogger("tricorn.error")
 
 CHANGED = "changed"
 """From the watcher: files were saved."""
-STEP = 15
-"""Milliseconds between two looks at what the kernel reported; a save is complete when one of them finds nothing new. Shorter
-is sooner, and costs more when nothing happens: at 15 the idle watcher uses 1.5 ms of CPU a second."""
+STEP, STEP_WITHOUT_BELL = 3, 25
+"""Milliseconds between two looks at what watchfiles has, from when the bell has rung; all the time where there is none."""
+ANSWER = 30
+"""Milliseconds in which watchfiles knows why the bell rang."""
+QUIET = 10
+"""Milliseconds for which a saved file must stay as it is: some editors write twice, or slowly."""
 LONGEST = 500
 """Milliseconds after which changes are reported even if they go on."""
 LISTEN = 500
@@ -48,6 +52,7 @@ class Watcher:
         self._decoder = Decoder()
         self._poll = config.reload_poll or os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("1", "true")
         self._delay = config.reload_delay
+        self._bell: Doorbell | None = None
         self._next = 0.0
         """When the next reload may be asked for."""
         self._pending: dict[str, float] = {}
@@ -61,11 +66,21 @@ class Watcher:
         self._rebuild()
         logger.info("Watching %s for changes%s", ", ".join(self._selection.roots), " by polling" if self._poll else "")
         while self._listen():
-            found = self._notify.watch(LONGEST, STEP, self._timeout(), None)
+            found = self._look()
             if isinstance(found, set):
                 self._take(path for _, path in found)
             self._report()
         return 0
+
+    def _look(self) -> set[tuple[int, str]] | str:
+        """Wait for what happens next; watchfiles says why if nothing did."""
+        if self._bell is None:
+            found: set[tuple[int, str]] | str = self._notify.watch(LONGEST, STEP_WITHOUT_BELL, self._timeout(), None)
+        else:
+            # Also when it has not rung: watchfiles might have been slower to learn of something than we were to ask.
+            rang = self._bell.wait(self._timeout() / 1000)
+            found = self._notify.watch(LONGEST, STEP, ANSWER if rang else 1, None)
+        return found
 
     def _timeout(self) -> int:
         if not self._pending:
@@ -80,6 +95,7 @@ class Watcher:
         while not self._directories <= watched:
             watched = self._directories
             self._notify = self._watch_directories()
+            self._hang_up_bell()
             self._directories, files = self._selection.scan()
             before, self._files = self._files, files
             self._note(path for path in before.keys() | files.keys() if before.get(path) != files.get(path))
@@ -101,6 +117,16 @@ class Watcher:
             except OSError as error:
                 logger.warning("Watching by polling, for the kernel can't watch %d directories: %s", len(directories), error)
                 self._poll = True
+
+    def _hang_up_bell(self) -> None:
+        if self._bell is not None:
+            self._bell.close()
+        self._bell = None
+        if not self._poll:
+            try:
+                self._bell = Doorbell(directory for directory in sorted(self._directories) if os.path.isdir(directory))
+            except OSError as error:
+                logger.debug("Asking watchfiles all the time, for the kernel has no bell for us: %s", error)
 
     def _take(self, paths: Iterable[str]) -> None:
         """Find out what the kernel's reports mean."""
@@ -137,10 +163,25 @@ class Watcher:
             ago = min(max(0.0, time.time() - saved), LONGEST / 1000) if saved else 0.0
             self._pending.setdefault(path, time.monotonic() - ago)
 
+    def _wait_for_quiet(self) -> None:
+        """Until nobody writes to the saved files any more."""
+        deadline = time.monotonic() + LONGEST / 1000
+        states: dict[str, State | None] = {}
+        while time.monotonic() < deadline:
+            before, states = states, {path: state_of(path) for path in self._pending}
+            if states == before:
+                break
+            time.sleep(QUIET / 1000)
+        for path, state in states.items():
+            # What has come until now is part of this save.
+            if state is not None:
+                self._files[path] = state
+
     def _report(self) -> None:
-        now = time.monotonic()
-        if not self._pending or now < self._next:
+        if not self._pending or time.monotonic() < self._next:
             return
+        self._wait_for_quiet()
+        now = time.monotonic()
         files = sorted(map(_shown, self._pending))[:100]
         message = encode(CHANGED, files=files, at=min(self._pending.values()))
         self._pending.clear()
