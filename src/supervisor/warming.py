@@ -89,9 +89,11 @@ class Warming:
         None if the process is outdated (it then exits). Raises OSError when it does not answer.
         """
         deadline = time.monotonic() + PATIENCE
+        answer = select.poll()
+        answer.register(link, select.POLLIN)
         socket.send_fds(link, [encode(template.FORK, birth=birth)], descriptors)
         while True:
-            if not select.select([link], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not answer.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise TimeoutError("the template does not answer")
             data = link.recv(65536)
             if not data:
