@@ -189,6 +189,12 @@ class Config:
     )
     log_level: str = option("info", "Least severe messages to log.", choices=LOG_LEVELS)
     access_log: bool = option(True, "Log a line for every request.")
+    access_log_format: str | None = option(
+        None, "Format of the access log: gunicorn's atoms, such as %(h)s, or 'json' for all there is to say of a request."
+    )
+    log_format: str = option("text", "Write the logs as text, or each line as a JSON object.", choices=("text", "json"))
+    error_log_file: str | None = option(None, "File to log to instead of standard error; opened again on USR1.")
+    access_log_file: str | None = option(None, "File for the access log instead of standard output; opened again on USR1.")
     use_colors: bool | None = option(
         None, "Colours in the log; by default where it goes to a terminal and NO_COLOR is not set."
     )

@@ -16,13 +16,12 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config import Config
 from ..worker import run as worker_run
 from ..worker.channel import DRAIN, UNREADY
 from ..worker.scoreboard import Field, Scoreboard
-from ..worker.template import Heritage
 from .child import Child, describe_exit, open_autopsy
 from .companion import Companion, Companions
 from .messages import (
@@ -44,8 +43,9 @@ from .messages import (
 from .resources import MemorySampler, OomKills
 from .terminal import Terminal
 from .wakeup import Wakeup
-from .warming import Warming, become_subreaper
-from .watching import Watching
+
+if TYPE_CHECKING:
+    from .warming import Warming
 
 EXIT_BUG = 70
 """Exit code of a worker whose own code raised (EX_SOFTWARE of sysexits.h)."""
@@ -104,6 +104,11 @@ class Host:
         self._companions = Companions(companions, self._wakeup, self._fork_process, self._end)
 
     def _make_companions(self, config: Config) -> list[Companion]:
+        # Late, for production needs none of it.
+        from ..worker.template import Heritage
+        from .warming import Warming, become_subreaper
+        from .watching import Watching
+
         companions: list[Companion] = [Watching(config, self._listeners)]
         if config.reload_warm and become_subreaper():
             heritage = Heritage(self._listeners, self._scoreboard, self._handover, self._main, live)
@@ -243,13 +248,10 @@ class Host:
             os.kill(child.pid, number)
 
     def _reopen_logs(self, _: ReopenLogs) -> None:
+        self._renew_companions()
         for worker in self._children:
             self._signal(worker, signal.SIGUSR1)
-        for name in ("tricorn.error", "tricorn", ""):
-            for handler in logging.getLogger(name).handlers:
-                if isinstance(handler, logging.FileHandler):
-                    # The next record opens it again.
-                    handler.close()
+        worker_run.reopen_logs()
 
     def _say(self, action: Say) -> None:
         if action.worker is None:
@@ -258,6 +260,11 @@ class Host:
         child = self._children.get(action.worker)
         name = child.name if child is not None else self._departed.get(action.worker, "Worker")
         self._log.log(action.level, "%s %s", name, action.text)
+
+    def _renew_companions(self) -> None:
+        """Let those who have the old log files open be made anew."""
+        for attendance in self._companions:
+            self._companions.dismiss(attendance)
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close theirs.

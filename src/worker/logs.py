@@ -3,94 +3,100 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
-import os
 import sys
-from typing import TextIO
 
-from ..config import Config
-from ..protocols.http.response import reason
+from ..config import DEFAULTS, Config, ConfigError, flag
+from ..logging import TRACE_LOG_LEVEL as TRACE
+from ..logging import DefaultFormatter, JsonFormatter, wants_colors
+from . import log_config, log_files
+from .access_log import Access, AccessLog, JsonAccess, LoggedAccess
 
-TRACE = 5
 LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-_RESET = "\x1b[0m"
-_COLORS = {TRACE: "\x1b[34m", 10: "\x1b[36m", 20: "\x1b[32m", 30: "\x1b[33m", 40: "\x1b[31m", 50: "\x1b[91m"}
-
-
-def wants_colors(choice: bool | None, stream: TextIO) -> bool:
-    """``choice`` if there is one, else whether ``stream`` is a terminal and NO_COLOR (no-color.org) is not set."""
-    return choice if choice is not None else stream.isatty() and not os.environ.get("NO_COLOR")
-
-
-def level_prefix(level: int, colors: bool) -> str:
-    """Uvicorn's prefix: the level's name, a colon, and spaces up to column ten."""
-    name = logging.getLevelName(level)
-    space = " " * (8 - len(name))
-    return f"{_COLORS.get(level, '')}{name}{_RESET}:{space} " if colors else f"{name}:{space} "
-
-
-class _Formatter(logging.Formatter):
-    def __init__(self, colors: bool) -> None:
-        super().__init__("%(message)s")
-        self._colors = colors
-
-    def format(self, record: logging.LogRecord) -> str:
-        return level_prefix(record.levelno, self._colors) + super().format(record)
 
 
 def configure(config: Config) -> None:
-    """Let ``tricorn``'s loggers write to standard error, as the options say."""
-    logging.addLevelName(TRACE, "TRACE")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(wants_colors(config.use_colors, sys.stderr)))
-    logger = logging.getLogger("tricorn")
-    logger.handlers[:] = [handler]
-    logger.setLevel(LEVELS[config.log_level])
-    logger.propagate = False
+    """Let Tricorn's loggers write as the options say, and uvicorn's, which applications write to, do the same.
 
-
-class AccessLog:
-    """A line for every response, in uvicorn's format, written to a descriptor in one batch per turn of the event loop.
-
-    Formatting through ``logging`` would cost as much as answering the request.
+    Opens the log files. Raises ConfigError.
     """
+    logging.addLevelName(TRACE, "TRACE")
+    _check(config)
+    error_file = log_files.open_for("error_log_file", config.error_log_file)
+    log_files.open_for("access_log_file", config.access_log_file)
+    log_config.release()
+    if config.log_config is not None:
+        log_config.apply_file(config.log_config)
+        if config.log_level != DEFAULTS["log_level"]:
+            set_level(config.log_level)
+        return
+    handler = logging.StreamHandler(sys.stderr) if error_file is None else log_files.FileHandler(error_file)
+    if config.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        colors = wants_colors(config.use_colors, sys.stderr) if error_file is None else bool(config.use_colors)
+        handler.setFormatter(DefaultFormatter("%(levelprefix)s %(message)s", use_colors=colors))
+    for name in (log_config.OURS, log_config.THEIRS):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(LEVELS[config.log_level])
+        logger.propagate = False
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, colors: bool) -> None:
-        self._loop = loop
-        self._fd = fd
-        self._prefix = level_prefix(20, colors)
-        self._colors = colors
-        self._lines: list[str] = []
-        self._statuses: dict[int, str] = {}
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
-        if not self._lines:
-            self._loop.call_soon(self.flush)
-        text = self._statuses.get(status) or self._status(status)
-        self._lines.append(f'{self._prefix}{client} - "{method} {path} HTTP/{version}" {text}\n')
+def _check(config: Config) -> None:
+    if config.log_config is not None:
+        for name in ("log_format", "error_log_file", "access_log_file", "access_log_format"):
+            if getattr(config, name) != DEFAULTS[name]:
+                raise ConfigError(f"{flag(name)} {getattr(config, name)}: --log-config says where the log goes, and how")
+    if config.access_log_format is not None:
+        from .access_format import check
 
-    def line(self, text: str) -> None:
-        """A line of what is no HTTP response, such as the opening and the end of a WebSocket."""
-        if not self._lines:
-            self._loop.call_soon(self.flush)
-        self._lines.append(f"{self._prefix}{text}\n")
+        check(config.access_log_format)
 
-    def flush(self) -> None:
-        """Write what waits. A log that can't be written must not stop the service: the lines are dropped."""
-        data = "".join(self._lines).encode("utf-8", "backslashreplace")
-        self._lines.clear()
-        while data:
-            try:
-                data = data[os.write(self._fd, data) :]
-            except BlockingIOError:
-                # Standard output is a pipe that somebody made non-blocking and nobody empties fast enough.
-                return
-            except OSError:
-                return
 
-    def _status(self, status: int) -> str:
-        text = f"{status} {reason(status)}".rstrip()
-        if self._colors:
-            color = {1: "\x1b[97m", 2: "\x1b[32m", 3: "\x1b[33m", 4: "\x1b[31m"}.get(status // 100, "\x1b[91m")
-            text = f"{color}{text}{_RESET}"
-        return self._statuses.setdefault(status, text)
+def set_level(level: str | int) -> None:
+    """What is logged at all, whatever handlers there are; as uvicorn's ``log_level``."""
+    for name in log_config.NAMES[1:]:
+        for package in (log_config.OURS, log_config.THEIRS):
+            logging.getLogger(package + name).setLevel(LEVELS[level] if isinstance(level, str) else level)
+
+
+def reopen() -> None:
+    """Open log files again, those of Python's logging among them: the next record opens them."""
+    log_files.reopen()
+    known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    for logger in known:
+        for handler in logger.handlers if isinstance(logger, logging.Logger) else ():
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+
+
+def make_access(config: Config, loop: asyncio.AbstractEventLoop) -> Access:
+    """The access log that the options ask for, or that the application has configured in Python's logging."""
+    file = log_files.open_for("access_log_file", config.access_log_file)
+    logger = next((one for one in map(logging.getLogger, ("tricorn.access", "uvicorn.access")) if _is_touched(one)), None)
+    descriptor = file.descriptor if file is not None else _descriptor_of_stdout()
+    if config.access_log_format is not None and descriptor is not None:
+        from .access_format import make
+
+        return make(config.access_log_format, loop, descriptor)
+    if logger is not None or config.log_config is not None or descriptor is None:
+        return LoggedAccess(config, logger or logging.getLogger("tricorn.access"))
+    if config.log_format == "json":
+        return JsonAccess(loop, descriptor)
+    colors = wants_colors(config.use_colors, sys.stdout) if file is None else bool(config.use_colors)
+    return AccessLog(loop, descriptor, colors)
+
+
+def _is_touched(logger: logging.Logger) -> bool:
+    """Whether somebody, such as an application that filters health checks, wants to see its records."""
+    return bool(logger.handlers or logger.filters)
+
+
+def _descriptor_of_stdout() -> int | None:
+    """None where standard output is something else, as in a notebook."""
+    try:
+        return sys.stdout.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        return None

@@ -20,9 +20,8 @@ from typing import Any
 
 from ..config import Config, ConfigError
 from ..protocols.asgi import AppError, Application
-from . import autopsy, channel, tls
+from . import autopsy, channel, log_files, logs, tls
 from .entrance import trusted_by
-from .error_page import ErrorPage
 from .handover import Ends, Handover, open_ends
 from .interfaces import make_app
 from .loader import locate
@@ -84,11 +83,16 @@ def _serve(config: Config, birth: Birth) -> None:
     if config.reload and "PYTHONBREAKPOINT" not in os.environ and sys.breakpointhook is sys.__breakpointhook__:
         sys.breakpointhook = _break_here
     try:
-        _run(config, make_app(config), birth)
+        _run(_make_server(config, make_app(config), birth), config)
     except AppError as error:
         if not config.reload:
             raise
-        _run(config, ErrorPage(error), birth)
+        from .error_page import ErrorPage
+
+        page = ErrorPage(error)
+        server = _make_server(config, page, birth)
+        server.error_page = page
+        _run(server, config)
 
 
 def _break_here(*args: Any, **kwargs: Any) -> None:
@@ -99,9 +103,13 @@ def _break_here(*args: Any, **kwargs: Any) -> None:
     Debugger().set_trace(sys._getframe(1))
 
 
-def _run(config: Config, app: Application, birth: Birth) -> None:
+def _make_server(config: Config, app: Application, birth: Birth) -> Server:
     server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot)
     server.handover = Handover(birth.handover) if birth.handover is not None else None
+    return server
+
+
+def _run(server: Server, config: Config) -> None:
     autopsy.subject = server
     with asyncio.Runner(loop_factory=loop_factory(config.loop, config.app_dir)) as runner:
         runner.run(server.serve())
@@ -140,6 +148,11 @@ def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.Abstrac
     return factory
 
 
+def reopen_logs() -> None:
+    """Open log files again, in the supervisor: they may have been moved away."""
+    logs.reopen()
+
+
 def preload(config: Config) -> None:
     """Do in the supervisor, once for all workers, what each needs beside the application: imports, and the certificate.
 
@@ -155,6 +168,8 @@ def preload(config: Config) -> None:
 def _prepare_signals(birth: Birth) -> None:
     # What reaches the whole process group (Ctrl-C, a hang-up) already does nothing here: the supervisor alone decides.
     signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
+    # While the application is being imported; the server does more, once it runs.
+    signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
     # Python's handler runs when the interpreter still does and adds the tasks; faulthandler's writes the stacks even while
     # the GIL is held, then calls it (chain).
     signal.signal(AUTOPSY_SIGNAL, lambda number, frame: autopsy.write(birth.autopsy))

@@ -8,10 +8,9 @@ import logging
 import random
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import DEFAULTS, Config
 from ..protocols.asgi import Application, Scope
@@ -22,16 +21,21 @@ from ..protocols.http.response import Defaults
 from ..protocols.limits import Limits
 from ..protocols.proxy import Proxies
 from ..protocols.service import Phase, Service
-from . import channel, modules
+from . import channel
 from .acceptor import Acceptor
+from .access_log import Observer
 from .entrance import Entrance, trusted_by
-from .error_page import ErrorPage
 from .handover import Handover
 from .lifespan import Lifespan
-from .logs import AccessLog, wants_colors
+from .logs import make_access, reopen
 from .readiness import Readiness
 from .scoreboard import Field, Scoreboard
 from .tls import Certificates
+
+if TYPE_CHECKING:
+    # What only --reload needs is imported when it does.
+    from .error_page import ErrorPage
+    from .modules import Report
 
 logger = logging.getLogger("tricorn.error")
 
@@ -72,7 +76,9 @@ class Server:
         self._trusted = trusted_by(config)
         self._acceptor: Acceptor | None = None
         self.handover: Handover | None = None
-        self._report = modules.Report()
+        self.error_page: ErrorPage | None = None
+        """The application, if it is the page that shows why the real one does not start."""
+        self._report: Report | None = None
         self._retiring = False
         self._leaving = False
         """A stop has been announced."""
@@ -85,6 +91,7 @@ class Server:
         self._loop = loop = asyncio.get_running_loop()
         self._ordered = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, self._drain, Phase.STOPPING)
+        loop.add_signal_handler(signal.SIGUSR1, reopen)
         loop.add_reader(self._link.fileno(), self._read_link)
         await self._lifespan.startup()
         self.service = self._make_service()
@@ -100,7 +107,7 @@ class Server:
             acceptor.start()
             if self.handover is not None:
                 self.handover.start(loop, acceptor.take)
-            self._say(channel.READY, **({"error": self._app.text} if isinstance(self._app, ErrorPage) else {}))
+            self._say(channel.READY, **({"error": self.error_page.text} if self.error_page is not None else {}))
             if self._config.reload:
                 # After those who wait for the new code.
                 loop.call_later(TELL_MODULES, self._tell_modules)
@@ -114,11 +121,10 @@ class Server:
 
     def _make_service(self) -> Service:
         config = self._config
-        stdout = sys.stdout
-        self._access = AccessLog(self._loop, stdout.fileno(), wants_colors(config.use_colors, stdout))
+        self._access = make_access(config, self._loop)
         access = config.access_log and config.log_level in ("trace", "debug", "info")
         service = Service(
-            self._app if config.ready_path is None else Readiness(self._app, config.ready_path, self._is_ready),
+            self._wrap(access),
             self._loop,
             codec_of(config.http),
             fast=fast.parse if config.http == "auto" else None,
@@ -143,6 +149,13 @@ class Server:
 
     def _is_ready(self) -> bool:
         return not self._leaving and self.service.phase is Phase.SERVING
+
+    def _wrap(self, access: bool) -> Application:
+        """The application with what some options put around it; ``access``: whether requests are logged."""
+        config, app = self._config, self._app
+        if access and isinstance(self._access, Observer):
+            app = self._access.observe(app)
+        return app if config.ready_path is None else Readiness(app, config.ready_path, self._is_ready)
 
     def _make_entrance(self) -> Entrance:
         config = self._config
@@ -209,7 +222,11 @@ class Server:
 
     def _tell_modules(self) -> None:
         """Let the supervisor know what was imported since, in a handler perhaps."""
-        files = self._app.files if isinstance(self._app, ErrorPage) else ()
+        if self._report is None:
+            from .modules import Report
+
+            self._report = Report()
+        files = self.error_page.files if self.error_page is not None else ()
         for message in self._report.news(files):
             try:
                 self._link.send(message)
@@ -253,8 +270,8 @@ class Server:
             if self._heirs:
                 self._hand_on()
             self.service.drain(phase)
-        if isinstance(self._app, ErrorPage):
-            self._app.release()
+        if self.error_page is not None:
+            self.error_page.release()
 
     def _hand_on(self) -> None:
         """Let the next worker answer what clients are going to ask on connections that are idle now."""

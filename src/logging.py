@@ -1,0 +1,128 @@
+"""Formatters for Tricorn's log, to be named in a configuration of Python's logging; they are used as uvicorn's of these names.
+
+``DefaultFormatter`` is for all that is logged but requests, ``AccessFormatter`` for requests. Both know ``%(levelprefix)s``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any, Literal, TextIO
+
+from .protocols.http.response import reason
+
+TRACE_LOG_LEVEL = 5
+
+_RESET, _BOLD = "\x1b[0m", "\x1b[1m"
+_COLORS = {
+    TRACE_LOG_LEVEL: "\x1b[34m",
+    10: "\x1b[36m",
+    20: "\x1b[32m",
+    30: "\x1b[33m",
+    40: "\x1b[31m",
+    50: "\x1b[91m",
+}
+
+
+def wants_colors(choice: bool | None, stream: TextIO) -> bool:
+    """``choice`` if there is one, else whether ``stream`` is a terminal and NO_COLOR (no-color.org) is not set."""
+    return choice if choice is not None else stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def level_prefix(level: int, colors: bool) -> str:
+    """Uvicorn's prefix: the level's name, a colon, and spaces up to column nine."""
+    name = logging.getLevelName(level)
+    space = " " * (8 - len(name))
+    return f"{_COLORS.get(level, '')}{name}{_RESET}:{space}" if colors else f"{name}:{space}"
+
+
+def status_text(status: int, colors: bool) -> str:
+    """The status with its reason: ``404 Not Found``."""
+    text = f"{status} {reason(status)}".rstrip()
+    if not colors:
+        return text
+    color = {1: "\x1b[97m", 2: "\x1b[32m", 3: "\x1b[33m", 4: "\x1b[31m"}.get(status // 100, "\x1b[91m")
+    return f"{color}{text}{_RESET}"
+
+
+class ColourizedFormatter(logging.Formatter):
+    """Knows ``%(levelprefix)s``, in colours if asked for or, with None, if standard output is a terminal."""
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        use_colors: bool | None = None,
+    ) -> None:
+        super().__init__(fmt, datefmt, style)
+        self.use_colors = wants_colors(use_colors, self.stream)
+
+    @property
+    def stream(self) -> TextIO:
+        """Where the lines are likely to go."""
+        return sys.stdout
+
+    def should_use_colors(self) -> bool:
+        return self.use_colors
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        shown = logging.makeLogRecord(record.__dict__)
+        shown.__dict__["levelprefix"] = level_prefix(record.levelno, self.use_colors)
+        if self.use_colors and "color_message" in record.__dict__:
+            # How uvicorn's users give a line colours of its own.
+            shown.msg = record.__dict__["color_message"]
+            shown.message = shown.getMessage()
+        self.complete(shown)
+        return super().formatMessage(shown)
+
+    def complete(self, record: logging.LogRecord) -> None:
+        """Add further fields to a copy of the record."""
+
+
+class DefaultFormatter(ColourizedFormatter):
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+
+class AccessFormatter(ColourizedFormatter):
+    """For records of requests: knows ``client_addr``, ``request_line`` and ``status_code``, too."""
+
+    def complete(self, record: logging.LogRecord) -> None:
+        args: Any = record.args
+        client, line, status = "", record.message, ""
+        if isinstance(args, tuple) and len(args) == 5:
+            client = str(args[0])
+            line = f"{args[1]} {args[2]} HTTP/{args[3]}"
+            status = status_text(int(args[4]), self.use_colors)
+        if self.use_colors:
+            line = f"{_BOLD}{line}{_RESET}"
+        record.__dict__.update(client_addr=client, request_line=line, status_code=status)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object in each line, with ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``pid`` and ``slot``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": json_time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "pid": record.process,
+        }
+        if (slot := os.environ.get("TRICORN_SLOT")) is not None:
+            fields["slot"] = int(slot)
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+def json_time(at: float) -> str:
+    """``at``, in seconds since the epoch, as RFC 3339 writes it: 2030-01-31T12:00:00.123Z."""
+    import time
+
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{int(at % 1 * 1000):03}Z"

@@ -1,0 +1,122 @@
+"""The access log: a line for every response."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any, Protocol, runtime_checkable
+
+from ..config import Config
+from ..logging import AccessFormatter, JsonFormatter, json_time, level_prefix, status_text
+from ..protocols.asgi import Application
+
+
+class Access(Protocol):
+    """Told of every response."""
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None: ...
+    def line(self, text: str) -> None:
+        """A line of what is no HTTP response, such as the opening and the end of a WebSocket."""
+
+    def flush(self) -> None:
+        """Write what waits."""
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """An access log that wants to see more of requests than it is told at their end."""
+
+    def observe(self, app: Application) -> Application:
+        """``app``, so that its requests are seen."""
+
+
+class Writer:
+    """Lines written to a descriptor in one batch per turn of the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        """``line`` ends with a newline."""
+        if not self._lines:
+            self._loop.call_soon(self.flush)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Write what waits. A log that can't be written must not stop the service: the lines are dropped."""
+        data = "".join(self._lines).encode("utf-8", "backslashreplace")
+        self._lines.clear()
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                # Standard output is a pipe that somebody made non-blocking and nobody empties fast enough.
+                return
+            except OSError:
+                return
+
+
+class AccessLog(Writer):
+    """A line for every response, in uvicorn's format. Formatting through ``logging`` would cost as much as answering."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, colors: bool) -> None:
+        super().__init__(loop, fd)
+        self._prefix = level_prefix(20, colors) + " "
+        self._colors = colors
+        self._statuses: dict[int, str] = {}
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+        if not self._lines:
+            self._loop.call_soon(self.flush)
+        text = self._statuses.get(status) or self._statuses.setdefault(status, status_text(status, self._colors))
+        self._lines.append(f'{self._prefix}{client} - "{method} {path} HTTP/{version}" {text}\n')
+
+    def line(self, text: str) -> None:
+        self.write(f"{self._prefix}{text}\n")
+
+
+class JsonAccess(Writer):
+    """A JSON object for every response."""
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+        self.object(client=client, method=method, path=path, version=version, status=status)
+
+    def line(self, text: str) -> None:
+        self.object(message=text)
+
+    def object(self, **fields: Any) -> None:
+        told = {"time": json_time(time.time()), "level": "info", "logger": "tricorn.access", **fields}
+        self.write(json.dumps(told, ensure_ascii=False) + "\n")
+
+
+class LoggedAccess:
+    """Through Python's logging, as records like uvicorn's: their arguments are the five of a call, in this order."""
+
+    def __init__(self, config: Config, logger: logging.Logger) -> None:
+        self._logger = logger
+        if not logger.handlers and config.log_config is None:
+            # Somebody has added a filter, and is content with the handler that there usually is.
+            handler = logging.StreamHandler(sys.stdout)
+            line = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
+            handler.setFormatter(
+                JsonFormatter() if config.log_format == "json" else AccessFormatter(line, use_colors=config.use_colors)
+            )
+            logger.addHandler(handler)
+            logger.propagate = False
+            if not logger.level:
+                logger.setLevel(logging.INFO)
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+        self._logger.info('%s - "%s %s HTTP/%s" %d', client, method, path, version, status)
+
+    def line(self, text: str) -> None:
+        logging.getLogger("tricorn.error").info("%s", text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
