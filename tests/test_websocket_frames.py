@@ -116,6 +116,9 @@ def test_the_fast_lane_reads_one_frame_as_the_reference_does(data: bytes) -> Non
         reference.feed(data[: found[1]])
         assert reference.next() == found[0]
         assert reference.idle
+        assert fast.whole(data, LIMIT) in (None, found[0])
+    else:
+        assert fast.whole(data, LIMIT) is None
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 125, 511, 512, 513, 70_001])
@@ -136,6 +139,8 @@ def test_what_the_fast_lane_takes() -> None:
         assert fast.read(frame, 0, LIMIT) == (message, len(frame))
         assert fast.read(b"..." + frame + b"...", 3, LIMIT) == (message, len(frame) + 3)
         assert fast.read(frame[:-1], 0, LIMIT) is None
+        assert fast.whole(frame, LIMIT) == (message if len(frame) < 132 else None)
+        assert fast.whole(frame[:-1], LIMIT) is fast.whole(frame + b".", LIMIT) is None
 
 
 DEFLATED = Deflater(Agreement()).message(b"hello " * 20)

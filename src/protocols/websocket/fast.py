@@ -39,6 +39,20 @@ with contextlib.suppress(ImportError):
     unmask = importlib.import_module("websockets.speedups").apply_mask
 
 
+def whole(data: bytes, limit: int) -> str | bytes | None:
+    """The message, if ``data`` is one short frame, plain and uncompressed, and nothing else; the same as :func:`read` says."""
+    size = len(data) - 6
+    if size < 0 or size > 125 or size > limit or data[1] != size + 0x80:
+        return None
+    first = data[0]
+    if first == TEXT:
+        try:
+            return unmask(data[6:], data[2:6]).decode()
+        except UnicodeDecodeError:
+            return None
+    return unmask(data[6:], data[2:6]) if first == BINARY else None
+
+
 def read(data: bytes, start: int, limit: int, inflater: Inflater | None = None) -> tuple[Event, int] | None:
     """The message whose one frame begins at ``start``, and where the frame ends; None for a frame that is not plain.
 

@@ -141,13 +141,11 @@ class FastReader:
         """Up to here ``_data``, which is empty when all of it is, was read."""
 
     def take(self, data: bytes) -> str | bytes | None:
-        if self._data or self._engaged or self._inflater is not None:
-            self.feed(data)
-            return None
-        found = fast.read(data, 0, self._max_size)
-        if found is not None and found[1] == len(data) and isinstance(found[0], (str, bytes)):
-            return found[0]
-        self._data = data
+        if not self._data and not self._engaged:
+            message = fast.whole(data, self._max_size)
+            if message is not None:
+                return message
+        self.feed(data)
         return None
 
     def feed(self, data: bytes) -> None:
