@@ -153,6 +153,18 @@ def test_a_broken_save_is_told_and_shown_until_it_is_fixed(project: Project) -> 
         server.wait_until(lambda: len(living_workers(server)) == 2)
 
 
+def test_only_the_developers_frames_are_shown(project: Project) -> None:
+    project.save("import json\n\n\ndef read():\n    return json.loads('{')\n\n\nread()\n")
+    with project.serve() as server:
+        wait_until_watching(server)
+        text = get(server.port).body.decode()
+        assert [line.strip().split(", ", 1)[1] for line in text.splitlines() if "File " in line] == [
+            "line 8, in <module>",
+            "line 5, in read",
+        ]
+        assert "JSONDecodeError: Expecting property name" in text
+
+
 def test_an_application_broken_from_the_start_is_waited_for(project: Project) -> None:
     project.save("raise RuntimeError('from the beginning')\n")
     with project.serve() as server:

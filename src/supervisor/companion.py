@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..worker.channel import Decoder, Message
+from ..worker.run import name_process
 from .backoff import Backoff
 from .child import receive
 from .messages import Fact
@@ -73,6 +74,11 @@ class Attendance:
         self.channel = None
 
 
+def live(companion: Companion, link: socket.socket) -> int:
+    name_process(f"tricorn: {companion.name}")
+    return companion.main(link)
+
+
 class Companions:
     """All companions of one host, whose ``fork`` and ``wakeup`` they use; ``kill`` ends a process, and reaps it."""
 
@@ -104,7 +110,7 @@ class Companions:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                attendance.pid = self._fork(ours, lambda: attendance.companion.main(theirs))
+                attendance.pid = self._fork(ours, lambda: live(attendance.companion, theirs))
             except BaseException:
                 ours.close()
                 raise
