@@ -76,6 +76,20 @@ def test_kept_connections_go_on_and_are_answered_by_the_new_code(project: Projec
             client.close()
 
 
+def test_many_kept_connections_are_handed_on(project: Project) -> None:
+    with project.serve("--timeout-keep-alive", "60") as server:
+        wait_until_watching(server)
+        clients = [Client(server.port) for _ in range(150)]
+        assert {client.get().body for client in clients} == {b"one"}
+        sockets = [client.sock for client in clients]
+        project.write("two")
+        server.wait_for_log("reloaded in")
+        assert {client.get().body for client in clients} == {b"two"}
+        assert [client.sock for client in clients] == sockets
+        for client in clients:
+            client.close()
+
+
 def test_a_request_in_flight_is_finished_by_the_code_that_began_it(project: Project) -> None:
     slow = APPLICATION.format(version="slow").replace("    body", "    import asyncio; await asyncio.sleep(0.4)\n    body")
     project.save(slow)

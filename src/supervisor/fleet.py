@@ -23,6 +23,9 @@ generation than the plan's or is being recycled. Two rules replace workers for w
 - a slot in which all workers are obsolete gets a successor, if no more than ``surge`` workers are extra at a time;
 - a worker that is not needed (its slot has a newer ready worker, or lies beyond the size) drains when the wanted number of
   workers is ready without it.
+
+In development (``--reload``) the old code is to answer nobody any more, so a third rule goes before the second: a ready worker
+of an older generation drains at once, and what has not been asked yet is its successor's.
 """
 
 from __future__ import annotations
@@ -232,7 +235,7 @@ class Fleet:
         # The new code deserves a fresh start, also in slots where the old one crashed all the time.
         self._backoffs.clear()
         self._told = ""
-        self._say(announce(order.changed) or f"Reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
+        self._say(order.announcement or f"Reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
 
     def _is_development(self) -> bool:
         """Whether new code matters more than old requests: old workers leave before their successors come."""
@@ -435,11 +438,3 @@ class Fleet:
                 self._crashed(worker, text, now)
             case _:
                 self._say("did not finish within the grace period; killed", worker, Level.WARNING)
-
-
-def announce(changed: tuple[str, ...], most: int = 3) -> str:
-    """The line that says which files were saved; nothing if none was."""
-    if not changed:
-        return ""
-    more = f" and {len(changed) - most} more" if len(changed) > most else ""
-    return f"{', '.join(changed[:most])}{more} changed: reloading"

@@ -11,6 +11,9 @@ from enum import IntEnum
 
 from ..config import Config
 
+MOST_NAMED = 3
+"""Saved files that are named."""
+
 # ---------------------------------------------------------------------------------------------------------------- facts
 
 
@@ -74,6 +77,14 @@ class Reload:
     """The files that were saved, if that is why."""
     since: float | None = None
     """When they were."""
+
+    @property
+    def announcement(self) -> str:
+        """The line that says which files were saved; nothing if none was."""
+        if not self.changed:
+            return ""
+        more = len(self.changed) - MOST_NAMED
+        return f"{', '.join(self.changed[:MOST_NAMED])}{f' and {more} more' if more > 0 else ''} changed: reloading"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """With ``--reload``: connections that wait for their next request go from a worker that leaves to the one that follows.
 
 The old worker must not answer that request, for it would by the old code; nor may it close, for the request may be under way.
-So the socket itself goes over (``SCM_RIGHTS``, unix(7)), as a datagram to whichever worker of the newer generation looks first,
+So the socket itself goes over (``SCM_RIGHTS``, unix(7)), in a message to whichever worker of the newer generation looks first,
 and waits in the queue until there is one.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 
 Ends = tuple[socket.socket, socket.socket]
@@ -16,7 +17,9 @@ Ends = tuple[socket.socket, socket.socket]
 
 
 def open_ends() -> Ends:
-    giving, taking = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    """A queue in which each message carries a connection."""
+    # Of datagrams Linux keeps only so many waiting (net.unix.max_dgram_qlen, perhaps ten); macOS has nothing else.
+    giving, taking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM)
     giving.setblocking(False)
     taking.setblocking(False)
     return giving, taking
