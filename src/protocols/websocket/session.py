@@ -216,7 +216,7 @@ class Session:
             text = message.get("text")
             if text is None:
                 raise AppError("ASGI message 'websocket.send' with neither text nor bytes")
-            data = text.encode("utf-8")
+            data = text.encode()
             if self._deflater is None or len(data) < SMALLEST:
                 return frames.text(data)
             return frames.frame(frames.TEXT | frames.COMPRESSED, self._deflater.message(data))
