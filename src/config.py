@@ -2,7 +2,7 @@
 
 A field carries its name, type, default, help, unit and constraint. The command line's flag (``--timeout-keep-alive``), the
 environment variable (``TRICORN_TIMEOUT_KEEP_ALIVE``) and the row in the documentation all follow from the field; nothing about
-an option is written anywhere else. This module is a leaf: of Tricorn it imports only what counts the CPUs.
+an option is written anywhere else. This module is a leaf: of Tricorn it imports only leaves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cpus import available_cpus
+from .logging_config import LOGGING_CONFIG as LOGGING_CONFIG  # where programs written for uvicorn look for it
 
 
 class ConfigError(Exception):
@@ -101,8 +102,8 @@ class Config:
     fd: int | None = option(None, "Listen on the socket inherited as this descriptor, instead of host and port.", minimum=0)
     workers: int = option(
         1,
-        "Worker processes; 'auto' is as many as CPU affinity and the cgroup's CPU limit allow.",
-        minimum=1,
+        "Worker processes; 'auto' is as many as the machine or container has CPUs for, 0 serves without a supervisor.",
+        minimum=0,
         env=("WEB_CONCURRENCY",),
         parse=parse_workers,
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 
-from .config import Config
+from .config import DEFAULTS, Config, ConfigError, flag
 from .protocols.asgi import AppError
 from .sources import Settings, Sources
 from .supervisor.run import run
-from .worker import logs
+from .worker import log_files, logs
 from .worker.interfaces import make_app
 from .worker.run import preload
 
 logger = logging.getLogger("tricorn.error")
 
 START_FAILED = 3
+NEED_SUPERVISOR = ("reload", "limit_max_rss", "limit_crashes", "surge", "shutdown_delay")
 
 
 def serve(settings: Settings, sources: Sources) -> int:
@@ -23,12 +26,39 @@ def serve(settings: Settings, sources: Sources) -> int:
     for note in settings.notes:
         logger.warning("%s", note)
 
+    if settings.config.workers == 0:
+        return serve_alone(settings.config)
+
     def load() -> Config:
         config = sources.load().config
+        if config.workers == 0:
+            raise ConfigError("--workers 0: takes a restart, for it means to be without this supervisor")
         logs.configure(config)
         return config
 
     return run(settings.config, load)
+
+
+def serve_alone(config: Config) -> int:
+    """Serve in this process, without a supervisor; returns the exit code. Raises ConfigError."""
+    from .api import Server
+    from .api_config import from_settings
+
+    for name in NEED_SUPERVISOR:
+        if getattr(config, name) != DEFAULTS[name]:
+            raise ConfigError(f"{flag(name)}: needs a supervisor, which --workers 0 does without")
+    preload(config)
+    server = Server(from_settings(config))
+    # What stopped the server is sent again when it has stopped, and has done all it should by then.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: None)
+    signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
+    signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
+    try:
+        server.run()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    return 0
 
 
 def check(settings: Settings, sources: Sources) -> int:

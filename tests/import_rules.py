@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = "tricorn"
 
-ROOMS = ("protocols", "worker", "supervisor", "api", "start", "cli")
+ROOMS = ("protocols", "worker", "supervisor", "api_config", "api", "start", "cli")
 """Lower first: a room may import its own modules and what lies lower. ``config`` is a leaf that all but protocols may know."""
 
 SUPERVISOR_MAY_KNOW = frozenset({"worker.run", "worker.template", "worker.scoreboard", "worker.channel"})
@@ -20,8 +20,8 @@ SUPERVISOR_MAY_KNOW = frozenset({"worker.run", "worker.template", "worker.scoreb
 CLI_MAY_KNOW = frozenset({"worker.logs"})
 """Of rooms that are not directly below it: setting up the log, which supervisor and workers share."""
 
-CONFIG_MAY_KNOW = frozenset({"cpus"})
-"""Which is a leaf itself: how many workers ``--workers auto`` is."""
+CONFIG_MAY_KNOW = frozenset({"cpus", "logging_config"})
+"""Which are leaves themselves."""
 
 PURE = frozenset(
     ["__future__", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math", "operator", "typing"],

@@ -134,8 +134,8 @@ def test_a_usage_error_names_option_value_and_cause(arguments: list[str], messag
         ({"TRICORN_PORT": "http"}, "TRICORN_PORT in the environment: --port http: must be a whole number"),
         ({"WEB_CONCURRENCY": "lots"}, "WEB_CONCURRENCY in the environment: --workers lots: must be a whole number"),
         (
-            {"TRICORN_WORKERS": "0", "WEB_CONCURRENCY": "2"},
-            "TRICORN_WORKERS in the environment: --workers 0: must be at least 1",
+            {"TRICORN_WORKERS": "-1", "WEB_CONCURRENCY": "2"},
+            "TRICORN_WORKERS in the environment: --workers -1: must be at least 0",
         ),
         ({"TRICORN_ACCESS_LOG": "maybe"}, "TRICORN_ACCESS_LOG in the environment: --access-log maybe: must be true or false"),
     ],

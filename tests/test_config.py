@@ -86,7 +86,7 @@ def test_text_that_is_no_value(name: str, text: str, cause: str) -> None:
     [
         ({"port": 65536}, "--port 65536: must be at most 65535"),
         ({"port": -1}, "--port -1: must be at least 0"),
-        ({"workers": 0}, "--workers 0: must be at least 1"),
+        ({"workers": -1}, "--workers -1: must be at least 0"),
         ({"loop": "trio"}, "--loop trio: must be one of auto, asyncio, uvloop"),
         ({"log_level": "loud"}, "--log-level loud: must be one of critical, error, warning, info, debug, trace"),
         ({"port": "8000"}, "--port '8000': must be of type int"),

@@ -82,7 +82,7 @@ class Acceptor:
             while empty and self._accept(listener):
                 pass
             listener.close()
-        if empty:
+        if empty and self._tasks:
             self._loop.call_later(ADMISSION_GRACE, self.give_up)
 
     def tick(self) -> None:

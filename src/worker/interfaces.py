@@ -12,24 +12,25 @@ from ..protocols.asgi import AppError, Application, Receive, Scope, Send
 from .loader import load
 
 
-def make_app(config: Config, app: Any = None) -> Application:
-    """The application that ``config`` names (or ``app``, if there is one already), as ASGI 3. Raises AppError."""
-    found = load(config.app, app_dir=config.app_dir, factory=config.factory) if app is None else app
-    adapted = adapt(found, config.interface, config.app or type(found).__name__)
+def make_app(config: Config) -> Application:
+    """The application that ``config`` names, as ASGI 3. Raises AppError."""
+    found = load(config.app, app_dir=config.app_dir, factory=config.factory)
+    return complete(found, config, guess(found, config.app) if config.interface == "auto" else config.interface)
+
+
+def complete(found: Any, config: Config, interface: str) -> Application:
+    """The application ``found``, which speaks ``interface``, as ASGI 3, and as ``config`` wants it run."""
+    adapted = adapt(found, interface)
     return FreshContext(adapted) if config.reset_contextvars else adapted
 
 
-def adapt(app: Any, interface: str, name: str) -> Application:
-    """An ASGI 3 application that runs ``app``, which speaks ``interface`` (as of ``--interface``) and is named ``name``.
-
-    Raises AppError when the interface can't be told.
-    """
-    known = guess(app, name) if interface == "auto" else interface
-    if known == "wsgi":
+def adapt(app: Any, interface: str) -> Application:
+    """An ASGI 3 application that runs ``app``, which speaks ``interface``: asgi3, asgi2 or wsgi."""
+    if interface == "wsgi":
         from a2wsgi import WSGIMiddleware
 
         app = WSGIMiddleware(app)
-    elif known == "asgi2":
+    elif interface == "asgi2":
         app = Asgi2(app)
     return app  # type: ignore[no-any-return]
 

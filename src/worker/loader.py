@@ -26,7 +26,11 @@ def load(name: str, *, app_dir: str = "", factory: bool = False) -> Any:
     With ``factory`` call what was found; without, too, if it takes no arguments, and so can't be an application.
     Raises :class:`AppError`: one line for an operator's mistake, the application's own traceback for its own.
     """
-    found = locate(name, app_dir)
+    return resolve(locate(name, app_dir), name, factory)
+
+
+def resolve(found: Any, name: str, factory: bool) -> Any:
+    """The application that ``found``, which ``name`` stands for, is or makes. Raises AppError as :func:`load`."""
     if not factory and _is_factory(found):
         logger.warning("APP %s is a function that makes an application; it was called, but say so: --factory", name)
         factory = True

@@ -64,6 +64,12 @@ def apply_dict(settings: dict[str, Any], use_colors: bool | None) -> None:
     follow()
 
 
+def apply_ini(settings: Any) -> None:
+    """Configure logging as for :func:`logging.config.fileConfig`, from a parser or an open file."""
+    logging.config.fileConfig(settings, disable_existing_loggers=False)
+    follow()
+
+
 def _parse_yaml(path: str, text: str) -> dict[str, Any]:
     try:
         import yaml

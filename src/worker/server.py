@@ -72,7 +72,7 @@ class Server:
         self._index = row
         self._row = scoreboard.row(row)
         self._lifespan = Lifespan(app, config.lifespan, {"tricorn.slot": slot, "tricorn.ready": True})
-        self._certificates = Certificates(config)
+        self.certificates = Certificates(config)
         self._trusted = trusted_by(config)
         self._acceptor: Acceptor | None = None
         self.handover: Handover | None = None
@@ -84,19 +84,30 @@ class Server:
         """A stop has been announced."""
         self._heirs = False
         """Whether newer workers serve on, so that what has not been asked yet is theirs."""
+        self._abandoned = False
+        self._ordered = asyncio.Event()
+        """A drain was ordered."""
         self._beat_due = 0.0
+        self._next_beat: asyncio.TimerHandle | None = None
+        self._last_moment: asyncio.TimerHandle | None = None
+        """When the grace of a drain ends."""
 
     async def serve(self) -> None:
-        """Serve until told to drain, then drain. Raises AppError when the application does not start."""
-        self._loop = loop = asyncio.get_running_loop()
-        self._ordered = asyncio.Event()
-        loop.add_signal_handler(signal.SIGTERM, self._drain, Phase.STOPPING)
+        """Live the life of a worker process. Raises AppError when the application does not start."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.drain, Phase.STOPPING)
         loop.add_signal_handler(signal.SIGUSR1, reopen)
+        await self.start()
+        # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
+        gc.freeze()
+        await self.finish()
+
+    async def start(self) -> None:
+        """Start the application up and accept connections, unless a drain was ordered before. Raises AppError."""
+        self._loop = loop = asyncio.get_running_loop()
         loop.add_reader(self._link.fileno(), self._read_link)
         await self._lifespan.startup()
         self.service = self._make_service()
-        # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
-        gc.freeze()
         self._acceptor = acceptor = Acceptor(
             loop, self._listeners, self._make_connection, self._make_entrance().admit, self._scoreboard, self._index
         )
@@ -111,13 +122,35 @@ class Server:
             if self._config.reload:
                 # After those who wait for the new code.
                 loop.call_later(TELL_MODULES, self._tell_modules)
+
+    async def finish(self) -> None:
+        """Wait until a drain is ordered and done, then shut the application down."""
+        assert self._acceptor is not None
         await self._ordered.wait()
-        await acceptor.settled()
+        await self._acceptor.settled()
         if self._heirs:
             self._hand_on()
         await self.service.emptied()
-        await self._lifespan.shutdown()
-        self._access.flush()
+        if not self._abandoned:
+            await self._lifespan.shutdown()
+        self.release()
+
+    def abandon(self) -> None:
+        """Order a drain that waits for nothing, not even for the application's shutdown."""
+        self._abandoned = True
+        self.drain(Phase.STOPPING)
+        self._give_up()
+
+    def release(self) -> None:
+        """Leave nothing on the event loop, which may run on: at the end, or where :meth:`finish` is not waited for."""
+        self._loop.remove_reader(self._link.fileno())
+        for timer in (self._next_beat, self._last_moment):
+            if timer is not None:
+                timer.cancel()
+        if self._acceptor is not None:
+            self._acceptor.stop(empty=False)
+            self.service.cancel()
+            self._access.flush()
 
     def _make_service(self) -> Service:
         config = self._config
@@ -161,7 +194,7 @@ class Server:
         config = self._config
         return Entrance(
             self._loop,
-            self._certificates,
+            self.certificates,
             proxies=self._trusted if config.proxy_protocol else None,
             proxy_time=config.timeout_request_head,
             handshake_time=config.timeout_ssl_handshake,
@@ -188,7 +221,7 @@ class Server:
         row[Field.IN_FLIGHT] = len(service.works)
         row[Field.REQUESTS] = service.requests
         service.tick()
-        self._certificates.refresh()
+        self.certificates.refresh()
         if self._acceptor is not None:
             self._acceptor.tick()
         if self._config.reload and row[Field.SERVING]:
@@ -196,7 +229,7 @@ class Server:
         if self._config.limit_max_lifetime is not None and now - self._born >= self._lifetime:
             self._retire(f"--limit-max-lifetime {self._config.limit_max_lifetime:g} s reached")
         self._beat_due = now + BEAT
-        self._loop.call_at(self._beat_due, self._beat)
+        self._next_beat = self._loop.call_at(self._beat_due, self._beat)
 
     def _count_connections(self, count: int) -> None:
         assert self._acceptor is not None
@@ -243,12 +276,12 @@ class Server:
         if not data:
             self._loop.remove_reader(self._link.fileno())
             logger.error("The supervisor is gone: worker stops")
-            self._drain(Phase.STOPPING, ORPHAN_GRACE)
+            self.drain(Phase.STOPPING, ORPHAN_GRACE)
             return
         for message in self._decoder.feed(data):
             if message["kind"] == channel.DRAIN:
                 self._heirs = bool(message.get("hand_on"))
-                self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
+                self.drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
             elif message["kind"] == channel.UNREADY:
                 self._leaving = True
                 if self._lifespan.state is not None:
@@ -256,10 +289,14 @@ class Server:
 
     # The end.
 
-    def _drain(self, phase: Phase, grace: float | None = None) -> None:
+    def drain(self, phase: Phase, grace: float | None = None) -> None:
         """Accept no more and finish what is in flight within ``grace`` seconds; a second order may only be stricter."""
         grace = self._config.timeout_graceful_shutdown if grace is None else grace
-        self._loop.call_later(grace - min(MARGIN, grace / 4), self._give_up)
+        last_moment: asyncio.TimerHandle | None = self._loop.call_later(grace - min(MARGIN, grace / 4), self._give_up)
+        if self._last_moment is None or grace < self._last_moment.when() - self._loop.time():
+            self._last_moment, last_moment = last_moment, self._last_moment
+        if last_moment is not None:
+            last_moment.cancel()
         self._row[Field.SERVING] = 0
         self._ordered.set()
         if self._acceptor is not None:

@@ -1,0 +1,282 @@
+"""Tricorn in a program: ``tricorn.run``, and ``tricorn.Server`` on the program's own event loop; names as uvicorn's.
+
+A server runs in the process that makes it, without a supervisor; ``run`` starts one if there are to be several workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+from . import __version__
+from . import config as options
+from .api_config import STARTUP_FAILURE, Config
+from .config import ConfigError
+from .protocols.asgi import AppError
+from .protocols.service import Phase
+from .supervisor.listeners import Listeners, bind
+from .supervisor.run import run as supervise
+from .worker import channel
+from .worker.scoreboard import Scoreboard
+from .worker.server import Server as Worker
+from .worker.tls import Certificates
+
+logger = logging.getLogger("tricorn.error")
+
+HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Listening:
+    """What of :class:`asyncio.Server` programs ask a server for: its sockets."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return tuple(one for one in self._listeners.sockets if one.fileno() >= 0)
+
+    def is_serving(self) -> bool:
+        return bool(self.sockets)
+
+    def close(self) -> None:
+        self._listeners.close()
+
+    async def wait_closed(self) -> None:
+        """Closing takes no time."""
+
+
+class GivenContext(Certificates):
+    """TLS by a context that the program has made, and renews if it likes."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context  # type: ignore[assignment]  # only what it adds is missed, in the scope's TLS extension
+
+    def refresh(self) -> None:
+        """Nothing is known of its files."""
+
+
+class Server:
+    """Serves one application in this process. ``should_exit`` and ``force_exit`` may be set from any thread."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.started = False
+        """Whether connections are accepted, or were."""
+        self.servers: list[Listening] = []
+        self._should_exit = self._force_exit = False
+        self._captured: list[int] = []
+        self._worker: Worker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
+        """One of the two was set, or the worker wants to end."""
+
+    @property
+    def should_exit(self) -> bool:
+        """Set it to stop: accept no more, finish what is in flight, shut the application down."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, wanted: bool) -> None:
+        self._should_exit = wanted
+        self._wake()
+
+    @property
+    def force_exit(self) -> bool:
+        """Set it, too, to wait for nothing, not even for the application's shutdown."""
+        return self._force_exit
+
+    @force_exit.setter
+    def force_exit(self, wanted: bool) -> None:
+        self._force_exit = wanted
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            # The loop may have been closed in the meantime.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self._changed.set()
+        if self._should_exit and self._force_exit and self._worker is not None and self.started:
+            self._worker.abandon()
+
+    # ----------------------------------------------------------------------------------------------------------- serve
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on an event loop of its own. Raises SystemExit when the application does not start."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self.serve(sockets))
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on the running event loop, on ``sockets`` (closed at the end) or else where the configuration says.
+
+        In the main thread TERM and INT stop the server while it serves; then they are sent again, to whoever had them before.
+        Raises SystemExit when the application does not start.
+        """
+        with self.capture_signals():
+            try:
+                await self.startup(sockets)
+                if self.started:
+                    await self.main_loop()
+                    await self.shutdown(sockets)
+            finally:
+                self._leave()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application up and accept connections."""
+        self._loop = asyncio.get_running_loop()
+        if not self.config.loaded:
+            self.config.load()
+        settings = self.config.settings()
+        try:
+            listeners = adopt(sockets) if sockets is not None else bind(settings)
+        except ConfigError as error:
+            logger.error("%s", error)
+            sys.exit(error.exit_code)
+        self.servers = [Listening(listeners)]
+        self._worker = worker = self._make_worker(settings, listeners.sockets)
+        try:
+            await worker.start()
+        except AppError as error:
+            logger.error("%s", error)
+            sys.exit(STARTUP_FAILURE)
+        self.started = True
+        where = ", ".join(listeners.urls("https" if self.config.is_ssl else "http"))
+        logger.info("Tricorn %s in process %d running on %s (press CTRL+C to quit)", __version__, os.getpid(), where)
+
+    def _make_worker(self, settings: options.Config, listeners: Sequence[socket.socket]) -> Worker:
+        # The other end is what a supervisor has: here, we are told when the worker wants to be replaced.
+        self._link, theirs = socket.socketpair()
+        self._theirs = theirs
+        for end in (self._link, theirs):
+            end.setblocking(False)
+        scoreboard = Scoreboard(1)
+        worker = Worker(settings, self.config.loaded_app, theirs, listeners, scoreboard, scoreboard.claim(), slot=0)
+        if self.config.ssl_context_factory is not None and self.config.ssl is not None:
+            worker.certificates = GivenContext(self.config.ssl)
+        assert self._loop is not None
+        self._loop.add_reader(self._link.fileno(), self._hear, channel.Decoder())
+        return worker
+
+    def _hear(self, decoder: channel.Decoder) -> None:
+        for message in decoder.feed(self._link.recv(65536)):
+            if message["kind"] == channel.RETIRE:
+                logger.info("Stopping: %s", message["reason"])
+                self.should_exit = True
+
+    async def main_loop(self) -> None:
+        """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
+        notify = self.config.callback_notify
+        while not self._should_exit:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(None if notify is None else self.config.timeout_notify):
+                    await self._changed.wait()
+            except TimeoutError:
+                assert notify is not None
+                await notify()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, finish what is in flight, and shut the application down."""
+        assert self._worker is not None
+        logger.info("Shutting down")
+        if self._force_exit:
+            self._worker.abandon()
+        else:
+            self._worker.drain(Phase.STOPPING)
+        await self._worker.finish()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Leave nothing behind, also when the server was cancelled."""
+        if self._worker is None or self._loop is None:
+            return
+        self._worker.release()
+        self._loop.remove_reader(self._link.fileno())
+        self._worker = None
+        for end in (self._link, self._theirs):
+            end.close()
+        for server in self.servers:
+            server.close()
+
+    # --------------------------------------------------------------------------------------------------------- signals
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Inside, signals stop the server; afterwards those that came are sent to whoever had them before."""
+        if threading.current_thread() is not threading.main_thread():
+            # Python lets only that one have them.
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        for captured in reversed(self._captured):
+            signal.raise_signal(captured)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The handler of TERM and INT: the first one stops the server, a second one stops it at once."""
+        self._captured.append(sig)
+        if self._should_exit:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+
+def adopt(sockets: Sequence[socket.socket]) -> Listeners:
+    """Sockets that the program has bound, as listeners."""
+    for one in sockets:
+        one.setblocking(False)
+        if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            one.listen(options.DEFAULTS["backlog"])
+    return Listeners(tuple(sockets))
+
+
+def run(app: Any, *, app_dir: str | None = None, **keywords: Any) -> None:
+    """Serve ``app`` until told to stop; ``keywords`` are those of :class:`Config` and the names of Tricorn's options.
+
+    With several workers, or ``reload``, ``app`` must be MODULE:ATTRIBUTE. Exits
+    with the command's code if it can't.
+    """
+    known = set(Config.__dataclass_fields__)
+    further = {name: value for name, value in keywords.items() if name not in known}
+    if app_dir is not None:
+        further["app_dir"] = app_dir
+        sys.path.insert(0, app_dir)
+    kept = {name: value for name, value in keywords.items() if name in known}
+    kept["options"] = {**kept.get("options", {}), **further}
+    try:
+        code = _run(Config(app, **kept))
+    except ConfigError as error:
+        logger.error("%s", error)
+        code = error.exit_code
+    if code:
+        sys.exit(code)
+
+
+def _run(config: Config) -> int:
+    if not config.use_subprocess:
+        server = Server(config)
+        # Ctrl-C has been answered by then.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
+        return 0 if server.started else STARTUP_FAILURE
+    if not isinstance(config.app, str):
+        logger.error("With reload or several workers the application must be named: MODULE:ATTRIBUTE")
+        return STARTUP_FAILURE
+    return supervise(config.settings())
