@@ -81,6 +81,31 @@ def test_sending_waits_while_the_client_does_not_read() -> None:
         assert len(wire.responses()[0].body) == 5000
 
 
+def test_a_sender_that_is_cancelled_while_it_waits_leaves_the_others_waiting() -> None:
+    @run
+    async def play() -> None:
+        ends: list[str] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            first = asyncio.ensure_future(send(body(b"one", more=True)))
+            second = asyncio.ensure_future(send(body(b"two", more=True)))
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.wait([first, second])
+            ends.append("cancelled" if second.cancelled() else "sent")
+            await send(body())
+
+        wire = Wire(app)
+        wire.connection.pause_writing()
+        await wire.feed(GET)
+        await wire.settle()
+        wire.connection.resume_writing()
+        await wire.settle()
+        assert ends == ["sent"]
+        assert wire.responses()[0].body == b"onetwo"
+
+
 def test_a_client_that_leaves_releases_a_sender_that_waits() -> None:
     @run
     async def play() -> None:

@@ -31,7 +31,7 @@ def hammer(port: int, requests: int, connections: int, path: str = "/") -> None:
         return
     done = 0
     while done < requests:
-        command = ["wrk", "-t1", f"-c{connections}", "-d2s", f"http://127.0.0.1:{port}{path}"]
+        command = ["wrk", "-t1", f"-c{connections}", "-d2s", "--timeout", "30s", f"http://127.0.0.1:{port}{path}"]
         report = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
         assert "Socket errors" not in report, report
         assert "Non-2xx" not in report, report

@@ -227,7 +227,8 @@ class Exchange:
             if data:
                 self._wire.write(data)
             if (room := self._wire.writable()) is not None:
-                await room
+                # Shielded: who is cancelled while waiting must not take the others' future with him.
+                await asyncio.shield(room)
         elif kind == "http.response.start":
             if self.phase is not EXPECTED:
                 raise AppError(f"ASGI message 'http.response.start' sent {self._when()}")

@@ -108,6 +108,6 @@ class Output(asyncio.Protocol):
 
     async def _drained(self) -> None:
         if self._room is not None:
-            await self._room
+            await asyncio.shield(self._room)
         if self._phase is Phase.CLOSED:
             raise ClientDisconnected("the client has disconnected")
