@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -76,6 +77,16 @@ def parse_switch(text: str) -> bool:
 YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
 
 
+def judge_bind(text: str) -> str | None:
+    found = re.fullmatch(r"unix:.+|fd://\d+|(\[[^]]+\]|[^:]*):(\d+)", text)
+    fits = found is not None and int(found[2] or 0) <= 65535
+    return None if fits else "must be HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N"
+
+
+def judge_mode(text: str) -> str | None:
+    return None if re.fullmatch(r"(0o)?[0-7]{1,4}", text) else "must be a mode in octal, such as 660"
+
+
 def judge_app(text: str) -> str | None:
     module, _, attribute = text.partition(":")
     return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
@@ -100,6 +111,12 @@ class Config:
     port: int = option(8000, "TCP port to listen on; 0 picks a free one and prints it.", minimum=0, maximum=65535)
     uds: str | None = option(None, "UNIX socket to listen on, instead of host and port.")
     fd: int | None = option(None, "Listen on the socket inherited as this descriptor, instead of host and port.", minimum=0)
+    bind: tuple[str, ...] = option(
+        (),
+        "Where to listen, instead of host and port: HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N; may be given several times.",
+        judge=judge_bind,
+    )
+    uds_permissions: str = option("666", "Who may connect to UNIX sockets: the files' mode, in octal.", judge=judge_mode)
     workers: int = option(
         1,
         "Worker processes; 'auto' is as many as the machine or container has CPUs for, 0 serves without a supervisor.",
@@ -266,6 +283,11 @@ class Config:
         None, "Give up (exit code 4) after more than this many crashes of workers in a minute.", minimum=0
     )
     surge: int = option(1, "Workers above --workers while some are being replaced.", minimum=1)
+    chdir: str | None = option(None, "Change to this directory before anything else, once the file of settings is found.")
+    user: str | None = option(None, "Serve as this user, by name or number, once the listeners are bound.")
+    group: str | None = option(None, "Serve as this group, by name or number; by default the user's own.")
+    umask: str | None = option(None, "Which permissions new files do not get, in octal.", judge=judge_mode)
+    pid_file: str | None = option(None, "File to write the supervisor's process id to; removed at the end.")
     shutdown_delay: float = option(
         0, "On SIGTERM, keep serving for this long while telling load balancers 'not ready'.", unit="s", minimum=0
     )

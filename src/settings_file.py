@@ -17,15 +17,15 @@ NOT_IN_FILE = ("config",)
 """Options that name the file itself."""
 
 
-def find(named: str | None) -> str | None:
-    """The path of the file to read: ``named`` if there is one, else the project's if it exists."""
-    return named if named is not None else PROJECT if os.path.exists(PROJECT) else None
+def find(named: str | None, home: str) -> str | None:
+    """The path, seen from the directory ``home``, of the file to read: ``named``, or the project's file if that exists."""
+    return named if named is not None else PROJECT if os.path.exists(os.path.join(home, PROJECT)) else None
 
 
-def read(path: str) -> dict[str, Any]:
+def read(path: str, home: str) -> dict[str, Any]:
     """What the file sets, by option, as Config holds it. Raises ConfigError naming file, key and value."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(os.path.join(home, path), encoding="utf-8") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -35,6 +35,8 @@ class Sources:
     def __init__(self, command_line: Mapping[str, Any], environ: MutableMapping[str, str] | None = None) -> None:
         self._given = {name: value for name, value in command_line.items() if value not in (None, ())}
         self._environ = os.environ if environ is None else environ
+        self._home = os.getcwd()
+        """The files are there; with --chdir the process will be elsewhere."""
         self._added: list[str] = []
         """The variables that come from --env-file."""
 
@@ -43,8 +45,8 @@ class Sources:
 
         Puts into the environment what --env-file says and was not set before, for the application.
         """
-        path = settings_file.find(self._find("config", {})[0])
-        file = settings_file.read(path) if path is not None else {}
+        path = settings_file.find(self._find("config", {})[0], self._home)
+        file = settings_file.read(path, self._home) if path is not None else {}
         self._read_env_file(self._find("env_file", file)[0])
         values: dict[str, Any] = {}
         origins = dict.fromkeys(config.OPTIONS, "default")
@@ -91,7 +93,7 @@ class Sources:
         # What an earlier reading has set is not what the operator has set.
         for name in self._added:
             self._environ.pop(name, None)
-        found = env_file.read(path) if path is not None else {}
+        found = env_file.read(path, self._home) if path is not None else {}
         self._added = [name for name in found if name not in self._environ]
         for name in self._added:
             self._environ[name] = found[name]

@@ -17,14 +17,12 @@ from .worker.run import preload
 logger = logging.getLogger("tricorn.error")
 
 START_FAILED = 3
-NEED_SUPERVISOR = ("reload", "limit_max_rss", "limit_crashes", "surge", "shutdown_delay")
+NEED_SUPERVISOR = ("reload", "limit_max_rss", "limit_crashes", "surge", "shutdown_delay", "user", "group", "pid_file")
 
 
 def serve(settings: Settings, sources: Sources) -> int:
     """Run the supervisor; returns its exit code. ``sources`` are read again on a reload. Raises ConfigError."""
-    logs.configure(settings.config)
-    for note in settings.notes:
-        logger.warning("%s", note)
+    _begin(settings)
 
     if settings.config.workers == 0:
         return serve_alone(settings.config)
@@ -39,6 +37,18 @@ def serve(settings: Settings, sources: Sources) -> int:
     return run(settings.config, load)
 
 
+def _begin(settings: Settings) -> None:
+    """Go where we are to be, open the log, and say what there is to say of the settings."""
+    if (directory := settings.config.chdir) is not None:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise ConfigError(f"--chdir {directory}: {error.strerror}") from None
+    logs.configure(settings.config)
+    for note in settings.notes:
+        logger.warning("%s", note)
+
+
 def serve_alone(config: Config) -> int:
     """Serve in this process, without a supervisor; returns the exit code. Raises ConfigError."""
     from .api import Server
@@ -48,6 +58,8 @@ def serve_alone(config: Config) -> int:
         if getattr(config, name) != DEFAULTS[name]:
             raise ConfigError(f"{flag(name)}: needs a supervisor, which --workers 0 does without")
     preload(config)
+    if config.umask is not None:
+        os.umask(int(config.umask, 8))
     server = Server(from_settings(config))
     # What stopped the server is sent again when it has stopped, and has done all it should by then.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -63,9 +75,7 @@ def serve_alone(config: Config) -> int:
 
 def check(settings: Settings, sources: Sources) -> int:
     """Judge all that can be judged without serving, and import the application; returns the exit code."""
-    logs.configure(settings.config)
-    for note in settings.notes:
-        logger.warning("%s", note)
+    _begin(settings)
     preload(settings.config)
     try:
         make_app(settings.config)

@@ -51,8 +51,9 @@ def sample(name: str) -> tuple[str, Any]:
         return "", not config.DEFAULTS[name]
     if kind is str:
         text = "X-Name:value" if name == "header" else "some-text"
-        if name in ("config", "env_file"):
-            text = os.devnull
+        text = {"config": os.devnull, "env_file": os.devnull, "bind": "a:1", "umask": "27", "uds_permissions": "660"}.get(
+            name, text
+        )
         return text, (text,) if config.is_repeatable(name) else text
     number = int((known.minimum or 0) + 3)
     return str(number), kind(number)

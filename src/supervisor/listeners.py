@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import stat
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import Config, ConfigError
+from ..config import DEFAULTS, Config, ConfigError, flag
 
 ATTEMPTS = 10
 """How often a free port is looked for that is free on all hosts."""
-UDS_MODE = 0o666
-"""As uvicorn's: whoever may enter the directory may connect."""
+FIRST_DESCRIPTOR = 3
+"""Of those that systemd passes (SD_LISTEN_FDS_START)."""
+
+Inode = tuple[int, int]
+
+logger = logging.getLogger("tricorn.error")
 
 
 class ListenerError(ConfigError):
@@ -28,33 +34,81 @@ class Listeners:
     """The listening sockets, non-blocking."""
 
     sockets: tuple[socket.socket, ...]
-    path: str | None = None
-    """The UNIX socket's file, if we made it."""
-    inode: tuple[int, int] | None = None
-    """Its device and inode."""
+    files: tuple[tuple[str, Inode | None], ...] = ()
+    """The UNIX sockets' files that we made, each with its device and inode."""
 
     def urls(self, scheme: str = "http") -> list[str]:
         """Where to reach us, for people."""
         return [url(listener.family, listener.getsockname(), scheme) for listener in self.sockets]
 
     def close(self) -> None:
-        """Close all, and remove the UNIX socket's file if it is still ours: another server may have replaced it."""
+        """Close all, and remove the UNIX sockets' files that are still ours: another server may have replaced one."""
         for listener in self.sockets:
             listener.close()
-        if self.path is not None and _inode(self.path) == self.inode:
-            os.unlink(self.path)
+        for path, inode in self.files:
+            if _inode(path) == inode:
+                try:
+                    os.unlink(path)
+                except OSError as error:
+                    # With --user we may not be allowed to any more; the next start replaces it.
+                    logger.warning("The socket %s stays behind: %s", path, error.strerror)
 
 
 def bind(config: Config) -> Listeners:
-    """Listen where ``config`` says: on its ``fd``, its ``uds``, or its ``host`` and ``port``.
+    """Listen where ``config`` says: on all its ``bind``, its ``fd``, its ``uds``, what systemd gave, or ``host`` and ``port``.
 
     Raises ListenerError.
     """
+    if config.bind:
+        return _bind_all(config)
     if config.fd is not None:
         return Listeners((_inherit(config.fd, config.backlog),))
     if config.uds is not None:
-        return _bind_unix(config.uds, config.backlog)
+        return _bind_unix(config.uds, config)
+    if given := inherited_from_systemd(os.environ):
+        return Listeners(tuple(_inherit(fd, config.backlog, "LISTEN_FDS: descriptor") for fd in given))
     return Listeners(_bind_tcp(config))
+
+
+def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:
+    """The descriptors of systemd's socket activation, if they are for us; forgets them, lest our children take them for theirs.
+
+    From ``LISTEN_FDS`` and ``LISTEN_PID``: sd_listen_fds(3).
+    """
+    count, pid = environ.get("LISTEN_FDS", ""), environ.get("LISTEN_PID", "")
+    if not count.isdigit() or pid != str(os.getpid()):
+        return []
+    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+    return list(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))
+
+
+def _bind_all(config: Config) -> Listeners:
+    for name in ("host", "port", "uds", "fd"):
+        if getattr(config, name) != DEFAULTS[name]:
+            raise ConfigError(f"{flag(name)}: --bind says where to listen; say it there, too")
+    made: list[Listeners] = []
+    try:
+        for address in config.bind:
+            made.append(_bind_address(address, config))
+    except BaseException:
+        for one in made:
+            one.close()
+        raise
+    return Listeners(tuple(socket for one in made for socket in one.sockets), tuple(file for one in made for file in one.files))
+
+
+def _bind_address(address: str, config: Config) -> Listeners:
+    """Listen on one ``--bind`` address. Raises ListenerError that names it."""
+    try:
+        if address.startswith("unix:"):
+            return _bind_unix(address.removeprefix("unix:"), config)
+        if address.startswith("fd://"):
+            return Listeners((_inherit(int(address.removeprefix("fd://")), config.backlog),))
+        host, _, port = address.rpartition(":")
+        return Listeners(tuple(_bind_host(host, int(port), config.backlog)))
+    except ListenerError as error:
+        raise ListenerError(f"--bind {address}: {str(error).partition(': ')[2]}") from error
 
 
 def url(family: int, address: Any, scheme: str = "http") -> str:
@@ -150,14 +204,14 @@ def _explain(host: str, port: int, error: OSError) -> ListenerError:
 # --------------------------------------------------------------------------------------------------- UNIX and inherited
 
 
-def _bind_unix(path: str, backlog: int) -> Listeners:
+def _bind_unix(path: str, config: Config) -> Listeners:
     try:
         _clear_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(path)
-            os.chmod(path, UDS_MODE)
-            listener.listen(backlog)
+            os.chmod(path, int(config.uds_permissions, 8))
+            listener.listen(config.backlog)
             listener.setblocking(False)
         except BaseException:
             listener.close()
@@ -165,7 +219,7 @@ def _bind_unix(path: str, backlog: int) -> Listeners:
     except OSError as error:
         raise ListenerError(f"--uds {path}: {error.strerror or error}") from error
     # Absolute, for nobody promises that the working directory stays the same until the exit.
-    return Listeners((listener,), os.path.abspath(path), _inode(path))
+    return Listeners((listener,), ((os.path.abspath(path), _inode(path)),))
 
 
 def _clear_stale(path: str) -> None:
@@ -189,7 +243,7 @@ def _clear_stale(path: str) -> None:
     raise ListenerError(f"--uds {path}: another server owns it")
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def _inode(path: str) -> Inode | None:
     try:
         found = os.lstat(path)
     except OSError:
@@ -197,14 +251,14 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _inherit(fd: int, backlog: int) -> socket.socket:
+def _inherit(fd: int, backlog: int, named: str = "--fd") -> socket.socket:
     """The listening stream socket that was given to us as ``fd`` (systemd, circus); one only bound is made to listen."""
     try:
         listener = socket.socket(fileno=fd)
     except OSError as error:
-        raise ListenerError(f"--fd {fd}: {_NO_SOCKET.get(error.errno or 0, str(error.strerror))}") from None
+        raise ListenerError(f"{named} {fd}: {_NO_SOCKET.get(error.errno or 0, str(error.strerror))}") from None
     try:
-        _make_listen(listener, fd, backlog)
+        _make_listen(listener, f"{named} {fd}", backlog)
     except ListenerError:
         # Not closed: it is still the operator's.
         listener.detach()
@@ -214,9 +268,9 @@ def _inherit(fd: int, backlog: int) -> socket.socket:
     return listener
 
 
-def _make_listen(listener: socket.socket, fd: int, backlog: int) -> None:
+def _make_listen(listener: socket.socket, named: str, backlog: int) -> None:
     if listener.type != socket.SOCK_STREAM:
-        raise ListenerError(f"--fd {fd}: not a stream socket")
+        raise ListenerError(f"{named}: not a stream socket")
     if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return
     address = listener.getsockname()
@@ -228,7 +282,7 @@ def _make_listen(listener: socket.socket, fd: int, backlog: int) -> None:
             return
     except OSError:
         pass
-    raise ListenerError(f"--fd {fd}: not a listening socket")
+    raise ListenerError(f"{named}: not a listening socket")
 
 
 _NO_SOCKET = {errno.EBADF: "no such descriptor is open", errno.ENOTSOCK: "not a socket"}

@@ -6,22 +6,25 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from .. import __version__
 from ..config import Config, ConfigError, flag
 from ..worker.run import describe, name_process, preload
 from .fleet import Fleet
 from .host import Host
+from .identity import PidFile, drop
 from .listeners import Listeners, bind
 from .messages import Fact, Reload
+from .notify import Herald, earlier
 
 logger = logging.getLogger("tricorn.error")
 
-ONCE = ("host", "port", "uds", "fd", "backlog")
-"""Options that a reload can't change, for the listeners stay the same."""
+ONCE = ("host", "port", "uds", "fd", "bind", "uds_permissions", "backlog", "chdir", "user", "group", "umask", "pid_file")
+"""Options that a reload can't change: the listeners stay the same, and so does who we are."""
 
 
-def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]]) -> int:
+def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]], herald: Herald) -> int:
     """Keep the fleet as it should be, until it has finished; returns the exit code.
 
     ``prepare`` completes the facts that the fleet can't act on as they come from the host.
@@ -30,7 +33,8 @@ def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fac
     while not host.finished:
         for action in fleet.handle(facts, host.now()):
             host.perform(action)
-        facts = prepare(host.wait(until=fleet.next_deadline()))
+        herald.look(fleet, host.now())
+        facts = prepare(host.wait(until=earlier(fleet.next_deadline(), herald.due)))
     return host.code
 
 
@@ -42,16 +46,30 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
     Must be called in the main thread. Raises ListenerError (a ConfigError) when a listener can't be bound.
     """
     preload(config)
-    listeners = bind(config)
-    try:
+    with ExitStack() as finally_:
+        herald = Herald(os.environ)
+        finally_.callback(herald.close)
+        listeners = bind(config)
+        finally_.callback(listeners.close)
+        settle_in(config, listeners, finally_)
         name_process("tricorn: supervisor")
         greet(config, listeners)
         with Host(listeners.sockets, development=config if config.reload else None) as host:
-            code = supervise(Fleet(config, random.random), host, ConfigReader(config, load_config).prepare)
-    finally:
-        listeners.close()
+            code = supervise(Fleet(config, random.random), host, ConfigReader(config, load_config).prepare, herald)
     logger.info("Stopped, exit code %d", code)
     return code
+
+
+def settle_in(config: Config, listeners: Listeners, finally_: ExitStack) -> None:
+    """Once the listeners are bound: write the file with our pid, and become who we are to be. Raises IdentityError."""
+    files = [path for path, _ in listeners.files]
+    if config.pid_file is not None:
+        pid_file = PidFile(config.pid_file)
+        finally_.callback(pid_file.remove)
+        files.append(pid_file.path)
+    if config.umask is not None:
+        os.umask(int(config.umask, 8))
+    drop(config, [*files, *(file for file in (config.error_log_file, config.access_log_file) if file is not None)])
 
 
 def greet(config: Config, listeners: Listeners) -> None:
