@@ -64,7 +64,7 @@ async def slow(scope, receive, send):
     await hello(scope, receive, send)
 
 
-async def websocket_echo(receive, send):
+async def websocket_echo(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
@@ -73,6 +73,23 @@ async def websocket_echo(receive, send):
             await send({"type": "websocket.send", "text": text})
         else:
             await send({"type": "websocket.send", "bytes": message["bytes"]})
+
+
+members = set()
+
+
+async def websocket_broadcast(scope, receive, send):
+    """What any of them sends goes to all, itself included."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    members.add(send)
+    try:
+        while (message := await receive())["type"] == "websocket.receive":
+            event = {"type": "websocket.send", "text": message["text"]}
+            for member in list(members):
+                await member(event)
+    finally:
+        members.discard(send)
 
 
 def note_ready():
@@ -95,6 +112,7 @@ async def lifespan(receive, send):
 
 
 ROUTES = {"/large": large, "/stream": stream, "/post": post, "/pid": pid, "/slow": slow}
+SOCKETS = {"/broadcast": websocket_broadcast}
 
 
 async def app(scope, receive, send):
@@ -102,6 +120,6 @@ async def app(scope, receive, send):
     if kind == "http":
         await ROUTES.get(scope["path"], hello)(scope, receive, send)
     elif kind == "websocket":
-        await websocket_echo(receive, send)
+        await SOCKETS.get(scope["path"], websocket_echo)(scope, receive, send)
     else:
         await lifespan(receive, send)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures Tricorn beside other ASGI servers; without options everything, in about three quarters of an hour.
+"""Measures Tricorn beside other ASGI servers; without options everything, in about an hour.
 
 python benchmarks/bench.py                     everything, printed
 python benchmarks/bench.py --write             and written to docs/benchmarks.md and docs/benchmarks.png

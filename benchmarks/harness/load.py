@@ -29,6 +29,8 @@ class Load:
     access_log: bool = False
     quick: bool = False
     default: bool = True
+    kind: str = "http"
+    """Which servers take part: those with this word in their ``kinds``."""
     metrics: tuple[str, ...] = ("cpu_us", "rps", "p50_ms", "p99_ms", "busy", "others", "errors")
 
     def warm_up(self, running: Running) -> None:

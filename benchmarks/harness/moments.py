@@ -28,6 +28,8 @@ class Moment:
     quick: bool = False
     default: bool = True
     """Whether it is measured when nobody says what."""
+    kind: str = "http"
+    """Which servers take part: those with this word in their ``kinds``."""
 
 
 def start_up(server: Server, workers: int) -> Sample:

@@ -31,6 +31,12 @@ right after each other, because a machine's speed changes from minute to minute,
 - **kill -9, SIGHUP**: a client opens four new connections at a time, over and over, and asks who answers. For the kill, until
   the successor answered; for the reload, until as many new workers as there are have answered. `failed` counts its attempts
   that met a refused or reset connection.
+- **WebSocket**: the client is `benchmarks/harness/ws_client.py`, a process on the CPU where wrk would be; it sends prepared
+  frames and counts the answers without decoding them, one message at a time per connection, after it has compared the first.
+  CPU per message counts the messages it received: an echo is a message taken and one sent, a delivery of the broadcast one
+  sent. Opening and closing connections is not counted. "CPUs used" well below 1.0 means that the client was the limit. In the
+  broadcast the application awaits `send` for one connection after the other. **KiB per connection** is the private memory
+  of all processes that 1,000 connections add, each having had one message. **uvicorn** is with `--ws websockets-sansio`.
 - **tricorn-asyncio-h11** is `--loop asyncio --http h11`: neither uvloop nor httptools.
 """
 

@@ -18,8 +18,11 @@ from .results import Results, Row
 from .saves import SAVES
 from .servers import SERVERS, TABLE, Running, Server, StartFailed
 from .sharing import SHARING
+from .websocket import SOCKET_LOADS, SOCKET_MOMENTS
 
-SCENARIOS: dict[str, Load | Moment] = {scenario.name: scenario for scenario in (*LOADS, *MOMENTS, *SAVES, *SHARING)}
+SCENARIOS: dict[str, Load | Moment] = {
+    scenario.name: scenario for scenario in (*LOADS, *SOCKET_LOADS, *MOMENTS, *SOCKET_MOMENTS, *SAVES, *SHARING)
+}
 PICTURE = "benchmarks.png"
 
 
@@ -91,19 +94,19 @@ def rotated(servers: Sequence[Server], number: int) -> list[Server]:
     return [*servers[first:], *servers[:first]]
 
 
-def group(scenario: Load) -> tuple[int, bool]:
-    """Scenarios with the same number of workers and the same logging are measured on the same processes."""
-    return scenario.workers, scenario.access_log
+def group(scenario: Load) -> tuple[str, int, bool]:
+    """Scenarios of the same kind, number of workers and logging are measured on the same processes."""
+    return scenario.kind, scenario.workers, scenario.access_log
 
 
 @contextlib.contextmanager
 def all_running(found: Results, loads: Sequence[Load], servers: Sequence[Server]) -> Iterator[list[Running]]:
     """Every server that starts and answers correctly; what happened to the others goes to the rows' failures."""
-    workers, access_log = group(loads[0])
+    kind, workers, access_log = group(loads[0])
     with contextlib.ExitStack() as stack:
         alive = []
         for server in servers:
-            if access_log and server.name.startswith(report.LIMIT):
+            if kind not in server.kinds or (access_log and server.name.startswith(report.LIMIT)):
                 continue
             try:
                 running = stack.enter_context(Running(server, workers, access_log=access_log))
@@ -132,7 +135,7 @@ def load_round(found: Results, plan: Plan, loads: Sequence[Load], servers: Seque
 
 def moment_turn(row: Row, moment: Moment, server: Server, turn: int) -> None:
     """One turn for one server; one that failed gets no second."""
-    if server.name not in row.failures:
+    if moment.kind in server.kinds and server.name not in row.failures:
         sample = attempt(row, server, functools.partial(moment.measure, server, moment.workers))
         if sample:
             row.add(server.name, turn, sample)

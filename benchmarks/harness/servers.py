@@ -39,6 +39,8 @@ class Server:
     """Whether SIGHUP replaces the workers."""
     default: bool = False
     """Whether it is measured when nobody says which."""
+    kinds: tuple[str, ...] = ("http", "websocket")
+    """The kinds of scenarios in which it is measured."""
 
     def argv(self, app: str, port: int, workers: int, extra: str) -> list[str]:
         words = shlex.split(f"{self.command} {extra}")
@@ -47,14 +49,14 @@ class Server:
         return [str(bin_folder / words[0]), *words[1:]]
 
 
-def tricorn(name: str, options: str, default: bool = False) -> Server:
+def tricorn(name: str, options: str, default: bool = False, kinds: tuple[str, ...] = ("http", "websocket")) -> Server:
     command = f"tricorn {{app}} --host 127.0.0.1 --port {{port}} --workers {{workers}} {options}"
-    return Server(name, "tricorn", command, quiet="--no-access-log", watch="--reload", hup=True, default=default)
+    return Server(name, "tricorn", command, quiet="--no-access-log", watch="--reload", hup=True, default=default, kinds=kinds)
 
 
-def uvicorn(name: str, options: str, default: bool = False) -> Server:
+def uvicorn(name: str, options: str, default: bool = False, kinds: tuple[str, ...] = ("http", "websocket")) -> Server:
     command = f"uvicorn {{app}} --host 127.0.0.1 --port {{port}} --workers {{workers}} {options}"
-    return Server(name, "uvicorn", command, quiet="--no-access-log", watch="--reload", hup=True, default=default)
+    return Server(name, "uvicorn", command, quiet="--no-access-log", watch="--reload", hup=True, default=default, kinds=kinds)
 
 
 def granian(name: str, options: str, default: bool = False) -> Server:
@@ -76,7 +78,8 @@ def hypercorn(name: str, options: str, default: bool = False) -> Server:
 
 
 def canned(name: str, options: str, default: bool = False) -> Server:
-    return Server(name, "uvloop", f"python canned.py --port {{port}} --workers {{workers}} {options}", default=default)
+    command = f"python canned.py --port {{port}} --workers {{workers}} {options}"
+    return Server(name, "uvloop", command, default=default, kinds=("http",))
 
 
 TABLE = (
@@ -85,7 +88,10 @@ TABLE = (
     tricorn("tricorn-uvloop-httptools", "--loop uvloop --http httptools"),
     tricorn("tricorn-asyncio", "--loop asyncio --http auto"),
     tricorn("tricorn-asyncio-h11", "--loop asyncio --http h11", default=True),
-    uvicorn("uvicorn", "--loop uvloop --http httptools", default=True),
+    tricorn("tricorn-wsproto", "--loop auto --http auto --ws wsproto", kinds=("websocket",)),
+    tricorn("tricorn-websockets", "--loop auto --http auto --ws websockets", kinds=("websocket",)),
+    uvicorn("uvicorn", "--loop uvloop --http httptools --ws websockets-sansio", default=True),
+    uvicorn("uvicorn-wsproto", "--loop uvloop --http httptools --ws wsproto", default=True, kinds=("websocket",)),
     uvicorn("uvicorn-asyncio-h11", "--loop asyncio --http h11"),
     uvicorn("uvicorn-asyncio", "--loop asyncio --http httptools"),
     granian("granian", "--loop uvloop", default=True),
