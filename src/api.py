@@ -180,13 +180,12 @@ class Server:
         """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
         notify = self.config.callback_notify
         while not self._should_exit:
+            if notify is not None:
+                await notify()
             self._changed.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if notify is None else self.config.timeout_notify):
                     await self._changed.wait()
-            except TimeoutError:
-                assert notify is not None
-                await notify()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, finish what is in flight, and shut the application down."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = "tricorn"
 
-ROOMS = ("protocols", "worker", "supervisor", "api_config", "api", "start", "cli")
+ROOMS = ("protocols", "worker", "supervisor", "api_config", "api", "gunicorn", "start", "cli")
 """Lower first: a room may import its own modules and what lies lower. ``config`` is a leaf that all but protocols may know."""
 
 SUPERVISOR_MAY_KNOW = frozenset({"worker.run", "worker.template", "worker.scoreboard", "worker.channel"})

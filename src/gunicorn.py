@@ -1,0 +1,97 @@
+"""Tricorn as a worker of gunicorn: ``gunicorn -w 4 -k tricorn.gunicorn.TricornWorker app:app``.
+
+Gunicorn binds, forks and watches; each worker serves with Tricorn's protocols. Gunicorn's settings that concern a worker hold,
+and its loggers are written to. A subclass can say more by ``CONFIG_KWARGS``, as with uvicorn's worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import Any
+
+from gunicorn.workers.base import Worker
+
+from .api import Server
+from .api_config import Config
+
+BEAT = 1.0
+"""Seconds between two signs of life to gunicorn's arbiter, and looks whether it lives."""
+
+
+class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
+    CONFIG_KWARGS: dict[str, Any] = {}
+    """Further keywords of :class:`tricorn.Config`."""
+
+    def init_signals(self) -> None:
+        """Gunicorn's handlers would answer what the server answers."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        # The server takes both while it serves, and sends them again when it has done what they ask for.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: None)
+        signal.signal(signal.SIGUSR1, self.handle_usr1)
+        # A signal in the middle of a system call of the application's must not fail it (sigaction(2), SA_RESTART).
+        signal.siginterrupt(signal.SIGUSR1, False)
+
+    def run(self) -> None:
+        """Called by gunicorn in the worker's process, with the application imported; returns when the worker is to end."""
+        # Gunicorn blames no worker that has never given a sign of life: not one, either, that hangs as it starts up.
+        self.notify()
+        self._use_loggers()
+        config = self._make_config()
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(self._serve(Server(config)))
+
+    async def _serve(self, server: Server) -> None:
+        self._server = server
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._quit)
+        await server.serve(sockets=[one.sock for one in self.sockets])
+
+    def _quit(self) -> None:
+        self._server.should_exit = self._server.force_exit = True
+
+    async def _beat(self) -> None:
+        self.notify()
+        if os.getppid() != self.ppid:
+            self.log.info("Parent changed, shutting down: %s", self)
+            self._server.should_exit = True
+
+    def _use_loggers(self) -> None:
+        for name, source in (("error", self.log.error_log), ("access", self.log.access_log)):
+            logger = logging.getLogger(f"tricorn.{name}")
+            logger.handlers = source.handlers
+            logger.setLevel(source.level)
+            logger.propagate = False
+
+    def _make_config(self) -> Config:
+        settings = self.cfg
+        options = {
+            "limit_request_line": settings.limit_request_line or 1 << 20,
+            "limit_request_fields": settings.limit_request_fields,
+            "limit_request_field_size": settings.limit_request_field_size or 1 << 20,
+            "proxy_protocol": bool(settings.proxy_protocol and settings.proxy_protocol != "off"),
+        }
+        keywords: dict[str, Any] = {
+            "log_config": None,
+            "access_log": bool(self.log.access_log.handlers),
+            "backlog": settings.backlog,
+            "timeout_keep_alive": settings.keepalive,
+            "timeout_graceful_shutdown": settings.graceful_timeout,
+            "timeout_notify": BEAT,
+            "callback_notify": self._beat,
+            "limit_max_requests": self.max_requests if settings.max_requests else None,
+            "forwarded_allow_ips": settings.forwarded_allow_ips,
+            **self._tls(),
+        }
+        given = {**keywords, **self.CONFIG_KWARGS}
+        return Config(self.wsgi, options={**options, **given.pop("options", {})}, **given)
+
+    def _tls(self) -> dict[str, Any]:
+        if not self.cfg.is_ssl:
+            return {}
+        # By gunicorn's names; what is not set is left to our defaults.
+        known = {name: getattr(self.cfg, name) for name in ("keyfile", "certfile", "cert_reqs", "ca_certs", "ciphers")}
+        return {f"ssl_{name}": value for name, value in known.items() if value is not None}
