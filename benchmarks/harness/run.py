@@ -152,7 +152,7 @@ def attempt(row: Row, server: Server, measure: Callable[[], Sample | None]) -> S
 
 def fail(row: Row, server: Server, error: Exception) -> None:
     row.failures[server.name] = str(error)
-    print(f"  {row.title}: {error}", flush=True)
+    print(f"  {row.title}: {server.name}: {error}", flush=True)
 
 
 def publish(found: Results, folder: Path | None) -> None:

@@ -24,8 +24,8 @@ MANY = 1000
 class Client:
     """The client's process, its connections open and tried."""
 
-    def __init__(self, process: subprocess.Popen[str], server: str) -> None:
-        self._process, self._server = process, server
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
         self._answer("READY")
 
     def cpu_seconds(self) -> float:
@@ -41,7 +41,7 @@ class Client:
         """What follows the word ``expected``; raises MeasurementFailed for another."""
         word, _, rest = self._process.stdout.readline().strip().partition(" ")
         if word != expected:
-            raise MeasurementFailed(f"{self._server}: {rest or 'the client ended'}")
+            raise MeasurementFailed(rest or "the client ended")
         return rest
 
 
@@ -53,7 +53,7 @@ def client(running: Running, **options: object) -> Iterator[Client]:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         try:
-            yield Client(process, running.server.name)
+            yield Client(process)
             process.stdin.close()
             process.wait(30)
         finally:

@@ -26,7 +26,8 @@ from collections.abc import Iterator, Sequence
 HOST = "127.0.0.1"
 WINDOW = 12
 """log2 of the window that messages are compressed with: small enough for what the servers ask of their clients."""
-CHUNK = 256 * 1024
+CHUNK = memoryview(bytearray(256 * 1024))
+"""What is received goes here first: asking for a bytes object of this size costs more than all else, each time."""
 TAIL = b"\x00\x00\xff\xff"
 MASK = b"\x12\x34\x56\x78"
 
@@ -97,7 +98,7 @@ class Connection:
         )
         answer = b""
         while b"\r\n\r\n" not in answer:
-            if not (data := self.socket.recv(CHUNK)):
+            if not (data := self.receive()):
                 raise Unfit("it closes at the handshake")
             answer += data
         head = answer.lower()
@@ -105,6 +106,10 @@ class Connection:
             raise Unfit(f"it answers the handshake with {answer.partition(bytes((13, 10)))[0].decode()}")
         if deflate != (b"permessage-deflate" in head):
             raise Unfit("no permessage-deflate" if deflate else "permessage-deflate, though not offered")
+
+    def receive(self) -> bytes:
+        """What there is, empty at the end of the connection."""
+        return bytes(CHUNK[: self.socket.recv_into(CHUNK)])
 
     def send(self, data: bytes | memoryview) -> bool:
         """Whether all of it could be sent at once; the rest is ``pending``."""
@@ -140,7 +145,7 @@ class Connection:
     def read_message(self) -> bytes:
         """Waits for one, and takes it out of its frames."""
         data = b""
-        while piece := self.socket.recv(CHUNK):
+        while piece := self.receive():
             data += piece
             if self.count(piece):
                 return payload_of(data)
@@ -200,7 +205,7 @@ class Client:
             if events & select.EPOLLOUT and one.pending and one.send(one.pending):
                 self._poll.modify(number, select.EPOLLIN)
             if events & ~select.EPOLLOUT:
-                data = one.socket.recv(CHUNK)
+                data = one.receive()
                 if not data:
                     raise Unfit("it closes the connection")
                 for _ in range(one.count(data)):
@@ -236,15 +241,19 @@ class Client:
         return self.broadcast(seconds) if self._all else self.echo(seconds)
 
     def close(self) -> None:
-        """With the closing handshake, so that the server has nothing left to do when this process ends."""
-        goodbye = frame(0x88, struct.pack("!H", 1000))
+        """With the closing handshake, so that the server has nothing left to do when this process ends.
+
+        Not every server then closes the connection, as it should: together they get a second.
+        """
+        goodbye, until = frame(0x88, struct.pack("!H", 1000)), time.monotonic() + 1
         for one in self._opened:
             with contextlib.suppress(OSError):
                 one.socket.settimeout(2)
                 one.socket.sendall(goodbye)
         for one in self._opened:
             with contextlib.suppress(OSError):
-                while one.socket.recv(CHUNK):
+                one.socket.settimeout(max(0.001, until - time.monotonic()))
+                while one.receive():
                     pass
             one.socket.close()
 
