@@ -32,6 +32,7 @@ check: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/settings.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	$(BIN)/python docs/man.py > docs/tricorn.1.new && mv docs/tricorn.1.new docs/tricorn.1
 
 SECONDS ?= 600
 

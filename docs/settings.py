@@ -1,15 +1,22 @@
 """Write docs/settings.md from Config, the one home of every option:  python docs/settings.py > docs/settings.md"""
 
 from tricorn import config
+from tricorn.subjects import by_subject
 
 INTRODUCTION = """# Settings
 
 *Written from `src/config.py` by `docs/settings.py`; change the options there.*
 
-Each option can be given on the command line or in the environment. The command line wins; of several variables the first that
-is set counts. A switch takes `true` or `false` in its variable.
+Each option can be given on the command line, in the environment, or in a file. The command line wins over the environment, and
+that over the file. `tricorn --print-config` shows every value that holds, and where it comes from.
 
-| option | variable | default | what it is |
+- In the environment the name begins with `TRICORN_`: `--port` is `TRICORN_PORT`. If that is not set, uvicorn's variable of that
+  name (`UVICORN_PORT`) counts, and then what stands in the table. A switch takes `true` or `false`.
+- In a file, in [TOML](https://toml.io), the key is the option's name with dashes or underscores: `timeout-keep-alive = 2.5`.
+  What may be given several times is a list. The file is the one that `--config` names, or else the table `[tool.tricorn]` of
+  `pyproject.toml` in the current directory. It is read anew on every reload (HUP).
+"""
+TABLE = """| option | variables | default | what it is |
 |---|---|---|---|"""
 
 
@@ -35,7 +42,7 @@ def default_of(name: str) -> str:
 
 def row(name: str) -> str:
     known = config.OPTIONS[name]
-    variables = " ".join(f"`{variable}`" for variable in (f"TRICORN_{name.upper()}", *known.env))
+    variables = " ".join(f"`{variable}`" for variable in known.env)
     choices = f" One of {', '.join(f'`{choice}`' for choice in known.choices)}." if known.choices else ""
     default = "required" if name == "app" else default_of(name)
     unit = f" In {known.unit}." if known.unit and not default else ""
@@ -43,7 +50,10 @@ def row(name: str) -> str:
 
 
 def page() -> str:
-    return "\n".join([INTRODUCTION, *(row(name) for name in config.OPTIONS)]) + "\n"
+    parts = [INTRODUCTION]
+    for title, names in by_subject(config.OPTIONS).items():
+        parts.append("\n".join([f"## {title}\n", TABLE, *(row(name) for name in names)]) + "\n")
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

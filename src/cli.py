@@ -10,13 +10,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__, config
 from .config import ConfigError
 from .sources import Sources, show
+from .subjects import by_subject
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PROG = "tricorn"
 
@@ -46,6 +50,18 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recen
         except ConfigError as error:
             raise click.UsageError(str(error), ctx) from None
         return converted
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Choices for the shell to offer; file names where any value may stand."""
+        # Late, for only a shell that completes needs it.
+        from click.shell_completion import CompletionItem
+
+        if config.OPTIONS[self.field].choices:
+            return [CompletionItem(one) for one in config.OPTIONS[self.field].choices if one.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="dir" if self.field in DIRECTORIES else "file")]
+
+
+DIRECTORIES = ("app_dir", "chdir", "reload_dir")
 
 
 def describe(name: str) -> str:
@@ -127,7 +143,15 @@ class OperatorsMistake(click.ClickException):
 
 
 class Command(click.Command):
-    """A command in which an operator's mistake is one line, however it is run."""
+    """A command with help by subject, in which an operator's mistake is one line, however it is run."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = {param.name: row for param in self.params if (row := param.get_help_record(ctx)) is not None}
+        for title, names in by_subject(config.OPTIONS).items():
+            with formatter.section(title):
+                formatter.write_dl([rows.pop(name) for name in names if name in rows])
+        with formatter.section("Instead of serving"):
+            formatter.write_dl([*rows.values()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -13,6 +13,7 @@ from harness import run_tricorn
 from tricorn import __version__, cli, config
 from tricorn.config import Config
 from tricorn.sources import Sources, variables
+from tricorn.subjects import SUBJECTS
 
 NAMES = [name for name in config.OPTIONS if name != "app"]
 HEEDED = [name for name in NAMES if True not in config.OPTIONS[name].inapplicable]
@@ -190,3 +191,18 @@ def test_help_does_not_wait_for_heavy_imports() -> None:
     imported = {line.rsplit("|", 1)[-1].strip() for line in ended.stderr.splitlines()}
     assert "click" in imported
     assert not imported & {"asyncio", "psutil", "h11", "uvloop", "watchfiles", "wsproto"}
+
+
+def test_help_has_a_section_for_each_subject_and_fits_a_terminal() -> None:
+    lines = run_tricorn("--help", env={"COLUMNS": "80"}).stdout.splitlines()
+    assert [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")] == [*SUBJECTS, "Instead of serving"]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("tricorn --reload-p", "--reload-poll"), ("tricorn --log-level de", "debug"), ("tricorn --ws no", "none")],
+)
+def test_the_shell_completes_options_and_choices(words: str, offered: str) -> None:
+    environment = {"_TRICORN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    assert run_tricorn(env=environment).stdout.split() == [f"plain,{offered}"]

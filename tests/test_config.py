@@ -12,6 +12,7 @@ from harness import ROOT
 from tricorn import config
 from tricorn.config import Config, ConfigError
 from tricorn.cpus import cgroup_cpus
+from tricorn.subjects import SUBJECTS
 
 NAMES = sorted(config.OPTIONS)
 
@@ -117,7 +118,13 @@ def test_the_cgroup_quota(files: dict[str, str], cpus: float | None) -> None:
     assert cgroup_cpus("/cg", lambda path: files.get(path.removeprefix("/cg/"))) == cpus
 
 
-def test_the_page_of_settings_is_up_to_date() -> None:
-    """Written anew by ``python docs/settings.py > docs/settings.md``."""
-    page = subprocess.run([sys.executable, "docs/settings.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert (ROOT / "docs" / "settings.md").read_text() == page
+@pytest.mark.parametrize(("script", "page"), [("settings.py", "settings.md"), ("man.py", "tricorn.1")])
+def test_pages_that_follow_from_the_options_are_up_to_date(script: str, page: str) -> None:
+    """Written anew by ``make docs``."""
+    made = subprocess.run([sys.executable, f"docs/{script}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs" / page).read_text() == made
+
+
+def test_every_option_has_one_subject() -> None:
+    named = [name for section in SUBJECTS.values() for name in section]
+    assert sorted(named) == NAMES
