@@ -184,8 +184,20 @@ def build_command() -> click.Command:
     )
 
 
+def open_missing_streams() -> None:
+    """Give the process the standard streams that its parent has closed: else a listener could become standard output."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest free descriptor is the one that is missing (open(2)).
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """The console script: returns the exit code, having said in one line what was wrong if anything was."""
+    open_missing_streams()
     try:
         # Click's own standalone mode would print the usage above each error; the one line is all an operator needs.
         code: int = build_command().main(args=args, prog_name=PROG, standalone_mode=False)

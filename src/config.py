@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -90,6 +91,21 @@ def judge_mode(text: str) -> str | None:
 def judge_app(text: str) -> str | None:
     module, _, attribute = text.partition(":")
     return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
+
+
+def judge_header(line: str) -> str | None:
+    """What is wrong with ``Name:Value`` as a header of every response (RFC 9110 section 5), None if nothing."""
+    name, colon, value = line.partition(":")
+    name = name.strip()
+    if not colon or not name:
+        return "must have the form Name:Value"
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
+        return f"{name!r} is not the name of a header"
+    if not re.fullmatch(r"[\t -~\xa0-\xff]*", value):
+        return "the value has characters that a header can't have"
+    if name.lower() in ("content-length", "transfer-encoding", "connection"):
+        return f"{name} is the server's to say, for each response"
+    return None
 
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
@@ -217,7 +233,11 @@ class Config:
         None, "Colours in the log; by default where it goes to a terminal and NO_COLOR is not set."
     )
     header: tuple[str, ...] = option(
-        (), "Header to add to every response, as Name:Value; may be given several times.", separator="\n", uvicorn="headers"
+        (),
+        "Header to add to every response, as Name:Value; may be given several times.",
+        separator="\n",
+        uvicorn="headers",
+        judge=judge_header,
     )
     server_header: bool = option(True, "Send a Server header.")
     date_header: bool = option(True, "Send a Date header.")
@@ -298,10 +318,6 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field.name, getattr(self, field.name))
-        for line in self.header:
-            name, colon, _ = line.partition(":")
-            if not colon or not name.strip():
-                raise ConfigError(f"--header {line!r}: must have the form Name:Value")
 
 
 OPTIONS: Mapping[str, Option] = {field.name: field.metadata["option"] for field in dataclasses.fields(Config)}
@@ -364,6 +380,8 @@ def check(name: str, value: Any) -> None:
         fits = isinstance(one, (int, float) if kind is float else kind) and (kind is bool or not isinstance(one, bool))
         if not fits:
             raise ConfigError(f"{flag(name)} {one!r}: must be of type {kind.__name__}")
+        if kind is float and not math.isfinite(one):
+            raise ConfigError(f"{flag(name)} {one}: must be a finite number")
         if known.judge is not None and (cause := known.judge(one)) is not None:
             raise ConfigError(f"{flag(name)} {one}: {cause}")
         if known.choices and one not in known.choices and not (known.custom and ":" in one):

@@ -92,8 +92,17 @@ def test_text_that_is_no_value(name: str, text: str, cause: str) -> None:
         ({"log_level": "loud"}, "--log-level loud: must be one of critical, error, warning, info, debug, trace"),
         ({"port": "8000"}, "--port '8000': must be of type int"),
         ({"timeout_worker_healthcheck": 0.5}, "--timeout-worker-healthcheck 0.5: must be at least 2"),
-        ({"header": ("no colon",)}, "--header 'no colon': must have the form Name:Value"),
-        ({"header": (":value",)}, "--header ':value': must have the form Name:Value"),
+        ({"header": ("no colon",)}, "--header no colon: must have the form Name:Value"),
+        ({"header": (":value",)}, "--header :value: must have the form Name:Value"),
+        ({"header": ("Bad Name: a",)}, "--header Bad Name: a: 'Bad Name' is not the name of a header"),
+        ({"header": ("X: a\nInjected: y",)}, "--header X: a\nInjected: y: the value has characters that a header can't have"),
+        ({"header": ("X: \u2603",)}, "--header X: \u2603: the value has characters that a header can't have"),
+        (
+            {"header": ("Content-Length: 5",)},
+            "--header Content-Length: 5: Content-Length is the server's to say, for each response",
+        ),
+        ({"timeout_keep_alive": float("nan")}, "--timeout-keep-alive nan: must be a finite number"),
+        ({"timeout_worker_healthcheck": float("inf")}, "--timeout-worker-healthcheck inf: must be a finite number"),
     ],
 )
 def test_a_broken_constraint_names_option_value_and_cause(values: dict[str, typing.Any], cause: str) -> None:

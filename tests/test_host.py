@@ -157,7 +157,7 @@ def test_noise_on_the_channel_is_passed_over(stage: Stage) -> None:
 # -------------------------------------------------------------------------------------------------------- how they end
 
 
-@pytest.mark.parametrize(("number", "cause"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGTERM, "killed by SIGTERM")])
+@pytest.mark.parametrize(("number", "cause"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGALRM, "killed by SIGALRM")])
 def test_a_death_by_signal_is_told_by_name(stage: Stage, number: int, cause: str) -> None:
     def dying(config: Config, birth: Birth) -> int:
         os.kill(os.getpid(), number)
@@ -205,6 +205,7 @@ def test_quit_and_kill(stage: Stage) -> None:
 
 def test_a_worker_that_closed_its_channel_is_told_to_drain_by_signal(stage: Stage) -> None:
     def deaf(config: Config, birth: Birth) -> int:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         say(birth, channel.READY)
         birth.channel.close()
         signal.pause()

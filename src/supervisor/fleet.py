@@ -248,8 +248,11 @@ class Fleet:
 
     def _abandon(self) -> None:
         # Back to the configuration that is known to work, too: else every worker that crashes now could not be replaced.
+        ready = [worker for worker in self.workers.values() if worker.standing is Phase.READY]
+        newer = sum(worker.plan is self.plan for worker in ready)
         self._adopt(self.settled)
-        self._say("Reload abandoned: the workers that run go on serving", level=Level.ERROR)
+        mixed = f", {newer} of {len(ready)} with the new code" if newer else ""
+        self._say(f"Reload abandoned: the workers that run go on serving{mixed}", level=Level.ERROR)
 
     def _adopt(self, plan: Plan) -> None:
         if plan.config.workers != self.plan.config.workers:

@@ -140,9 +140,11 @@ class Host:
 
     def wait(self, until: float | None) -> list[Fact]:
         """Wait for facts, but no longer than ``until`` (for ever if None); at the end tell all beats that are new."""
-        self._departed.clear()
         if self.finished:
             return []
+        if not self._pending:
+            # The fleet has heard of those whose names these are.
+            self._departed.clear()
         self._companions.attend(self.now())
         facts, self._pending = self._pending, []
         orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))

@@ -7,6 +7,7 @@ arrival, and nothing ever runs in a handler.
 
 from __future__ import annotations
 
+import logging
 import selectors
 import signal
 import socket
@@ -15,6 +16,8 @@ from types import FrameType
 from typing import Any
 
 from .messages import Order, Reload, Reopen, Resize, Stop, StopNow
+
+logger = logging.getLogger("tricorn.error")
 
 ORDERS: Mapping[int, Order] = {
     signal.SIGTERM: Stop(),
@@ -30,9 +33,12 @@ ORDERS: Mapping[int, Order] = {
 Speaker = int | str
 """A worker by its id, or a companion by its name."""
 
-DEFAULT_IN_WORKERS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGQUIT)
-IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Until the worker sets its own: Ctrl-C goes to the whole group, and USR1 or USR2 may be sent before it listens to them."""
+DEFAULT_IN_WORKERS = (signal.SIGCHLD, signal.SIGQUIT)
+IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Until the worker sets its own: Ctrl-C goes to the whole group, systemd sends TERM to all of it, and USR1 or USR2 may be sent
+before it listens to them."""
+LONGEST_WAIT = 86400.0
+"""Seconds after which a wait ends for nothing: epoll(7) takes no more than a few weeks, and a day is as good as for ever."""
 REFUSED_IN_WORKERS = (signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -51,7 +57,7 @@ class Wakeup:
         self._selector.register(self._reader, selectors.EVENT_READ)
         # A full socket is no loss: it wakes us as well, and every wake-up looks at everything.
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD)}
+        self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD, signal.SIGUSR2)}
 
     def watch(self, channel: socket.socket, speaker: Speaker) -> None:
         """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``."""
@@ -68,9 +74,12 @@ class Wakeup:
         """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and who spoke."""
         orders: list[Order] = []
         speakers: list[Speaker] = []
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(min(LONGEST_WAIT, timeout) if timeout is not None else None):
             if key.data is None:
-                orders += [ORDERS[number] for number in self._read() if number in ORDERS]
+                numbers = self._read()
+                orders += [ORDERS[number] for number in numbers if number in ORDERS]
+                if signal.SIGUSR2 in numbers:
+                    logger.warning("SIGUSR2: replacing the supervisor itself is not there yet; nothing is done")
             else:
                 speakers.append(key.data)
         return orders, speakers

@@ -73,8 +73,6 @@ class Acceptor:
 
     def stop(self, *, empty: bool) -> None:
         """Accept no more and close the listeners; with ``empty``, first take what already waits in their queues."""
-        for wait in self._waits.values():
-            wait.cancel()
         for listener in self._listeners:
             if listener.fileno() < 0:
                 continue
@@ -82,6 +80,9 @@ class Acceptor:
             while empty and self._accept(listener):
                 pass
             listener.close()
+        for wait in self._waits.values():
+            wait.cancel()
+        self._waits.clear()
         if empty and self._tasks:
             self._loop.call_later(ADMISSION_GRACE, self.give_up)
 
@@ -119,6 +120,7 @@ class Acceptor:
 
     def _look_again(self, listener: socket.socket, until: float) -> None:
         """Come back to a listener that was left to the others."""
+        del self._waits[listener]
         if self._is_our_turn():
             self._patience = PATIENCE
         elif self._loop.time() < until:
@@ -129,7 +131,8 @@ class Acceptor:
             self._patience = max(STEP, self._patience / 2)
         else:
             self._patience = PATIENCE
-        if listener.fileno() >= 0 and self._waits.get(listener) is not None:
+        if listener not in self._waits:
+            # Nothing has run out meanwhile.
             self._listen(listener)
 
     def _is_our_turn(self) -> bool:

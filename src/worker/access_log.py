@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sys
 import time
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from ..config import Config
 from ..logging import AccessFormatter, JsonFormatter, json_time, level_prefix, status_text
 from ..protocols.asgi import Application
+from .descriptor import Descriptor
 
 
 class Access(Protocol):
@@ -39,7 +39,7 @@ class Writer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self._loop = loop
-        self._fd = fd
+        self._descriptor = Descriptor(fd)
         self._lines: list[str] = []
 
     def write(self, line: str) -> None:
@@ -49,17 +49,11 @@ class Writer:
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Write what waits. A log that can't be written must not stop the service: the lines are dropped."""
+        """Write what waits."""
         data = "".join(self._lines).encode("utf-8", "backslashreplace")
         self._lines.clear()
-        while data:
-            try:
-                data = data[os.write(self._fd, data) :]
-            except BlockingIOError:
-                # Standard output is a pipe that somebody made non-blocking and nobody empties fast enough.
-                return
-            except OSError:
-                return
+        if data:
+            self._descriptor.write(data)
 
 
 class AccessLog(Writer):

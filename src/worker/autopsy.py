@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from typing import Protocol
+import traceback
+from types import FrameType
+from typing import Any, Protocol
 
 from ..protocols.service import Service
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Subject(Protocol):
@@ -22,9 +26,33 @@ def write(fd: int) -> None:
     """Write requests and tasks to ``fd``. Called from a signal handler, between any two byte codes of the main thread."""
     text = io.StringIO()
     service = getattr(subject, "service", None)
-    if service is not None:
-        for work in list(service.works):
-            print(f"Request in flight: {work.describe()}", file=text)
-        for task in asyncio.all_tasks(service.loop):
-            task.print_stack(file=text)
+    for work in list(service.works) if service is not None else ():
+        print(f"Request in flight: {work.describe()}", file=text)
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        # No event loop runs: the worker imports its application, or exits.
+        tasks = set()
+    for task in tasks:
+        frames = _frames(task.get_coro())
+        if frames:
+            print(f"Task {task.get_name()!r}, most recent call last:", file=text)
+            text.writelines(traceback.format_list(frames))
     os.write(fd, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def _frames(awaited: Any) -> list[traceback.FrameSummary]:
+    """Where a coroutine waits, down through all that it awaits, less Tricorn's own frames.
+
+    ``Task.print_stack`` shows only the outermost frame of a suspended coroutine, which is never the one that waits.
+    """
+    frames: list[traceback.FrameSummary] = []
+    while awaited is not None:
+        kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(awaited, f"{kind}_frame")), None)
+        if kind is None:
+            break
+        frame: FrameType | None = getattr(awaited, f"{kind}_frame")
+        if frame is not None and not frame.f_code.co_filename.startswith(_OURS):
+            frames += traceback.extract_stack(frame, limit=1)
+        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return frames

@@ -52,8 +52,9 @@ class Lifespan:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
+            starting = not self._started.done()
             self._failed(error)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) and not (starting and isinstance(error, SystemExit)):
                 raise
         else:
             if not self._started.done():
@@ -66,7 +67,10 @@ class Lifespan:
         if self._started.done():
             if self._started.exception() is None:
                 logger.error("Exception in ASGI lifespan", exc_info=error)
-        elif self._mode == "auto":
+        elif self._mode == "auto" and isinstance(error, Exception):
+            if self._inbox.empty() and not isinstance(error, AppError):
+                # It took the message, so it speaks lifespan; uvicorn goes on all the same, and so may its users rely on it.
+                logger.warning("The application's start-up raised %s: %s; going on", type(error).__name__, error)
             # The specification's way to find out: an application that does not know the scope raises.
             self._unsupported(f"raised {type(error).__name__}: {error}")
         else:

@@ -12,6 +12,7 @@ from ..logging import TRACE_LOG_LEVEL as TRACE
 from ..logging import DefaultFormatter, JsonFormatter, wants_colors
 from . import log_config, log_files
 from .access_log import Access, AccessLog, JsonAccess, LoggedAccess
+from .descriptor import StderrHandler
 
 LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -31,7 +32,7 @@ def configure(config: Config) -> None:
         if config.log_level != DEFAULTS["log_level"]:
             set_level(config.log_level)
         return
-    handler = logging.StreamHandler(sys.stderr) if error_file is None else log_files.FileHandler(error_file)
+    handler = StderrHandler() if error_file is None else log_files.FileHandler(error_file)
     if config.log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -175,6 +176,23 @@ def _prepare_signals(birth: Birth) -> None:
     signal.signal(AUTOPSY_SIGNAL, lambda number, frame: autopsy.write(birth.autopsy))
     faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy, all_threads=True, chain=True)
     _watch_lifeline(birth.channel)
+    os.register_at_fork(after_in_child=lambda: _release_child(birth))
+
+
+def _release_child(birth: Birth) -> None:
+    """Let a process that the application forks be a process like any other: ours are the signals, the port and the channel.
+
+    Left as they are, its signals would be written to the worker's event loop (signal.set_wakeup_fd), it could not be ended by
+    SIGTERM, and while it lives it would hold the port.
+    """
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGIO):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    faulthandler.unregister(AUTOPSY_SIGNAL)
+    signal.signal(AUTOPSY_SIGNAL, signal.SIG_DFL)
+    for shared in (birth.channel, *birth.listeners):
+        shared.close()
 
 
 def _watch_lifeline(link: socket.socket) -> None:
@@ -213,6 +231,8 @@ def _say_failed(birth: Birth, error: str) -> None:
 
 def _run_exit_functions() -> None:
     """What a process does at its end and ``os._exit`` does not: the application may have registered functions."""
+    # Threads that are no daemons are waited for, as at any exit of Python; the deadline of the drain is their limit.
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -95,7 +95,7 @@ class Server:
     async def serve(self) -> None:
         """Live the life of a worker process. Raises AppError when the application does not start."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.drain, Phase.STOPPING)
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
         loop.add_signal_handler(signal.SIGUSR1, reopen)
         await self.start()
         # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
@@ -241,17 +241,25 @@ class Server:
 
     # What supervisor and worker say to each other.
 
-    def _say(self, kind: str, **details: Any) -> None:
+    def _say(self, kind: str, **details: Any) -> bool:
+        """Whether it went out: not if the supervisor is dead (the reader sees that too) or does not listen."""
         try:
             self._link.send(channel.encode(kind, **details))
         except OSError:
-            # The supervisor is dead (the reader sees that too) or does not listen; its deadlines decide then.
-            pass
+            return False
+        return True
 
-    def _retire(self, why: str) -> None:
-        if not self._retiring:
-            self._retiring = True
-            self._say(channel.RETIRE, reason=why)
+    def _terminated(self) -> None:
+        """SIGTERM. Whoever signals a whole process group means the supervisor, which hears it too: it alone decides."""
+        if not self._retire("it got SIGTERM"):
+            self.drain(Phase.STOPPING)
+
+    def _retire(self, why: str) -> bool:
+        """Ask to be replaced, once; whether the supervisor could be asked."""
+        if self._retiring:
+            return True
+        self._retiring = True
+        return self._say(channel.RETIRE, reason=why)
 
     def _tell_modules(self) -> None:
         """Let the supervisor know what was imported since, in a handler perhaps."""
@@ -320,10 +328,12 @@ class Server:
                 connection.hand_on(self.handover.give)
 
     def _give_up(self) -> None:
+        if self._acceptor is None:
+            # Still starting up: nobody is served, and there is nothing to finish.
+            return
         if self.service.works:
             logger.warning("Cancelling what the grace was too short for: %d in flight", len(self.service.works))
-        if self._acceptor is not None:
-            self._acceptor.give_up()
+        self._acceptor.give_up()
         self.service.cancel()
 
 
