@@ -1,0 +1,79 @@
+"""The documentation: each command line in it is understood, each file of settings can be read, each link leads somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import ROOT
+from tricorn import cli, settings_file
+from tricorn.sources import Sources
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"^(?:    |\$ |CMD )?((?:python -m )?tricorn .+)$")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """All fenced blocks of a language, each with its page's name."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [(page.name, found[1]) for page in PAGES for found in fence.finditer(page.read_text())]
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every line of code that runs ``tricorn``, with its page's name."""
+    found = []
+    for page in PAGES:
+        fenced = False
+        for line in page.read_text().splitlines():
+            fenced ^= line.startswith("```")
+            match = COMMAND.match(line)
+            if match and (fenced or line.startswith("    ")):
+                found.append((page.name, match[1]))
+    return found
+
+
+def test_there_are_some() -> None:
+    assert len(commands()) > 15
+    assert blocks("toml")
+    assert blocks("python")
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_command_line_is_understood(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [word for word in shlex.split(line, comments=True) if word != "\\"]
+    arguments = words[words.index("tricorn") + 1 :]
+    command = cli.build_command()
+    # What it would serve with; serving itself is tested elsewhere, on ports that tests may have.
+    command.callback = lambda print_config, check_config, **values: Sources(values).load()
+    command.main([one for one in arguments if one != "..."], standalone_mode=False)
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("toml"))
+def test_every_file_of_settings_can_be_read(page: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / (settings_file.PROJECT if "[tool.tricorn]" in text else "tricorn.toml")
+    file.write_text(text)
+    assert settings_file.read(str(file), "")
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"))
+def test_every_program_can_be_compiled(page: str, text: str) -> None:
+    compile(text, page, "exec")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("material") is None, reason="mkdocs-material is not installed")
+def test_the_site_can_be_built(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
