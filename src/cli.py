@@ -146,7 +146,7 @@ class Command(click.Command):
     """A command with help by subject, in which an operator's mistake is one line, however it is run."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = {param.name: row for param in self.params if (row := param.get_help_record(ctx)) is not None}
+        rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None}
         for title, names in by_subject(config.OPTIONS).items():
             with formatter.section(title):
                 formatter.write_dl([rows.pop(name) for name in names if name in rows])
