@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
-from harness import Client, Server, get, raw_connection, read_response, run_tricorn
+from harness import Client, Server, get, raw_connection, read_response, run_tricorn, send_request
+from tricorn.config import Config
+from tricorn.supervisor.listeners import bind
+from tricorn.worker import websocket
 
 UVICORN = """
     --host --port --uds --fd --reload --reload-dir --reload-include --reload-exclude --reload-delay --workers --loop --http
@@ -19,6 +25,7 @@ UVICORN = """
 """
 """The options that uvicorn 0.54 has in its help."""
 INTERFACES = "tests.apps.interfaces"
+PROBE = "tests.apps.probe:app"
 
 
 def text_of(app: str, *arguments: str, path: str = "/", env: dict[str, str] | None = None) -> str:
@@ -166,3 +173,57 @@ def test_a_client_of_a_unix_socket(tmp_path: Path) -> None:
         client = Client(uds=path)
         assert client.get("/?NOTHING").body == b"unset"
         client.close()
+
+
+# ------------------------------------------------------------- options of uvicorn's that no other test gives to a server
+
+
+def test_server_and_date_headers_can_be_left_out() -> None:
+    with Server(PROBE) as server:
+        assert {"server", "date"} <= set(get(server.port).headers)
+    with Server(PROBE, "--no-server-header", "--no-date-header") as server:
+        assert not {"server", "date"} & set(get(server.port).headers)
+
+
+def test_limit_concurrency() -> None:
+    with Server(PROBE, "--limit-concurrency", "1") as server, raw_connection(server.port) as first:
+        send_request(first, "/")
+        assert read_response(first).status == 200
+        refused = get(server.port)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+
+
+def test_limit_max_requests_jitter() -> None:
+    with Server(PROBE, "--limit-max-requests", "1", "--limit-max-requests-jitter", "1000000") as server:
+        # Without it the worker would be replaced after the first.
+        assert len({get(server.port, "/pid").body for _ in range(20)}) == 1
+        assert "--limit-max-requests 1 reached" not in server.log
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the kernel does not tell")
+def test_backlog() -> None:
+    listeners = bind(Config(port=0, backlog=7))
+    try:
+        # Of a listening socket tcpi_sacked is the length of its queue (net/ipv4/tcp.c, tcp_get_info).
+        info = listeners.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        assert struct.unpack_from("I", info, 28)[0] == 7
+    finally:
+        listeners.close()
+
+
+def test_websocket_options_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "upgrade", lambda service, settings: settings)
+    given = Config(ws_max_size=1, ws_max_queue=2, ws_ping_interval=3, ws_ping_timeout=4, ws_per_message_deflate=False)
+    made: Any = websocket.make_upgrade(None, given, None)  # type: ignore[arg-type]  # whoever is upgraded is not asked
+    assert (made.max_size, made.max_queue, made.ping_interval, made.ping_timeout, made.deflate) == (1, 2, 3, 4, False)
+
+
+def test_reload_include_and_exclude(tmp_path: Path) -> None:
+    (tmp_path / "watched.py").write_text("from tests.apps.probe import app\n")
+    arguments = ("--reload", "--reload-dir", str(tmp_path), "--reload-include", "*.txt", "--reload-exclude", "left_*.txt")
+    with Server("watched:app", "--app-dir", str(tmp_path), *arguments, env={"PYTHONPATH": "."}) as server:
+        server.wait_for_ready(1)
+        (tmp_path / "left_out.txt").write_text("nobody cares")
+        (tmp_path / "taken.txt").write_text("somebody does")
+        server.wait_for_log(r"taken.txt changed: reloading")
+        assert "left_out.txt" not in server.log
