@@ -37,7 +37,7 @@ docs: $(READY)
 # The documentation as a site, in site/. It needs more than the tests do, so it is not installed with them.
 site: docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
-	$(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
 
 SECONDS ?= 600
 
