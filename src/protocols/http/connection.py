@@ -374,7 +374,7 @@ class HttpConnection(Output):
             return
         self._read_head()
         self._regulate()
-        if self._phase is HEAD and self._eof:
+        if self._phase is HEAD and self._eof and END not in self._buffer:
             # What is left is no whole request, and the client sends no more.
             self._close()
 
