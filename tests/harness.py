@@ -234,11 +234,16 @@ class Server:
         self.wait_for_log(r"ready in \d+ ms", count, timeout)
 
     def wait_for_workers(self, count: int, timeout: float = PATIENCE) -> list[int]:
-        """Wait until exactly ``count`` workers live and as many different processes as that have answered."""
+        """Wait until exactly ``count`` workers live, each was reported ready, and each has answered.
+
+        A worker answers from the moment that it is ready; on a busy machine the supervisor reads and logs that later, and a
+        test which counts what is logged from here on would count these workers, too.
+        """
 
         def all_answer() -> list[int]:
             pids = self.workers()
-            return pids if len(pids) == count and self.answering(pids) else []
+            reported = all(f"[{pid}] ready in" in self.log for pid in pids)
+            return pids if len(pids) == count and reported and self.answering(pids) else []
 
         return self.wait_until(all_answer, timeout, f"{count} workers did not all answer")
 
