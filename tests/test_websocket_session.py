@@ -146,6 +146,37 @@ def test_many_answers_of_one_turn_are_one_write() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_first_answer_leaves_at_once_and_the_others_together(loop: str) -> None:
+    """To wait for others would cost the most common exchange, one answer to one message, a round of the event loop."""
+    written: list[int] = []
+
+    async def scenario() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await receive()
+            await send(ACCEPT)
+            while (await receive())["type"] == "websocket.receive":
+                for n in range(20):
+                    await send({"type": "websocket.send", "text": str(n)})
+                    written.append(len(peer.transport.writes))
+
+        peer = Peer(app)
+        await peer.open()
+        for _ in range(2):
+            before = len(peer.transport.writes)
+            written.clear()
+            await peer.say(client_frame(TEXT, b"count"))
+            assert written == [before + 1] * 20
+            assert len(peer.transport.writes) == before + 2
+        assert [int(payload) for _, payload in peer.frames] == [*range(20)] * 2
+
+    runner = (
+        asyncio.Runner() if loop == "asyncio" else asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop)
+    )
+    with runner:
+        runner.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("sent", "code", "told"),
     [

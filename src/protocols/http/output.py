@@ -31,43 +31,64 @@ class Phase(Enum):
 IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
 
 
-class Output(asyncio.Protocol):
-    """What an exchange writes to (exchange.Wire); the base of the connection, so that a write is one call."""
+class Corked(asyncio.Protocol):
+    """The writing half of any connection, WebSockets included; a base and not a part of it, so that a write is one call."""
 
     transport: asyncio.Transport
+    room: asyncio.Future[None] | None = None
+    """Done when the transport's buffer has drained; None while there is room."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._phase = IDLE
         self._corked: list[bytes] = []
         self._corked_size = 0
-        self._room: asyncio.Future[None] | None = None
-        """Done when the transport's buffer has drained; None while there is room."""
-        self._gone: asyncio.Future[None] | None = None
-        """Done when the connection is lost; made for who waits for it."""
+        self._prompt = False
+        """The next write leaves at once: it answers what has just arrived, and is most often the only one to do so."""
 
     # Called by the event loop.
 
     def pause_writing(self) -> None:
-        if self._room is None:
-            self._room = self._service.loop.create_future()
+        if self.room is None:
+            self.room = self._service.loop.create_future()
 
     def resume_writing(self) -> None:
-        if self._room is not None:
-            if not self._room.done():
-                self._room.set_result(None)
-            self._room = None
+        if self.room is not None:
+            if not self.room.done():
+                self.room.set_result(None)
+            self.room = None
 
-    # Writing: the exchange's Wire.
+    # Called by who writes.
 
     def write(self, data: bytes) -> None:
-        """Cork: what is written in one turn of the event loop leaves in one system call."""
+        """Cork: what is written in one turn of the event loop leaves in one system call. Nothing leaves a closed connection."""
         if not self._corked:
+            if self._prompt:
+                self._prompt = False
+                if not self.transport.is_closing():
+                    self.transport.write(data)
+                return
             self._service.loop.call_soon(self._uncork)
         self._corked.append(data)
         self._corked_size += len(data)
         if self._corked_size >= self._service.limits.buffer:
             self._uncork()
+
+    def _uncork(self) -> None:
+        corked = self._corked
+        if corked and not self.transport.is_closing():
+            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+        corked.clear()
+        self._corked_size = 0
+
+
+class Output(Corked):
+    """What an exchange writes to (exchange.Wire)."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self._phase = IDLE
+        self._gone: asyncio.Future[None] | None = None
+        """Done when the connection is lost; made for who waits for it."""
 
     def write_last(self, data: bytes) -> None:
         if self._corked:
@@ -76,15 +97,8 @@ class Output(asyncio.Protocol):
         elif data:
             self.transport.write(data)
 
-    def _uncork(self) -> None:
-        corked = self._corked
-        if corked and self._phase is not CLOSED:
-            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
-        corked.clear()
-        self._corked_size = 0
-
     def writable(self) -> asyncio.Future[None] | None:
-        return self._room
+        return self.room
 
     async def send_file(self, file: BinaryIO, size: int) -> None:
         """Send ``size`` bytes of ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
@@ -107,7 +121,7 @@ class Output(asyncio.Protocol):
             transport.write(data)
 
     async def _drained(self) -> None:
-        if self._room is not None:
-            await asyncio.shield(self._room)
+        if self.room is not None:
+            await asyncio.shield(self.room)
         if self._phase is Phase.CLOSED:
             raise ClientDisconnected("the client has disconnected")

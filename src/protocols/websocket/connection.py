@@ -9,6 +9,7 @@ from typing import cast
 from .. import closing
 from ..asgi import Scope
 from ..http.codec import RequestHead
+from ..http.output import Corked
 from ..http.response import plain
 from ..service import Phase as ServicePhase
 from ..service import Service, Upgrade
@@ -49,20 +50,16 @@ class Phase(Enum):
 
 # To look up a member of an Enum costs, on Python 3.11, ten times what it costs to read a module's name: too much per message.
 _OPEN = Phase.OPEN
-_CLOSED = Phase.CLOSED
 
 
-class WebSocketConnection(asyncio.Protocol):
-    transport: asyncio.Transport
+class WebSocketConnection(Corked):
     deadline = _close_by = NEVER
-    room: asyncio.Future[None] | None = None
     _phase = Phase.HANDSHAKE
     _session: Session | None = None
     """None when the handshake was refused before there was one."""
     _reading = True
     _early = 0
     """Bytes received before the handshake was answered."""
-    _corked_size = 0
     _silent = False
     """Nothing was received since the last ping."""
     _ping_due = 0.0
@@ -76,13 +73,11 @@ class WebSocketConnection(asyncio.Protocol):
 
     def __init__(self, service: Service, settings: Settings, head: RequestHead, base: Scope, client: str) -> None:
         """``head``: the request that asks for WebSocket; ``base``: the scope's common part; ``client``: for the access log."""
-        self._service = service
+        super().__init__(service)
         self._settings = settings
         self._head = head
         self._base = base
         self._client = client
-        self._corked: list[bytes] = []
-        self._self_corking = type(service.loop).__module__.startswith("uvloop")
 
     # Called by the event loop.
 
@@ -105,6 +100,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._silent = False
+        self._prompt = True
         session = self._session
         if self._phase is _OPEN and session is not None:
             message = self._reader.take(data)
@@ -137,15 +133,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._count()
         self._service.closed(self)
 
-    def pause_writing(self) -> None:
-        if self.room is None:
-            self.room = self._service.loop.create_future()
-
     def resume_writing(self) -> None:
-        if self.room is not None:
-            if not self.room.done():
-                self.room.set_result(None)
-            self.room = None
+        super().resume_writing()
         if self._pong is not None:
             self.write(frames.pong(self._pong))
             self._pong = None
@@ -255,27 +244,7 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 self.transport.pause_reading()
 
-    # Writing, and the rest of the session's Wire.
-
-    def write(self, data: bytes) -> None:
-        """Cork: what is written in one turn of the event loop leaves in one system call. Uvloop does so of itself."""
-        if self._self_corking:
-            if self._phase is not _CLOSED:
-                self.transport.write(data)
-            return
-        if not self._corked:
-            self._service.loop.call_soon(self._uncork)
-        self._corked.append(data)
-        self._corked_size += len(data)
-        if self._corked_size >= self._service.limits.buffer:
-            self._uncork()
-
-    def _uncork(self) -> None:
-        corked = self._corked
-        if corked and self._phase is not Phase.CLOSED:
-            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
-        corked.clear()
-        self._corked_size = 0
+    # The session's Wire; writing itself is the base's.
 
     def accepted(self, response: bytes) -> None:
         self._opened = True
