@@ -87,6 +87,8 @@ class Service:
         self.fast = fast
         """The fast lane: parses a plain request head, or says None."""
         self.limits = limits or Limits()
+        self.short = min(self.limits.request_line, self.limits.field_size, self.limits.head)
+        """Bytes of a request head none of whose parts can be too long."""
         self.defaults = defaults or Defaults()
         self.date_header = date_header
         self.root_path = root_path

@@ -6,6 +6,7 @@ Written once for all codecs: it finds where a head ends, has it parsed, frames t
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from .scope import connection_scope
 STOPPING = ServicePhase.STOPPING
 NEVER = float("inf")
 END = b"\r\n\r\n"
+CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 MOST_DISCARDED = 256 * 1024
 """How much of an unwanted body is read and thrown away so that the connection can persist."""
 MOST_LINGERED = 16 * 1024 * 1024
@@ -52,6 +54,9 @@ class HttpConnection(Output):
         """Bytes thrown away since the response."""
         self._checked = 0
         """Bytes of an unfinished head that are known to be good; looking at them again for each new byte would be quadratic."""
+        self._room = 0
+        """How much more of an unfinished head may come before anybody needs to look at it. Slow lorises live here: a thousand
+        clients who send a byte at a time must cost little more than the loop needs to receive those."""
         self._skipped = False
         """The empty line that may stand before a request has been skipped."""
         self._unwanted = False
@@ -78,7 +83,10 @@ class HttpConnection(Output):
             self._read_head()
         elif self._phase is HEAD:
             self._buffer += data
-            self._read_head()
+            if len(data) <= self._room and not CONTROLS.search(data):
+                self._room -= len(data)
+            else:
+                self._read_head()
         elif self._phase in (EXCHANGE, DISCARD):
             if self._body is not None:
                 self._read_body(data)
@@ -181,7 +189,7 @@ class HttpConnection(Output):
         try:
             end = data.find(END) + 4
             head = None
-            if 3 < end == len(data) and service.fast is not None and end <= service.limits.request_line:
+            if 3 < end == len(data) and service.fast is not None and end <= service.short:
                 head = service.fast(data)
             if head is not None:
                 if len(head.headers) > service.limits.header_count:
@@ -210,7 +218,7 @@ class HttpConnection(Output):
                 if self._answered:
                     # From its first byte on; for the first request, from the opening of the connection.
                     self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-            sizes.check_unfinished(data, self._checked, self._service.limits)
+            self._room = sizes.check_unfinished(data, self._checked, self._service.limits)
             self._checked = len(data)
             return None
         return data[:end]
@@ -223,7 +231,7 @@ class HttpConnection(Output):
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         """Run the request's exchange; ``rest`` is what came behind the head."""
         service = self._service
-        self._checked = 0
+        self._checked = self._room = 0
         self._skipped = False
         if self._unwanted:
             self._refuse(503, "too many connections", b"retry-after: 1\r\n")

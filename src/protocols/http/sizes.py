@@ -21,16 +21,24 @@ def check(raw: bytes, limits: Limits) -> None:
         raise BadRequest(431, "too many headers")
 
 
-def check_unfinished(data: bytes, checked: int, limits: Limits) -> None:
-    """Check what has come of a head, of which ``checked`` bytes have passed before. Raises :class:`BadRequest`."""
+def check_unfinished(data: bytes, checked: int, limits: Limits) -> int:
+    """Check what has come of a head, of which ``checked`` bytes have passed before. Raises :class:`BadRequest`.
+
+    Returns how many bytes may follow unchecked, as long as none of them is a control character: they can't end the head, nor
+    spoil it, nor exceed a limit.
+    """
     codec.check_unfinished(data, checked)
     size = data.find(b"\r\n")
     if (size if size >= 0 else len(data) - 1) > limits.request_line:
         raise _too_long(data)
     if len(data) > limits.head:
         raise BadRequest(431, "request head too large")
-    if size >= 0 and len(data) - 1 - data.rfind(b"\n") > limits.field_size:
+    longest = limits.request_line if size < 0 else limits.field_size
+    line = len(data) - 1 - data.rfind(b"\n")
+    if size >= 0 and line > longest:
         raise BadRequest(431, "header too large")
+    # After a carriage return only a line feed is right.
+    return 0 if data.endswith(b"\r") else min(longest - line, limits.head - len(data))
 
 
 def _too_long(data: bytes) -> BadRequest:
