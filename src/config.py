@@ -93,6 +93,10 @@ def judge_app(text: str) -> str | None:
     return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
 
 
+def judge_hooks(text: str) -> str | None:
+    return None if re.fullmatch(r"[^:]+(:[^:]+)?", text) else "must be a module, or have the form MODULE:OBJECT"
+
+
 def judge_header(line: str) -> str | None:
     """What is wrong with ``Name:Value`` as a header of every response (RFC 9110 section 5), None if nothing."""
     name, colon, value = line.partition(":")
@@ -308,6 +312,11 @@ class Config:
     group: str | None = option(None, "Serve as this group, by name or number; by default the user's own.")
     umask: str | None = option(None, "Which permissions new files do not get, in octal.", judge=judge_mode)
     pid_file: str | None = option(None, "File to write the supervisor's process id to; removed at the end.")
+    hooks: str | None = option(
+        None,
+        "Functions to call in the lives of workers and fleet: MODULE, or MODULE:OBJECT with methods such as on_worker_start.",
+        judge=judge_hooks,
+    )
     shutdown_delay: float = option(
         0, "On SIGTERM, keep serving for this long while telling load balancers 'not ready'.", unit="s", minimum=0
     )

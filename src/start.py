@@ -17,7 +17,7 @@ from .worker.run import preload
 logger = logging.getLogger("tricorn.error")
 
 START_FAILED = 3
-NEED_SUPERVISOR = ("reload", "limit_max_rss", "limit_crashes", "surge", "shutdown_delay", "user", "group", "pid_file")
+NEED_SUPERVISOR = ("reload", "limit_max_rss", "limit_crashes", "surge", "shutdown_delay", "user", "group", "pid_file", "hooks")
 
 
 def serve(settings: Settings, sources: Sources) -> int:
@@ -78,6 +78,10 @@ def check(settings: Settings, sources: Sources) -> int:
     _begin(settings)
     preload(settings.config)
     try:
+        if settings.config.hooks is not None:
+            from .worker.hooks import load
+
+            load(settings.config)
         make_app(settings.config)
     except AppError as error:
         logger.error("%s", error)

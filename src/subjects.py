@@ -11,9 +11,9 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     ),
     "Listening": ("host", "port", "bind", "uds", "uds_permissions", "fd", "backlog"),
     "Processes": (
-        *("workers", "surge", "user", "group", "umask", "pid_file", "shutdown_delay", "ready_path", "limit_max_requests"),
-        *("limit_max_requests_jitter", "limit_max_lifetime", "limit_max_rss", "limit_crashes", "timeout_worker_startup"),
-        *("timeout_worker_healthcheck", "timeout_graceful_shutdown"),
+        *("workers", "surge", "user", "group", "umask", "pid_file", "hooks", "shutdown_delay", "ready_path"),
+        *("limit_max_requests", "limit_max_requests_jitter", "limit_max_lifetime", "limit_max_rss", "limit_crashes"),
+        *("timeout_worker_startup", "timeout_worker_healthcheck", "timeout_graceful_shutdown"),
     ),
     "Development": (
         *("reload", "reload_dir", "reload_include", "reload_exclude", "reload_delay", "reload_poll", "reload_warm"),

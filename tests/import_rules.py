@@ -14,8 +14,11 @@ PACKAGE = "tricorn"
 ROOMS = ("protocols", "worker", "supervisor", "api_config", "api", "gunicorn", "start", "cli")
 """Lower first: a room may import its own modules and what lies lower. ``config`` is a leaf that all but protocols may know."""
 
-SUPERVISOR_MAY_KNOW = frozenset({"worker.run", "worker.template", "worker.scoreboard", "worker.channel"})
-"""Of the worker's room: what to run after a fork (as a worker, or to fork workers), the shared memory, the channel's format."""
+SUPERVISOR_MAY_KNOW = frozenset(
+    {"worker.run", "worker.template", "worker.hook_runner", "worker.scoreboard", "worker.channel"},
+)
+"""Of the worker's room: what to run after a fork (as a worker, to fork workers, to call hooks), the shared memory, the
+channel's format."""
 
 CLI_MAY_KNOW = frozenset({"worker.logs"})
 """Of rooms that are not directly below it: setting up the log, which supervisor and workers share."""

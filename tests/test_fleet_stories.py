@@ -104,7 +104,7 @@ def test_too_many_crashes_end_it_with_code_4() -> None:
     told.tell(Ready(1), Ready(2))
     assert told.tell(Exited(1, "exit code 1")) == [told.spawn(3)]
     assert told.tell(Exited(3, "exit code 1")) == [Drain(2, patient=False)]
-    assert told.tell(Stop(), Exited(2, "exit code 0")) == [Finish(4)]
+    assert told.tell(Stop(), Exited(2, "exit code 0")) == [Finish(4, at_once=True)]
 
 
 def test_hung_workers_are_found_at_the_same_time() -> None:
@@ -293,7 +293,7 @@ def test_a_second_stop_kills_at_once() -> None:
     assert told.tell(Stop()) == [Drain(1, patient=False)]
     assert told.tell(Stop()) == [Kill(1)]
     assert told.tell(Stop()) == []
-    assert told.tell(Exited(1, "killed by SIGKILL")) == [Finish(0)]
+    assert told.tell(Exited(1, "killed by SIGKILL")) == [Finish(0, at_once=True)]
 
 
 def test_quit_kills_after_a_second() -> None:
@@ -306,7 +306,7 @@ def test_a_process_that_can_not_be_killed_does_not_keep_us() -> None:
     told = ready()
     told.tell(StopNow())
     told.tell(after=1.0)
-    assert told.tell(after=5.0) == [Finish(0)]
+    assert told.tell(after=5.0) == [Finish(0, at_once=True)]
     assert told.texts(Level.ERROR) == ["still there 5 s after SIGKILL; given up"]
 
 

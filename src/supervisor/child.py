@@ -52,6 +52,7 @@ class Child:
 
     worker: int
     slot: int
+    generation: int
     pid: int
     row: int
     """Index of its row in the scoreboard."""

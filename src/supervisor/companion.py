@@ -1,4 +1,4 @@
-"""With ``--reload``: processes that are no workers but work for the supervisor. They may die at any time, and are made anew."""
+"""Processes that are no workers but work for the supervisor. They may die at any time, and are made anew."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +20,9 @@ from .wakeup import Wakeup
 
 logger = logging.getLogger("tricorn.error")
 
+MOST_POSTED = 1000
+"""Messages that wait for a process which does not read; of more, the oldest are dropped."""
+
 Fork = Callable[[socket.socket, Callable[[], int]], int]
 """Forks a process with a channel, of which our end is given, and a life; returns its pid. Raises OSError."""
 
@@ -27,9 +31,11 @@ class Companion(Protocol):
     """What one kind of companion does, in its own process and in the supervisor."""
 
     name: str
-    """One word, for the log."""
+    """For the log."""
     wanted: bool
     """Whether there should be a process now."""
+    lasting: bool
+    """Whether it is needed until nobody is left, and opens log files again by itself; it must not hold the listeners."""
 
     def main(self, link: socket.socket) -> int:
         """The process, from fork to exit code. It ends when ``link`` does."""
@@ -55,6 +61,8 @@ class Attendance:
     channel: socket.socket | None = None
     """The supervisor's end, non-blocking."""
     decoder: Decoder = field(default_factory=Decoder)
+    outbox: deque[bytes] = field(default_factory=lambda: deque(maxlen=MOST_POSTED))
+    """What the process is to be told as soon as it can be."""
 
     @property
     def is_due(self) -> bool:
@@ -67,6 +75,15 @@ class Attendance:
                 self.channel.send(message)
             except OSError:
                 return
+
+    def deliver(self) -> None:
+        """Pass on what is in the outbox, as far as the process takes it."""
+        try:
+            while self.channel is not None and self.outbox:
+                self.channel.send(self.outbox[0])
+                self.outbox.popleft()
+        except OSError:
+            return
 
     def close(self) -> None:
         if self.channel is not None:
@@ -85,6 +102,8 @@ class Companions:
     def __init__(self, companions: Iterable[Companion], wakeup: Wakeup, fork: Fork, kill: Callable[[int], None]) -> None:
         self._all = {companion.name: Attendance(companion) for companion in companions}
         self._wakeup, self._fork, self._kill = wakeup, fork, kill
+        self._retired: set[int] = set()
+        """Pids of processes that were told to end when they have done what they were told."""
 
     def __iter__(self) -> Iterator[Attendance]:
         return iter(self._all.values())
@@ -97,14 +116,18 @@ class Companions:
         return [attendance.backoff.until for attendance in self if attendance.is_due]
 
     def attend(self, now: float) -> None:
-        """Fork those that are missing."""
+        """Fork those that are missing, and tell them what is to be told."""
         for attendance in self:
             if attendance.is_due and attendance.backoff.until <= now:
-                try:
-                    self._start(attendance)
-                except OSError as error:
-                    attendance.backoff.crashed(now, random.random)
-                    logger.warning("The %s could not be forked: %s", attendance.companion.name, error)
+                self._try_to_start(attendance, now)
+            attendance.deliver()
+
+    def _try_to_start(self, attendance: Attendance, now: float) -> None:
+        try:
+            self._start(attendance)
+        except OSError as error:
+            attendance.backoff.crashed(now, random.random)
+            logger.warning("The %s could not be forked: %s", attendance.companion.name, error)
 
     def _start(self, attendance: Attendance) -> None:
         ours, theirs = socket.socketpair()
@@ -138,6 +161,7 @@ class Companions:
     def exited(self, pid: int, now: float, cause: str) -> list[Fact]:
         """If ``pid`` was a companion, make ready for the next one; returns its last words."""
         attendance = next((attendance for attendance in self if attendance.pid == pid), None)
+        self._retired.discard(pid)
         if attendance is None:
             return []
         facts = self.hear(attendance.companion.name)
@@ -156,11 +180,47 @@ class Companions:
             self._kill(pid)
             attendance.companion.died(time.time())
 
-    def dismiss_all(self) -> None:
-        """End all, for good."""
+    def dismiss_all(self, lasting: bool = True) -> None:
+        """End all, for good; without ``lasting`` only those that are not needed until the end."""
         for attendance in self:
-            attendance.companion.wanted = False
+            if lasting or not attendance.companion.lasting:
+                attendance.companion.wanted = False
+                self.dismiss(attendance)
+        while lasting and self._retired:
+            pid = self._retired.pop()
+            logger.warning("Process %d has not finished what it was told to do; killed", pid)
+            self._kill(pid)
+
+    # ----------------------------------------------------------------------------------------- those that do as they are told
+
+    @property
+    def is_any_finishing(self) -> bool:
+        """Whether a process that was told to end is still at what it was told before."""
+        return bool(self._retired)
+
+    def post(self, companion: Companion, message: bytes) -> None:
+        """Tell the process, or the next one if there is none now."""
+        if companion.wanted:
+            self.of(companion).outbox.append(message)
+            self.of(companion).deliver()
+
+    def replace(self, companion: Companion) -> None:
+        """Let the process end when it has done what it was told; there is going to be a new one if it is wanted."""
+        attendance = self.of(companion)
+        if attendance.pid is not None and not attendance.outbox:
+            self._retired.add(attendance.pid)
+            self._forget(attendance)
+        else:
             self.dismiss(attendance)
+
+    def bow_out(self, companion: Companion, now: float) -> None:
+        """Let the process do what it was told, and end, for good."""
+        attendance = self.of(companion)
+        if attendance.outbox and attendance.is_due:
+            self._try_to_start(attendance, now)
+            attendance.deliver()
+        companion.wanted = False
+        self.replace(companion)
 
     def _forget(self, attendance: Attendance) -> None:
         if attendance.channel is not None:

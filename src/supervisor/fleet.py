@@ -403,9 +403,9 @@ class Fleet:
             self._code = EXIT_STARTUP
             self.stage = Stage.STOPPING
         if self.stage not in RUNNING and not self.workers:
+            self._actions.append(Finish(self._code, at_once=self.stage is Stage.QUITTING))
             self.stage = Stage.FINISHED
             self._leave_at = None
-            self._actions.append(Finish(self._code))
 
     # --------------------------------------------------------------------------------------------------------------- act
 

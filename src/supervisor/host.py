@@ -24,6 +24,7 @@ from ..worker.channel import DRAIN, UNREADY
 from ..worker.scoreboard import Field, Scoreboard
 from .child import Child, describe_exit, open_autopsy
 from .companion import Companion, Companions
+from .life import EXIT_BUG, flush_and_exit, live
 from .messages import (
     Action,
     Autopsy,
@@ -38,6 +39,8 @@ from .messages import (
     ReopenLogs,
     Say,
     Spawn,
+    Stop,
+    StopNow,
     Unready,
 )
 from .resources import MemorySampler, OomKills
@@ -45,10 +48,11 @@ from .terminal import Terminal
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
+    from .hooking import Hooking
     from .warming import Warming
 
-EXIT_BUG = 70
-"""Exit code of a worker whose own code raised (EX_SOFTWARE of sysexits.h)."""
+LAST_HOOKS = 5.0
+"""Seconds that hooks get to finish when nobody is left."""
 
 Main = Callable[[Config, worker_run.Birth], int]
 
@@ -57,7 +61,7 @@ class Host:
     """The processes of one supervisor; a context manager. Must be made in the main thread, for it takes over the signals.
 
     ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``development`` is the
-    configuration if it asks for ``--reload``.
+    configuration if it asks for ``--reload``, ``hooking`` is told which workers exit.
     """
 
     def __init__(
@@ -66,9 +70,11 @@ class Host:
         main: Main = worker_run.main,
         sampler: MemorySampler | None = None,
         development: Config | None = None,
+        hooking: Hooking | None = None,
     ) -> None:
-        self.finished = False
         self.code = 0
+        self._end_by: float | None = None
+        """Once nobody is left: how long those who do as they are told may take."""
         self._listeners = listeners
         self._main = main
         self._sampler = sampler or MemorySampler()
@@ -101,7 +107,12 @@ class Host:
         self._terminal = Terminal() if development else None
         self._warming: Warming | None = None
         companions = self._make_companions(development) if development else []
+        if hooking is not None:
+            companions.append(hooking)
         self._companions = Companions(companions, self._wakeup, self._fork_process, self._end)
+        self._hooking = hooking
+        if hooking is not None:
+            hooking.companions = self._companions
 
     def _make_companions(self, config: Config) -> list[Companion]:
         # Late, for production needs none of it.
@@ -128,6 +139,10 @@ class Host:
             end.close()
         gc.unfreeze()
 
+    @property
+    def finished(self) -> bool:
+        return self._end_by is not None and (self._end_by <= self.now() or not self._companions.is_any_finishing)
+
     def now(self) -> float:
         """Seconds of CLOCK_MONOTONIC, which the workers' beats are in, too."""
         return time.monotonic()
@@ -149,6 +164,8 @@ class Host:
         facts, self._pending = self._pending, []
         orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))
         facts += orders
+        if self._end_by is not None and any(isinstance(order, Stop | StopNow) for order in orders):
+            self._end_by = self.now()
         for speaker in speakers:
             if isinstance(speaker, int):
                 facts += self._hear(self._children[speaker])
@@ -167,6 +184,8 @@ class Host:
         limited = any(child.config.limit_max_rss for child in self._children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
         times += self._companions.deadlines()
+        if self._end_by is not None:
+            times.append(self._end_by)
         return max(0.0, min(times) - now) if times else None
 
     def _hear(self, child: Child) -> list[Fact]:
@@ -192,8 +211,11 @@ class Host:
             if child is not None:
                 # What it said before it died comes first: the reason why it could not start.
                 facts += self._hear(child)
-                facts.append(Exited(child.worker, describe_exit(status, self._oom.take)))
+                cause = describe_exit(status, self._oom.take)
+                facts.append(Exited(child.worker, cause))
                 self._bury(child)
+                if self._hooking is not None:
+                    self._hooking.exited(child, os.waitstatus_to_exitcode(status), cause)
             else:
                 facts += self._companions.exited(pid, self.now(), describe_exit(status, lambda: False))
 
@@ -264,16 +286,19 @@ class Host:
         self._log.log(action.level, "%s %s", name, action.text)
 
     def _renew_companions(self) -> None:
-        """Let those who have the old log files open be made anew."""
+        """Let those who have the old log files open open them again, or be made anew."""
         for attendance in self._companions:
-            self._companions.dismiss(attendance)
+            if not attendance.companion.lasting:
+                self._companions.dismiss(attendance)
+            elif attendance.pid is not None:
+                os.kill(attendance.pid, signal.SIGUSR1)
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close theirs.
         for listener in self._listeners:
             listener.close()
         # They hold the listeners too; and nothing is reloaded any more.
-        self._companions.dismiss_all()
+        self._companions.dismiss_all(lasting=False)
 
     @staticmethod
     def _end(pid: int) -> None:
@@ -281,7 +306,10 @@ class Host:
         os.waitpid(pid, 0)
 
     def _finish(self, action: Finish) -> None:
-        self.finished, self.code = True, action.code
+        self.code = action.code
+        self._end_by = self.now() + LAST_HOOKS
+        if action.at_once:
+            self._companions.dismiss_all()
 
     # -------------------------------------------------------------------------------------------------------------- fork
 
@@ -321,7 +349,7 @@ class Host:
             pid = self._fork_warm(action.config, birth) or self._fork_process(
                 ours, lambda: self._be_worker(action.config, birth)
             )
-        return Child(action.worker, action.slot, pid, row, action.config, ours, autopsy)
+        return Child(action.worker, action.slot, action.generation, pid, row, action.config, ours, autopsy)
 
     def _fork_warm(self, config: Config, birth: worker_run.Birth) -> int | None:
         """Let the template fork the worker, if there is one; returns the pid. Raises OSError if it fails."""
@@ -376,24 +404,5 @@ class Host:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         except BaseException:
             traceback.print_exc()
-            _flush_and_exit(EXIT_BUG)
+            flush_and_exit(EXIT_BUG)
         live(life)
-
-
-def live(life: Callable[[], int]) -> NoReturn:
-    """Run a child's life to its exit code and exit, whatever happens: it must not come back into the supervisor's stack."""
-    code = EXIT_BUG
-    try:
-        code = life()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        _flush_and_exit(code)
-
-
-def _flush_and_exit(code: int) -> NoReturn:
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)

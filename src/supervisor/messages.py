@@ -200,6 +200,8 @@ class Finish:
     """Nobody is left: exit with ``code``."""
 
     code: int
+    at_once: bool = False
+    """Whether nothing is waited for that is still to be told to anybody."""
 
 
 Action = Spawn | Unready | Drain | Quit | Autopsy | Kill | ReopenLogs | Say | CloseListeners | Finish

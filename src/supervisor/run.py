@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config import Config, ConfigError, flag
@@ -18,22 +20,33 @@ from .listeners import Listeners, bind
 from .messages import Fact, Reload
 from .notify import Herald, earlier
 
+if TYPE_CHECKING:
+    from .hooking import Hooking
+
 logger = logging.getLogger("tricorn.error")
 
-ONCE = ("host", "port", "uds", "fd", "bind", "uds_permissions", "backlog", "chdir", "user", "group", "umask", "pid_file")
-"""Options that a reload can't change: the listeners stay the same, and so does who we are."""
+ONCE = (
+    *("host", "port", "uds", "fd", "bind", "uds_permissions", "backlog", "chdir", "user", "group", "umask", "pid_file"),
+    "hooks",
+)
+"""Options that a reload can't change: the listeners stay the same, and so does who we are and whom we tell."""
 
 
-def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]], herald: Herald) -> int:
+def supervise(
+    fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]], herald: Herald, hooking: Hooking | None = None
+) -> int:
     """Keep the fleet as it should be, until it has finished; returns the exit code.
 
-    ``prepare`` completes the facts that the fleet can't act on as they come from the host.
+    ``prepare`` completes the facts that the fleet can't act on as they come from the host; ``herald`` and ``hooking`` tell
+    others what becomes of the fleet.
     """
     facts: list[Fact] = []
     while not host.finished:
         for action in fleet.handle(facts, host.now()):
             host.perform(action)
         herald.look(fleet, host.now())
+        if hooking is not None:
+            hooking.look(fleet, host.now())
         facts = prepare(host.wait(until=earlier(fleet.next_deadline(), herald.due)))
     return host.code
 
@@ -54,8 +67,10 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
         settle_in(config, listeners, finally_)
         name_process("tricorn: supervisor")
         greet(config, listeners)
-        with Host(listeners.sockets, development=config if config.reload else None) as host:
-            code = supervise(Fleet(config, random.random), host, ConfigReader(config, load_config).prepare, herald)
+        hooking = make_hooking(config, listeners) if config.hooks is not None else None
+        with Host(listeners.sockets, development=config if config.reload else None, hooking=hooking) as host:
+            reader = ConfigReader(config, load_config)
+            code = supervise(Fleet(config, random.random), host, reader.prepare, herald, hooking)
     logger.info("Stopped, exit code %d", code)
     return code
 
@@ -72,9 +87,20 @@ def settle_in(config: Config, listeners: Listeners, finally_: ExitStack) -> None
     drop(config, [*files, *(file for file in (config.error_log_file, config.access_log_file) if file is not None)])
 
 
+def make_hooking(config: Config, listeners: Listeners) -> Hooking:
+    # Late, for most do without.
+    from .hooking import Hooking
+
+    return Hooking(config, listeners.sockets, listeners.urls(scheme_of(config)))
+
+
+def scheme_of(config: Config) -> str:
+    return "http" if config.ssl_certfile is None else "https"
+
+
 def greet(config: Config, listeners: Listeners) -> None:
     """Say what is served, where, and by how many."""
-    where = ", ".join(listeners.urls("http" if config.ssl_certfile is None else "https"))
+    where = ", ".join(listeners.urls(scheme_of(config)))
     logger.info("Tricorn %s serving %s on %s (press CTRL+C to quit)", __version__, config.app, where)
     noun = "worker" if config.workers == 1 else "workers"
     logger.info("Supervisor [%d] starts %d %s on %s", os.getpid(), config.workers, noun, describe(config))
@@ -107,4 +133,5 @@ class ConfigReader:
         for name in ONCE:
             if getattr(config, name) != getattr(self._first, name):
                 logger.warning("%s %s: takes effect only after a restart", flag(name), getattr(config, name))
-        return Reload() if self._load is None else Reload(config)
+        # Workers and the hook runner must not call the hooks of different objects.
+        return Reload() if self._load is None else Reload(dataclasses.replace(config, hooks=self._first.hooks))

@@ -37,6 +37,7 @@ class Warming:
     """The companion that forks workers which have imported the installed packages already."""
 
     name = "template"
+    lasting = False
 
     def __init__(self, config: Config, heritage: template.Heritage) -> None:
         self.wanted = False

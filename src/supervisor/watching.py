@@ -19,6 +19,7 @@ class Watching:
 
     name = "watcher"
     wanted = True
+    lasting = False
 
     def __init__(self, config: Config, listeners: tuple[socket.socket, ...]) -> None:
         self._config = config

@@ -51,11 +51,12 @@ def locate(name: str, app_dir: str = "", option: str = "APP") -> Any:
     directory = prepare_path(app_dir)
     module_name, _, path = name.partition(":")
     found: Any = _import(module_name, name, directory, option)
-    for part in path.split("."):
+    # Without a path it is the module itself.
+    for part in filter(None, path.split(".")):
         try:
             found = getattr(found, part)
         except AttributeError:
-            hint = suggest.attribute(name)
+            hint = suggest.attribute(name, suggest.USUAL if option == "APP" else ())
             raise AppError(f"{option} {name}: module {module_name!r} has no attribute {path!r}{hint}") from None
     return found
 
@@ -77,21 +78,20 @@ def prepare_path(app_dir: str) -> str:
 
 
 def _import(module_name: str, name: str, directory: str, option: str) -> Any:
+    what = "application" if option == "APP" else "module"
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         # Missing is the module asked for, or one of its parents; anything else is an import inside the application.
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             where = f"(looked in {directory} and the import path)"
-            hint = suggest.module(name, directory)
+            hint = suggest.module(name, directory, suggest.USUAL if option == "APP" else ())
             raise AppError(f"{option} {name}: no module named {error.name!r} {where}{hint}") from None
-        raise AppError(f"{option} {name}: the application failed to import\n{trimmed(error)}") from None
+        raise AppError(f"{option} {name}: the {what} failed to import\n{trimmed(error)}") from None
     except SystemExit as error:
-        raise AppError(
-            f"{option} {name}: the application called sys.exit({error.code!r}) at import\n{trimmed(error)}"
-        ) from None
+        raise AppError(f"{option} {name}: the {what} called sys.exit({error.code!r}) at import\n{trimmed(error)}") from None
     except Exception as error:
-        raise AppError(f"{option} {name}: the application failed to import\n{trimmed(error)}") from None
+        raise AppError(f"{option} {name}: the {what} failed to import\n{trimmed(error)}") from None
 
 
 def trimmed(error: BaseException, of_interest: Callable[[str], bool] = lambda filename: True) -> str:

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config, ConfigError
 from ..protocols.asgi import AppError, Application
@@ -28,6 +28,9 @@ from .interfaces import make_app
 from .loader import locate
 from .scoreboard import Scoreboard
 from .server import Server
+
+if TYPE_CHECKING:
+    from .hooks import WorkerHooks
 
 AUTOPSY_SIGNAL = signal.SIGUSR2
 """Makes a worker write all its stacks to the descriptor ``Birth.autopsy``."""
@@ -84,7 +87,10 @@ def _serve(config: Config, birth: Birth) -> None:
     if config.reload and "PYTHONBREAKPOINT" not in os.environ and sys.breakpointhook is sys.__breakpointhook__:
         sys.breakpointhook = _break_here
     try:
-        _run(_make_server(config, make_app(config), birth), config)
+        hooks = _begin_hooks(config, birth) if config.hooks is not None else None
+        server = _make_server(config, make_app(config), birth)
+        server.hooks = hooks
+        _run(server, config)
     except AppError as error:
         if not config.reload:
             raise
@@ -94,6 +100,16 @@ def _serve(config: Config, birth: Birth) -> None:
         server = _make_server(config, page, birth)
         server.error_page = page
         _run(server, config)
+
+
+def _begin_hooks(config: Config, birth: Birth) -> WorkerHooks:
+    # Late, for most do without.
+    from ..hooks import Worker
+    from .hooks import WorkerHooks
+
+    hooks = WorkerHooks(config, Worker(birth.slot, os.getpid(), birth.generation))
+    hooks.start()
+    return hooks
 
 
 def _break_here(*args: Any, **kwargs: Any) -> None:

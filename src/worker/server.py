@@ -33,8 +33,9 @@ from .scoreboard import Field, Scoreboard
 from .tls import Certificates
 
 if TYPE_CHECKING:
-    # What only --reload needs is imported when it does.
+    # What only --reload or --hooks needs is imported when it does.
     from .error_page import ErrorPage
+    from .hooks import WorkerHooks
     from .modules import Report
 
 logger = logging.getLogger("tricorn.error")
@@ -76,6 +77,7 @@ class Server:
         self._trusted = trusted_by(config)
         self._acceptor: Acceptor | None = None
         self.handover: Handover | None = None
+        self.hooks: WorkerHooks | None = None
         self.error_page: ErrorPage | None = None
         """The application, if it is the page that shows why the real one does not start."""
         self._report: Report | None = None
@@ -100,7 +102,11 @@ class Server:
         await self.start()
         # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
         gc.freeze()
+        if self.hooks is not None and not self._ordered.is_set():
+            self.hooks.ready()
         await self.finish()
+        if self.hooks is not None:
+            await self.hooks.stop()
 
     async def start(self) -> None:
         """Start the application up and accept connections, unless a drain was ordered before. Raises AppError."""

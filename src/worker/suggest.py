@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 USUAL = ("app", "application", "api", "asgi", "create_app", "make_app")
 """What applications, and functions that make them, are called."""
 
 
-def module(name: str, directory: str) -> str:
-    """The end of a sentence: the application ``module:attribute`` in ``directory`` whose module is spelled most like it."""
+def module(name: str, directory: str, usual: Sequence[str] = USUAL) -> str:
+    """The end of a sentence: what is named ``module:attribute`` in ``directory`` and whose module is spelled most like it.
+
+    ``usual`` are names that are likely if none is spelled like it.
+    """
     wanted, _, path = name.partition(":")
     package, _, last = wanted.rpartition(".")
     place = Path(directory, *package.split(".")) if package else Path(directory)
@@ -20,23 +24,24 @@ def module(name: str, directory: str) -> str:
     if not close:
         return ""
     found = f"{package}.{close}" if package else close
-    return f"; did you mean {found}:{_choose(path, _assigned(place, close)) or path}?"
+    attribute = _choose(path, _assigned(place, close), usual) or path
+    return f"; did you mean {found}:{attribute}?" if attribute else f"; did you mean {found}?"
 
 
-def attribute(name: str) -> str:
+def attribute(name: str, usual: Sequence[str] = USUAL) -> str:
     """The same for an attribute of a module that was imported."""
     wanted, _, path = name.partition(":")
     loaded = sys.modules.get(wanted)
     callables = [key for key, value in vars(loaded).items() if callable(value) and key != path] if loaded else []
-    close = _choose(path, callables)
+    close = _choose(path, callables, usual)
     return f"; did you mean {wanted}:{close}?" if close else ""
 
 
-def _choose(wanted: str, names: list[str]) -> str:
+def _choose(wanted: str, names: list[str], usual: Sequence[str]) -> str:
     """The name that is meant: itself, one spelled like it, or one that applications usually have."""
     if wanted in names:
         return wanted
-    return _closest(wanted, names) or next((usual for usual in USUAL if usual in names), "")
+    return _closest(wanted, names) or next((one for one in usual if one in names), "")
 
 
 def _assigned(place: Path, module: str) -> list[str]:

@@ -1,0 +1,71 @@
+"""The hook runner: a process of its own that calls the hooks of the fleet, one after another.
+
+The supervisor imports nothing of the operator's, and no worker sees all the others; so it is neither. The functions are
+imported when the first of them is to be called: by then a worker has imported them, and said what is wrong with them if
+anything is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import socket
+from collections.abc import Awaitable
+from typing import Any
+
+from ..config import Config
+from ..hooks import IN_RUNNER, Fleet
+from ..protocols.asgi import AppError
+from . import channel, hooks, log_files
+
+
+class HookRunner:
+    def __init__(self, config: Config, link: socket.socket) -> None:
+        self._config = config
+        self._link = link
+        self._functions: dict[str, hooks.Function] | None = None
+        # The same loop for all calls, so that a hook may keep what belongs to it, such as a client's connection.
+        self._asyncio = asyncio.Runner()
+
+    def run(self) -> int:
+        """Call what the supervisor asks for, until it asks for nothing any more; returns the exit code."""
+        decoder = channel.Decoder()
+        with self._asyncio:
+            while data := self._link.recv(65536):
+                for message in decoder.feed(data):
+                    self._call(str(message.pop("kind")), message)
+        return 0
+
+    def _call(self, hook: str, details: dict[str, Any]) -> None:
+        if self._functions is None:
+            try:
+                self._functions = hooks.load(self._config)
+            except AppError as error:
+                hooks.logger.error("%s", error)
+                return
+        function = self._functions.get(hook)
+        if function is None:
+            return
+        kind = IN_RUNNER[hook]
+        if kind is Fleet:
+            details["addresses"] = tuple(details["addresses"])
+        try:
+            value = function(kind(**details))
+            if inspect.isawaitable(value):
+                self._asyncio.run(_wait(value))
+        except (Exception, SystemExit) as error:
+            hooks.tell_failure(self._config.hooks, hook, error)
+
+
+async def _wait(value: Awaitable[Any]) -> None:
+    await value
+
+
+def main(config: Config, link: socket.socket) -> int:
+    """The process, from fork to exit code."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
+    try:
+        return HookRunner(config, link).run()
+    except ConnectionResetError:
+        return 0

@@ -1,0 +1,100 @@
+"""``--hooks``: imports the operator's functions, and calls those that concern the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..config import Config
+from ..hooks import HOOKS, ON_WORKER_READY, ON_WORKER_START, ON_WORKER_STOP, Worker
+from ..protocols.asgi import AppError
+from .loader import locate, trimmed
+
+logger = logging.getLogger("tricorn.error")
+
+Function = Callable[[Any], Any]
+
+
+def load(config: Config) -> dict[str, Function]:
+    """The functions that ``--hooks`` names, by hook. Raises AppError, which names the option, its value and the cause."""
+    name = config.hooks or ""
+    found = locate(name, config.app_dir, "--hooks")
+    if inspect.isclass(found):
+        try:
+            found = found()
+        except Exception as error:
+            raise AppError(f"--hooks {name}: an object of this class can't be made\n{trimmed(error)}") from None
+    functions = {hook: getattr(found, hook) for hook in dir(found) if hook.startswith("on_")}
+    if not functions:
+        raise AppError(f"--hooks {name}: has no hook; there are {', '.join(HOOKS)}")
+    for hook, function in functions.items():
+        if (cause := _judge(hook, function)) is not None:
+            raise AppError(f"--hooks {name}: {cause}")
+    return functions
+
+
+def _judge(hook: str, function: Any) -> str | None:
+    """What is wrong with ``function`` as this hook, None if nothing is."""
+    if hook not in HOOKS:
+        close = difflib.get_close_matches(hook, HOOKS, 1)
+        return f"{hook} is no hook; {f'did you mean {close[0]}?' if close else 'there are ' + ', '.join(HOOKS)}"
+    if not callable(function):
+        return f"{hook} is not callable"
+    if hook == ON_WORKER_START and inspect.iscoroutinefunction(function):
+        return f"{hook} must not be async: it is called before there is an event loop"
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return f"{hook} must take one argument, a tricorn.hooks.{HOOKS[hook].__name__}"
+    except ValueError:
+        # Compiled, so nothing tells.
+        return None
+    return None
+
+
+def tell_failure(name: str | None, hook: str, error: BaseException) -> None:
+    """A hook has raised: nobody is refused for that."""
+    logger.error("--hooks %s: %s failed\n%s", name, hook, trimmed(error))
+
+
+class WorkerHooks:
+    """One worker's own hooks. A start that raises fails as the application's would; what else raises is logged."""
+
+    def __init__(self, config: Config, worker: Worker) -> None:
+        """Imports them. Raises AppError."""
+        self._functions = load(config)
+        self._name = config.hooks
+        self._worker = worker
+        self._ready: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Before the application is imported. Raises AppError."""
+        function = self._functions.get(ON_WORKER_START)
+        if function is not None:
+            try:
+                function(self._worker)
+            except (Exception, SystemExit) as error:
+                raise AppError(f"--hooks {self._name}: {ON_WORKER_START} failed\n{trimmed(error)}") from None
+
+    def ready(self) -> None:
+        """On the event loop, when connections are accepted. Does not wait for the hook."""
+        self._ready = asyncio.get_running_loop().create_task(self._call(ON_WORKER_READY))
+
+    async def stop(self) -> None:
+        """On the event loop, when the application was shut down."""
+        await self._call(ON_WORKER_STOP)
+
+    async def _call(self, hook: str) -> None:
+        function = self._functions.get(hook)
+        if function is None:
+            return
+        try:
+            value = function(self._worker)
+            if inspect.isawaitable(value):
+                await value
+        except (Exception, SystemExit) as error:
+            tell_failure(self._name, hook, error)
