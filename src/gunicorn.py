@@ -10,6 +10,8 @@ import asyncio
 import logging
 import os
 import signal
+import sys
+from types import FrameType
 from typing import Any
 
 from gunicorn.workers.base import Worker
@@ -24,14 +26,14 @@ BEAT = 1.0
 class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     CONFIG_KWARGS: dict[str, Any] = {}
     """Further keywords of :class:`tricorn.Config`."""
+    _server: Server | None = None
 
     def init_signals(self) -> None:
         """Gunicorn's handlers would answer what the server answers."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        # The server takes both while it serves, and sends them again when it has done what they ask for.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: None)
+            signal.signal(number, self._end)
         signal.signal(signal.SIGUSR1, self.handle_usr1)
         # A signal in the middle of a system call of the application's must not fail it (sigaction(2), SA_RESTART).
         signal.siginterrupt(signal.SIGUSR1, False)
@@ -50,13 +52,22 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._quit)
         await server.serve(sockets=[one.sock for one in self.sockets])
 
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """TERM and INT, but while the server serves: it takes them then and sends them again when it has done what they ask."""
+        if self._server is None:
+            # The application is being imported: there is nothing to finish, and nobody would ask again.
+            sys.exit(0)
+        self._server.should_exit = True
+
     def _quit(self) -> None:
+        assert self._server is not None
         self._server.should_exit = self._server.force_exit = True
 
     async def _beat(self) -> None:
         self.notify()
         if os.getppid() != self.ppid:
             self.log.info("Parent changed, shutting down: %s", self)
+            assert self._server is not None
             self._server.should_exit = True
 
     def _use_loggers(self) -> None:

@@ -28,7 +28,7 @@ def port_of(server: Server) -> int:
 def test_it_serves_with_gunicorns_settings_and_into_its_logs() -> None:
     with gunicorn("-w", "2", "--limit-request-fields", "5") as server:
         port = port_of(server)
-        wait_until(lambda: server.log.count("Tricorn") == 2)
+        server.wait_for_log("running on", count=2)
         answer = get(port, "/pid")
         assert answer.headers["server"] == "tricorn"
         assert int(answer.body) in children_of(server.pid)
@@ -73,7 +73,15 @@ def test_workers_do_not_outlive_gunicorn() -> None:
         port = port_of(server)
         pid = int(get(port, "/pid").body)
         server.send(signal.SIGKILL)
-        wait_until(lambda: not is_alive(pid), timeout=10)
+        wait_until(lambda: not is_alive(pid))
+
+
+def test_a_stop_while_the_application_is_imported_is_obeyed() -> None:
+    with gunicorn(app="tests.apps.slow_start:app") as server:
+        server.wait_for_log("slow_start imported")
+        # Long before gunicorn's patience with a worker that does not end: 30 s.
+        assert server.stop(timeout=15) == 0
+        assert "running on" not in server.log
 
 
 def test_an_application_that_does_not_start(tmp_path: Path) -> None:
