@@ -88,13 +88,17 @@ class Tab:
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page."""
-        result = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
+        answer = self._evaluate(script)
+        assert "result" in answer, answer
+        assert "exceptionDetails" not in answer["result"], answer
+        return answer["result"]["result"].get("value")
 
     def picture(self) -> bytes:
         """What is seen, as PNG."""
-        return base64.b64decode(self._ask("Page.captureScreenshot")["data"])
+        return base64.b64decode(self._ask("Page.captureScreenshot")["result"]["data"])
+
+    def _evaluate(self, script: str) -> Any:
+        return self._ask("Runtime.evaluate", expression=script, returnByValue=True)
 
     def _ask(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)
@@ -102,8 +106,14 @@ class Tab:
         while True:
             answer = json.loads(self._link.recv(timeout=PATIENCE))
             if answer.get("id") == number:
-                return answer["result"]
+                return answer
 
     def wait_for(self, script: str, expected: Any) -> None:
-        """Wait until the expression has the value."""
-        wait_until(lambda: self.run(script) == expected, what=lambda: f"{script} is {self.run(script)!r}, not {expected!r}")
+        """Wait until the expression has the value; while the page goes from one address to the next it has none."""
+        answers: list[Any] = []
+
+        def has_value() -> bool:
+            answers.append(self._evaluate(script))
+            return answers[-1].get("result", {}).get("result", {}).get("value") == expected
+
+        wait_until(has_value, what=lambda: f"{script} is not {expected!r}: {answers[-1]}")

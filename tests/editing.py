@@ -52,6 +52,11 @@ def wait_for_answer(server: Server, body: bytes) -> None:
     server.wait_until(lambda: get(server.port).body == body, what=f"{body!r} is not answered")
 
 
+def wait_until_replaced(server: Server, workers: int = 1) -> None:
+    """Wait until the workers with the old code are gone, and with them all connections that they had."""
+    server.wait_until(lambda: len(living_workers(server)) == workers, what=f"not {workers} workers are left")
+
+
 def living_workers(server: Server) -> list[int]:
     """The pids of the workers that were ready and still live: the supervisor has other children, too."""
     named = {int(pid) for pid in re.findall(r"Worker \d+ \[(\d+)\] (?:ready|reloaded|shows)", server.log)}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
@@ -71,6 +71,27 @@ def open_files(pid: int) -> set[str]:
     return found
 
 
+def cpu_time(pids: Iterable[int]) -> float:
+    """Seconds on a CPU, of all threads, from the nanosecond counters of Linux' scheduler."""
+    total = 0
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with suppress(OSError):
+                total += int(file.read_text().split()[0])
+    return total / 1e9
+
+
+def wait_for_rest(pids: Sequence[int]) -> None:
+    """Wait until what start-up left to do (garbage, caches) is over: hardly anything ran for a moment."""
+
+    def is_quiet() -> bool:
+        before = cpu_time(pids)
+        pass_time(0.6)
+        return cpu_time(pids) - before < 0.006
+
+    wait_until(is_quiet, what=f"{pids} never came to rest")
+
+
 def session_members(session: int) -> list[int]:
     """The living processes of a session, wherever their parents went."""
     found = []
@@ -128,7 +149,7 @@ def _kill_session(session: int) -> None:
                 continue
         return not members
 
-    wait_until(none_left, timeout=10, what=f"processes of session {session} survive SIGKILL")
+    wait_until(none_left, what=f"processes of session {session} survive SIGKILL")
 
 
 class Server:
@@ -175,13 +196,13 @@ class Server:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         orphans: list[int] = []
         if self.process.poll() is not None:
-            # It ended by itself: whatever still lives a second later would hold the port for ever.
+            # It ended by itself: whatever still lives some seconds later would hold the port for ever.
             try:
-                wait_until(lambda: not session_members(self.pid), timeout=2)
+                wait_until(lambda: not session_members(self.pid), timeout=10)
             except AssertionError:
                 orphans = session_members(self.pid)
         _kill_session(self.pid)
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=PATIENCE)
         self._final = self.log
         self._file.close()
         if kind is not None:
@@ -265,6 +286,18 @@ class Server:
                 client.close()
         return False
 
+    def wait_until_left(self, *pids: int) -> None:
+        """Wait until none of ``pids`` takes connections any more: each has closed the listener, as the first step of its drain.
+
+        That a drain was ordered is in the log before the worker has read the order.
+        """
+        listener = self._listener()
+
+        def left(pid: int) -> bool:
+            return not is_alive(pid) if listener is None else listener not in open_files(pid)
+
+        self.wait_until(lambda: all(map(left, pids)), what=f"{pids} still listen")
+
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
@@ -341,6 +374,25 @@ def read_response(connection: socket.socket, method: str = "GET") -> Response:
     answer = HTTPResponse(connection, method=method)
     answer.begin()
     return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+
+
+def wait_until_read(connection: socket.socket) -> None:
+    """Wait until the server's process has read all that was sent on ``connection``, so far as the system tells (Linux does)."""
+    if not Path("/proc/net/tcp").exists():
+        pass_time(0.5)
+        return
+    ours, theirs = connection.getsockname()[1], connection.getpeername()[1]
+
+    def queues() -> dict[tuple[int, int], list[int]]:
+        """Bytes sent but not acknowledged, and received but not read, of each pair of local and remote port (proc(5))."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return {
+            (int(row[1].split(":")[1], 16), int(row[2].split(":")[1], 16)): [int(size, 16) for size in row[4].split(":")]
+            for row in rows
+        }
+
+    wait_until(lambda: queues()[ours, theirs][0] == 0, what="what was sent does not arrive")
+    wait_until(lambda: queues()[theirs, ours][1] == 0, what="what was sent is not read")
 
 
 def is_port_free(port: int) -> bool:

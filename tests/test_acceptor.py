@@ -36,7 +36,7 @@ class Stage:
         self.clients.append(socket.create_connection(self.address))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not condition():
                 await asyncio.sleep(0)
 

@@ -176,7 +176,8 @@ def test_no_request_fails_while_the_server_reloads(front: Front, secure: bool, t
         options["more"] += "proxy_next_upstream off;"
     arguments = ["--ssl-certfile", certificate, "--ssl-keyfile", key] if secure else []
     with (
-        Server(APP, "--workers", "2", "--no-access-log", *arguments) as server,
+        # Whose keep-alive timeout is longer than the proxy's can't close a connection just as the proxy uses it again.
+        Server(APP, "--workers", "2", "--no-access-log", "--timeout-keep-alive", "120", *arguments) as server,
         front(f"127.0.0.1:{server.port}", **options) as proxy,
     ):
         server.wait_for_ready(2)

@@ -65,4 +65,5 @@ def test_the_streaming_example() -> None:
         assert [event["count"] for event in events] == [1, 2]
         client.close()
         answer.close()
-        assert server.stop(timeout=10) == 0
+        # Well before the grace of thirty seconds.
+        assert server.stop(timeout=15) == 0

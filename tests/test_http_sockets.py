@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import PATIENCE
 from http_cases import Row, rows
 from test_http_table import app
 from tricorn.protocols.http.connection import HttpConnection
@@ -54,7 +55,7 @@ async def serve_rows(kind: str, path: Path) -> list[str]:
             reader, writer = await asyncio.open_unix_connection(str(path))
         writer.write(row.data)
         writer.write_eof()
-        data = await asyncio.wait_for(reader.read(), 20)
+        data = await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
         wrong += judge(row, data, waiting.pop() if waiting else [])
     server.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from harness import (
+    PATIENCE,
     Client,
     Server,
     get,
@@ -30,12 +31,12 @@ PROBE = "tests.apps.probe:app"
 
 
 @contextmanager
-def slow_requests(server: Server, count: int, seconds: float) -> Iterator[list[socket.socket]]:
-    """So many requests in flight, known by the application to have begun."""
+def slow_requests(server: Server, count: int, until: Path) -> Iterator[list[socket.socket]]:
+    """So many requests in flight, known by the application to have begun, and answered once the file is there."""
     with ExitStack() as stack:
         connections = [stack.enter_context(raw_connection(server.port)) for _ in range(count)]
         for connection in connections:
-            send_request(connection, f"/slow?seconds={seconds}")
+            send_request(connection, f"/slow?until={until}")
         server.wait_for_log("slow begins", count)
         yield connections
 
@@ -57,16 +58,13 @@ def test_a_killed_worker_is_replaced_at_once_and_others_do_not_notice() -> None:
         witness = Client(server.port)
         bystander = int(witness.get("/pid").body)
         victim = next(pid for pid in before if pid != bystander)
-        begun = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         server.wait_for_log(r"ready in", count=5)
-        took = time.monotonic() - begun
         assert int(witness.get("/pid").body) == bystander
         witness.close()
         after = server.wait_for_workers(4)
         assert set(before) - set(after) == {victim}
-        assert took < 1.0
-        assert "SIGKILL" in server.log
+        assert f"[{victim}] crashed: killed by SIGKILL; to be replaced at once" in server.log
         assert server.stop() == 0
 
 
@@ -94,21 +92,23 @@ def test_a_supervisor_that_was_killed_takes_its_workers_along() -> None:
         workers = server.wait_for_workers(4)
         with open_event_stream(server):
             server.send(signal.SIGKILL)
-            begun = time.monotonic()
-            wait_until(lambda: not any(map(is_alive, workers)), timeout=5, what="workers outlive their supervisor")
-            wait_until(lambda: is_port_free(server.port), timeout=5, what="the port is still held")
-            assert time.monotonic() - begun < 1.0
+            # They give themselves a second; a stop would give them thirty.
+            wait_until(lambda: not any(map(is_alive, workers)), timeout=10, what="workers outlive their supervisor")
+            wait_until(lambda: is_port_free(server.port), what="the port is still held")
 
 
 # ---- stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_requests_in_flight_complete_on_a_stop(number: signal.Signals) -> None:
+def test_requests_in_flight_complete_on_a_stop(number: signal.Signals, tmp_path: Path) -> None:
     with Server(PROBE, "--workers", "4") as server:
         server.wait_for_ready(4)
-        with slow_requests(server, count=20, seconds=2) as connections:
+        with slow_requests(server, count=20, until=tmp_path / "stops") as connections:
             server.send(number)
+            # Then all workers drain.
+            wait_until(lambda: is_refused(server.port), what="connections are still accepted")
+            (tmp_path / "stops").touch()
             for connection in connections:
                 answer = read_response(connection)
                 assert (answer.status, answer.body) == (200, b"slow ends")
@@ -119,19 +119,20 @@ def test_requests_in_flight_complete_on_a_stop(number: signal.Signals) -> None:
         assert "Traceback" not in server.log
 
 
-def test_nothing_is_accepted_once_a_stop_began() -> None:
+def test_nothing_is_accepted_once_a_stop_began(tmp_path: Path) -> None:
     with Server(PROBE) as server:
         server.wait_for_ready(1)
-        with slow_requests(server, count=1, seconds=2) as connections:
+        with slow_requests(server, count=1, until=tmp_path / "stops") as connections:
             server.send(signal.SIGTERM)
             wait_until(lambda: is_refused(server.port), what="connections are still accepted")
+            (tmp_path / "stops").touch()
             assert read_response(connections[0]).status == 200
         assert server.wait_for_exit() == 0
 
 
 def is_refused(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE):
             return False
     except ConnectionRefusedError:
         return True
@@ -144,9 +145,8 @@ def test_idle_connections_do_not_delay_a_stop() -> None:
             load.join()
         idle = Client(server.port)
         idle.get("/pid")
-        begun = time.monotonic()
-        assert server.stop() == 0
-        assert time.monotonic() - begun < 2.0
+        # The keep-alive timeout is sixty seconds, the grace thirty.
+        assert server.stop(timeout=15) == 0
         idle.close()
 
 
@@ -156,8 +156,9 @@ def test_ctrl_c_with_an_open_event_stream_ends_within_the_grace_period() -> None
         with open_event_stream(server):
             begun = time.monotonic()
             server.send_to_group(signal.SIGINT)
-            assert server.wait_for_exit(timeout=10) == 0
-            assert 0.6 < time.monotonic() - begun < 3.0
+            # Without the option it would be thirty seconds.
+            assert server.wait_for_exit(timeout=15) == 0
+            assert time.monotonic() - begun > 0.6
         assert "Traceback" not in server.log
 
 
@@ -168,10 +169,9 @@ def test_a_second_signal_stops_at_once(number: signal.Signals) -> None:
         with open_event_stream(server):
             server.send_to_group(number) if number == signal.SIGINT else server.send(number)
             server.wait_for_log("stopping")
-            begun = time.monotonic()
             server.send_to_group(number) if number == signal.SIGINT else server.send(number)
-            server.wait_for_exit(timeout=10)
-            assert time.monotonic() - begun < 2.0
+            # Well before the grace of thirty seconds.
+            server.wait_for_exit(timeout=15)
         assert "Traceback" not in server.log
 
 
@@ -179,17 +179,14 @@ def test_quit_stops_at_once() -> None:
     with Server(PROBE, "--workers", "2") as server:
         server.wait_for_ready(2)
         with open_event_stream(server):
-            begun = time.monotonic()
-            assert server.stop(signal.SIGQUIT, timeout=10) == 0
-            assert time.monotonic() - begun < 2.0
+            assert server.stop(signal.SIGQUIT, timeout=15) == 0
 
 
 def test_a_stop_during_start_up_is_obeyed() -> None:
     with Server("tests.apps.never_starts:app") as server:
         server.wait_for_log("never_starts waits")
-        begun = time.monotonic()
-        assert server.stop(timeout=10) == 0
-        assert time.monotonic() - begun < 3.0
+        # Start-up may take a minute.
+        assert server.stop(timeout=15) == 0
 
 
 def test_stop_under_load_refuses_but_never_breaks_a_request() -> None:
@@ -220,7 +217,7 @@ def test_stop_under_load_refuses_but_never_breaks_a_request() -> None:
         assert server.stop() == 0
         done.set()
         for thread in threads:
-            thread.join(timeout=30)
+            thread.join(timeout=PATIENCE)
         assert broken == []
 
 
@@ -228,9 +225,7 @@ def test_stop_under_load_refuses_but_never_breaks_a_request() -> None:
 
 
 def test_an_application_that_fails_at_import_is_tried_once_and_explained() -> None:
-    begun = time.monotonic()
-    ended = run_tricorn("tests.apps.broken:app", "--port", "0")
-    assert time.monotonic() - begun < 3.0
+    ended = run_tricorn("tests.apps.broken:app", "--port", "0", timeout=15)
     assert ended.returncode == 3
     assert ended.stdout.count("broken imported by") == 1
     assert ended.stderr.count("RuntimeError: no database at tea-pot:5432") == 1
@@ -277,9 +272,7 @@ def test_a_port_in_use_is_one_line() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        begun = time.monotonic()
-        ended = run_tricorn(PROBE, "--port", str(port))
-        assert time.monotonic() - begun < 3.0
+        ended = run_tricorn(PROBE, "--port", str(port), timeout=15)
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: ")
     assert ended.stderr.count("\n") == 1, ended.stderr

@@ -12,8 +12,9 @@ def test_the_path_says_ready_and_then_not_ready_while_all_else_is_served() -> No
         server.wait_for_ready(2)
         assert (get(server.port, "/ready").status, get(server.port, "/ready").body) == (200, b"ready\n")
         server.send(signal.SIGTERM)
-        wait_until(lambda: get(server.port, "/ready").status == 503)
-        assert get(server.port, "/ready").body == b"not ready\n"
+        # The two workers are told one after the other.
+        not_ready = wait_until(lambda: answer if (answer := get(server.port, "/ready")).status == 503 else None)
+        assert not_ready.body == b"not ready\n"
         assert get(server.port, "/").status == 200
         assert server.wait_for_exit() == 0
 

@@ -9,9 +9,16 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
-from editing import APPLICATION, Project, living_workers, new_connections, wait_for_answer, wait_until_watching
+from editing import (
+    APPLICATION,
+    Project,
+    living_workers,
+    new_connections,
+    wait_for_answer,
+    wait_until_replaced,
+    wait_until_watching,
+)
 from harness import Server, children_of, get, is_alive
 from tricorn.worker.template import reseed
 
@@ -91,12 +98,11 @@ def test_an_installed_package_is_imported_once_and_the_application_every_time(wo
         for number in range(5):
             workshop.write(f"version {number}")
             server.wait_for_log("reloaded in", count=2 * (number + 1))
+            wait_until_replaced(server, workers=2)
             assert get(server.port).body == b"version %d" % number
         assert workshop.importers("heavy") == before
-        server.wait_until(lambda: len(living_workers(server)) == 2)
-        family = children_of(server.pid)
-        assert set(living_workers(server)) < set(family), "workers are the supervisor's children"
-        assert len(family) == 4, "two workers, watcher and template"
+        server.wait_until(lambda: len(children_of(server.pid)) == 4, what="two workers, watcher and template")
+        assert set(living_workers(server)) < set(children_of(server.pid)), "workers are the supervisor's children"
         assert server.stop() == 0
 
 
@@ -138,8 +144,9 @@ def test_a_module_that_does_what_can_not_be_shared_is_left_out_and_named(worksho
         before = workshop.importers("harmful"), workshop.importers("harmless")
         workshop.write("two")
         server.wait_for_log("reloaded in")
+        wait_until_replaced(server)
         assert get(server.port).body == b"two"
-        worker = living_workers(server)[-1]
+        [worker] = living_workers(server)
         assert workshop.importers("harmful") == [*before[0], worker], "each worker imports it itself"
         assert workshop.importers("harmless") == before[1]
         assert "is gone (exit code 0)" in server.log
@@ -168,6 +175,7 @@ def test_a_changed_package_is_seen_and_the_template_made_anew(workshop: Workshop
         wait_until_warm(server, count=2)
         os.utime(workshop.folder / "edited.py")
         server.wait_for_log("reloaded in", count=2)
+        wait_until_replaced(server)
         assert get(server.port).body == b"newer"
 
 
@@ -208,8 +216,8 @@ def test_a_template_that_does_not_answer_is_replaced(workshop: Workshop) -> None
         workshop.write("two")
         wait_for_answer(server, b"two")
         wait_until_warm(server, count=2)
-        server.wait_until(lambda: len(living_workers(server)) == 1)
-        assert len(children_of(server.pid)) == 3
+        wait_until_replaced(server)
+        server.wait_until(lambda: len(children_of(server.pid)) == 3)
 
 
 def test_a_killed_worker_of_the_templates_is_replaced(workshop: Workshop) -> None:
@@ -225,7 +233,7 @@ def test_a_killed_worker_of_the_templates_is_replaced(workshop: Workshop) -> Non
         server.wait_for_log(r"crashed: killed by SIGKILL")
         wait_for_answer(server, b"two")
         server.wait_until(lambda: living_workers(server) not in ([], [victim]))
-        assert not [child for child in psutil.Process(server.pid).children() if child.status() == psutil.STATUS_ZOMBIE]
+        server.wait_until(lambda: all(map(is_alive, children_of(server.pid))), what="a zombie is left")
 
 
 def test_nobody_outlives_a_killed_supervisor(workshop: Workshop) -> None:
@@ -237,7 +245,7 @@ def test_nobody_outlives_a_killed_supervisor(workshop: Workshop) -> None:
         server.wait_for_log("reloaded in")
         family = children_of(server.pid)
         os.kill(server.pid, signal.SIGKILL)
-        server.wait_until(lambda: not any(map(is_alive, family)), timeout=3)
+        server.wait_until(lambda: not any(map(is_alive, family)), timeout=10)
 
 
 def test_warm_reloads_lose_nothing(workshop: Workshop) -> None:
@@ -279,6 +287,7 @@ def test_workers_do_not_share_their_chance(workshop: Workshop) -> None:
         for number in range(4):
             os.utime(workshop.folder / "edited.py")
             server.wait_for_log("reloaded in", count=number + 1)
+            wait_until_replaced(server)
             seen.add(get(server.port).body)
         assert len(seen) == 4
 

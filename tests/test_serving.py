@@ -11,7 +11,21 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import ROOT, Client, Server, get, pass_time, raw_connection, read_response, run_tricorn, send_request, wait_until
+from harness import (
+    PATIENCE,
+    ROOT,
+    Client,
+    Server,
+    cpu_time,
+    get,
+    pass_time,
+    raw_connection,
+    read_response,
+    run_tricorn,
+    send_request,
+    wait_for_rest,
+    wait_until,
+)
 from load import Load
 
 PROBE = "tests.apps.probe:app"
@@ -187,7 +201,7 @@ def test_several_hosts() -> None:
     with Server(PROBE, "--host", "127.0.0.1", "--host", "::1") as server:
         server.wait_for_ready(1)
         port = int(server.wait_for_log(r"http://\[::1\]:(\d+)").group(1))
-        with socket.create_connection(("::1", port), timeout=10) as client:
+        with socket.create_connection(("::1", port), timeout=PATIENCE) as client:
             send_request(client, "/pid")
             assert read_response(client).status == 200
         assert get(server.port, "/pid").status == 200
@@ -219,8 +233,7 @@ def test_idle_is_idle() -> None:
     with Server("examples.hello:app", "--workers", "4") as server:
         server.wait_for_ready(4)
         pids = [server.pid, *server.workers()]
-        # What start-up left to do (garbage, caches) is over once nothing ran for a moment.
-        server.wait_until(lambda: is_quiet(pids), what="the tree never came to rest")
+        wait_for_rest(pids)
         wakeups, cpu = switches(server.pid), cpu_time(pids)
         pass_time(seconds)
         wakeups, cpu = switches(server.pid) - wakeups, cpu_time(pids) - cpu
@@ -230,18 +243,6 @@ def test_idle_is_idle() -> None:
 
 def switches(pid: int) -> int:
     return int(psutil.Process(pid).num_ctx_switches().voluntary)
-
-
-def cpu_time(pids: list[int]) -> float:
-    """Seconds on a CPU, of all threads, from the scheduler's own nanosecond counters."""
-    files = [file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
-
-
-def is_quiet(pids: list[int]) -> bool:
-    before = cpu_time(pids)
-    pass_time(0.3)
-    return cpu_time(pids) - before < 0.003
 
 
 def test_examples_say_how_to_run_them() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
+from harness import PATIENCE
 from http_cases import Row, rows
 from test_http_sockets import LOOPS
 from test_http_table import app
@@ -47,9 +48,9 @@ async def judge(row: Row, reader: asyncio.StreamReader, requests: list[Seen]) ->
     data, statuses, ended = b"", (), not row.statuses
     while not ended and statuses != row.statuses:
         try:
-            piece = await asyncio.wait_for(reader.read(65536), 5)
+            piece = await asyncio.wait_for(reader.read(65536), PATIENCE)
         except TimeoutError:
-            return [f"{row.name}: {statuses} instead of {row.statuses}, and no more within 5 s"]
+            return [f"{row.name}: {statuses} instead of {row.statuses}, and no more"]
         data, ended = data + piece, not piece
         methods = [request.scope["method"] for request in requests]
         try:

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 from editing import Project, living_workers, wait_until_watching
-from harness import children_of, pass_time, wait_until
+from harness import PATIENCE, children_of, pass_time, wait_for_rest, wait_until
 from tricorn.config import Config
 from tricorn.supervisor.selection import Selection, needs_polling
-from tricorn.supervisor.watch import Watcher
+from tricorn.supervisor.watch import QUIET, Watcher
 from tricorn.worker.channel import LOADED, encode
 
 # ---- which files
@@ -125,8 +125,8 @@ def test_file_systems_on_which_inotify_is_deaf_are_known(directory: str, polled:
 class Watched:
     """A watcher in a thread, and what it reported."""
 
-    def __init__(self, folder: Path, link: socket.socket) -> None:
-        self.folder, self._link, self._text = folder, link, b""
+    def __init__(self, folder: Path, link: socket.socket, watcher: Watcher) -> None:
+        self.folder, self._link, self._watcher, self._text = folder, link, watcher, b""
 
     def reports(self) -> list[list[str]]:
         with suppress(BlockingIOError):
@@ -151,8 +151,15 @@ class Watched:
         pass_time(0.2)
         assert self.reports() == []
 
-    def tell(self, message: bytes) -> None:
-        self._link.send(message)
+    def forget(self) -> None:
+        """Of what was reported until now."""
+        self.reports()
+        self._text = b""
+
+    def tell_imported(self, file: Path) -> None:
+        """As the supervisor does; until it is known."""
+        self._link.send(encode(LOADED, files=[str(file)]))
+        wait_until(lambda: str(file) in self._watcher._files, what="the watcher does not listen")
 
 
 @contextmanager
@@ -166,10 +173,10 @@ def watching(folder: Path, **options: Any) -> Iterator[Watched]:
     thread.start()
     try:
         wait_until(lambda: hasattr(watcher, "_notify"))
-        yield Watched(folder, ours)
+        yield Watched(folder, ours, watcher)
     finally:
         ours.close()
-        thread.join(10)
+        thread.join(PATIENCE)
         theirs.close()
         assert not thread.is_alive(), "it ends when the supervisor is gone"
 
@@ -212,9 +219,18 @@ def test_one_save_is_one_reload(tmp_path: Path, save: Any, poll: bool) -> None:
     path = tmp_path / "main.py"
     path.write_text("old")
     with watching(tmp_path, reload_poll=poll) as watched:
-        save(path, "newer")
-        wait_until(watched.reports, what="nothing was reported")
-        pass_time(1.0 if poll else 0.2)
+
+        def saved_in_time() -> bool:
+            """Whether all of the save was done in a moment: on a busy machine it may halt for longer than any editor does."""
+            watched.forget()
+            begun = time.monotonic()
+            save(path, "newer")
+            took = time.monotonic() - begun
+            wait_until(watched.reports, what="nothing was reported")
+            pass_time(1.0 if poll else 0.2)
+            return took < QUIET / 1000
+
+        wait_until(saved_in_time)
         assert watched.reports() == [[watched.shown("main.py")]]
 
 
@@ -260,9 +276,7 @@ def test_what_was_imported_elsewhere_is_watched_and_its_neighbours_are_not(
     imported, other = elsewhere / "imported.py", elsewhere / "other.py"
     imported.write_text("old")
     with watching(tmp_path) as watched:
-        watched.tell(encode(LOADED, files=[str(imported)]))
-        # It listens every half second.
-        pass_time(1.0)
+        watched.tell_imported(imported)
         other.write_text("x")
         imported.write_text("newer")
         watched.expect(str(imported))
@@ -271,7 +285,7 @@ def test_what_was_imported_elsewhere_is_watched_and_its_neighbours_are_not(
 def test_the_delay_is_the_least_time_between_two_reloads(tmp_path: Path) -> None:
     path = tmp_path / "main.py"
     path.write_text("old")
-    with watching(tmp_path, reload_delay=0.6) as watched:
+    with watching(tmp_path, reload_delay=2) as watched:
         path.write_text("first")
         wait_until(watched.reports)
         begun = time.monotonic()
@@ -279,8 +293,8 @@ def test_the_delay_is_the_least_time_between_two_reloads(tmp_path: Path) -> None
             path.write_text(f"number {number}")
             pass_time(0.05)
         wait_until(lambda: len(watched.reports()) == 2)
-        assert 0.3 < time.monotonic() - begun < 2
-        pass_time(0.8)
+        assert 1 < time.monotonic() - begun < 10
+        pass_time(2.5)
         assert len(watched.reports()) == 2
 
 
@@ -296,8 +310,8 @@ def test_twenty_thousand_files_cost_nothing_when_nobody_saves(tmp_path: Path) ->
             (tmp_path / "node_modules" / f"package{folder}" / f"index{file}.js").touch()
     with project.serve() as server:
         wait_until_watching(server)
-        pass_time(1.5)
         watcher = next(pid for pid in children_of(server.pid) if pid not in living_workers(server))
+        wait_for_rest([watcher, server.pid])
         processes = [psutil.Process(watcher), psutil.Process(server.pid)]
 
         def used() -> float:
@@ -308,4 +322,4 @@ def test_twenty_thousand_files_cost_nothing_when_nobody_saves(tmp_path: Path) ->
         # The kernel counts in hundredths of a second.
         assert (used() - before) / seconds <= 0.002 + 0.001
         project.write("two")
-        server.wait_for_log("reloaded in", timeout=5)
+        server.wait_for_log("reloaded in")

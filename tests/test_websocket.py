@@ -82,7 +82,7 @@ def test_limits_and_failures() -> None:
 
 
 def test_a_silent_client_is_given_up() -> None:
-    with Server(APP, "--ws-ping-interval", "1", "--ws-ping-timeout", "1") as server:
+    with Server(APP, "--ws-ping-interval", "1", "--ws-ping-timeout", "3") as server:
         server.wait_for_ready(1)
         with raw_connection(server.port) as connection, dial(server) as alive:
             send_request(
@@ -121,7 +121,8 @@ def test_a_stop_closes_with_1012(ws: str) -> None:
         with dial(server, "/why") as client:
             server.send(signal.SIGTERM)
             assert code_of(client) == 1012
-            assert server.wait_for_exit(10) == 0
+            # Well before the grace of thirty seconds.
+            assert server.wait_for_exit(15) == 0
         assert "told 1012" in server.log
 
 
@@ -134,7 +135,7 @@ def test_a_client_that_never_answers_does_not_outlast_the_grace() -> None:
             assert b" 101 " in connection.recv(4096)
             server.send(signal.SIGTERM)
             assert connection.recv(4096) == b"\x88\x02\x03\xf4"
-            assert server.wait_for_exit(5) == 0
+            assert server.wait_for_exit(15) == 0
 
 
 def test_a_reload_moves_clients_to_the_new_worker() -> None:

@@ -29,9 +29,13 @@ async def pid(query, receive, send):
 
 
 async def slow(query, receive, send):
-    """Answer after ?seconds; says in the log when it has begun."""
+    """Answer after ?seconds, or once the file ?until is there; says in the log when it has begun."""
     print("slow begins", flush=True)
-    await asyncio.sleep(float(query.get("seconds", "1")))
+    if "until" in query:
+        while not os.path.exists(query["until"]):
+            await asyncio.sleep(0.01)
+    else:
+        await asyncio.sleep(float(query.get("seconds", "1")))
     await reply(send, "slow ends")
 
 
