@@ -242,6 +242,24 @@ def test_peers_that_speak_no_tls_harm_nobody(loop: str, authority: Authority, fi
         assert "Traceback" not in server.log
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_plain_http_is_told_that_this_is_tls(loop: str, authority: Authority, files: tuple[str, str]) -> None:
+    with served(files, "--loop", loop) as server:
+        for request in (
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n" + bytes(9999),
+        ):
+            with raw_connection(server.port) as connection:
+                connection.sendall(request[:1])
+                connection.sendall(request[1:])
+                head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert b"connection: close" in head
+            assert b"TLS" in body
+        assert ask(server.port, authority.client())["scheme"] == "https"
+        assert "Traceback" not in server.log
+
+
 def read_to_end(connection: socket.socket) -> bytes:
     found = b""
     try:

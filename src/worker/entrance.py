@@ -1,4 +1,7 @@
-"""What a connection passes between being accepted and speaking HTTP: the PROXY protocol's header, then the TLS handshake."""
+"""What a connection passes between being accepted and speaking HTTP: the PROXY protocol's header, then the TLS handshake.
+
+Each waits for the client's first byte with nothing but the socket: what opens connections and says nothing costs little.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import logging
 import socket
 
 from ..config import Config, ConfigError
-from ..protocols.http.connection import HttpConnection
+from ..protocols.http.connection import SPEAKS_TLS, HttpConnection
 from ..protocols.proxy import Origin, Trusted
 from ..protocols.proxy_protocol import HeaderReader, ProxyError
 from .tls import Certificates
@@ -19,6 +22,8 @@ SHUTDOWN_TIME = 60.0
 QUIET = 60.0
 """Seconds between two warnings of connections without a proxy's header: it is a mistake in a configuration, or none."""
 MOST_PEEKED = 4096
+MOMENT = 0.001
+"""Seconds for a handshake whose time was spent on waiting for its first byte: asyncio takes no zero."""
 
 
 class Entrance:
@@ -45,16 +50,23 @@ class Entrance:
         """Let ``protocol`` have the accepted ``connection``. Raises OSError when the peer is gone or does not pass."""
         if self._proxies is not None and self._is_proxy(connection, self._proxies):
             protocol.origin = await self._read_origin(connection)
-        context = self._certificates.context
-        if context is None:
+        if self._certificates.context is None:
+            await self._loop.connect_accepted_socket(lambda: protocol, connection)
+            return
+        deadline = self._loop.time() + self._handshake_time
+        async with asyncio.timeout_at(deadline):
+            first = await self._peek(connection, 1)
+        if first.isupper():
+            # No record of TLS begins with a letter, every method of HTTP does. A handshake that fails would tell nobody why.
+            protocol.refusal = SPEAKS_TLS
             await self._loop.connect_accepted_socket(lambda: protocol, connection)
             return
         try:
             await self._loop.connect_accepted_socket(
                 lambda: protocol,
                 connection,
-                ssl=context,
-                ssl_handshake_timeout=self._handshake_time,
+                ssl=self._certificates.context,
+                ssl_handshake_timeout=max(MOMENT, deadline - self._loop.time()),
                 ssl_shutdown_timeout=SHUTDOWN_TIME,
             )
         except OSError as error:
@@ -75,18 +87,23 @@ class Entrance:
         try:
             async with asyncio.timeout(self._proxy_time):
                 while not reader.complete:
-                    await self._readable(connection)
-                    try:
-                        waiting = connection.recv(MOST_PEEKED, socket.MSG_PEEK)
-                    except (BlockingIOError, InterruptedError):
-                        continue
-                    if not waiting:
-                        raise ConnectionResetError("closed before the PROXY header was complete")
-                    connection.recv(reader.feed(waiting))
+                    connection.recv(reader.feed(await self._peek(connection, MOST_PEEKED)))
         except (ProxyError, TimeoutError) as error:
             self._warn(str(error) or f"no PROXY header within {self._proxy_time:g} s")
             raise ConnectionAbortedError(str(error)) from None
         return reader.origin
+
+    async def _peek(self, connection: socket.socket, most: int) -> bytes:
+        """What has come, up to ``most`` bytes, left there to be read. Raises ConnectionResetError when nothing will come."""
+        while True:
+            try:
+                waiting = connection.recv(most, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                await self._readable(connection)
+                continue
+            if not waiting:
+                raise ConnectionResetError("closed before it was admitted")
+            return waiting
 
     async def _readable(self, connection: socket.socket) -> None:
         waiter = self._loop.create_future()

@@ -34,6 +34,11 @@ MOST_DISCARDED = 256 * 1024
 MOST_LINGERED = 16 * 1024 * 1024
 """How much is thrown away after a last response: many clients read it only when they have sent all of their body."""
 
+Refusal = tuple[int, str, bytes]
+"""Status, reason, and further header lines."""
+TOO_MANY: Refusal = (503, "too many connections", b"retry-after: 1\r\n")
+SPEAKS_TLS: Refusal = (400, "plain HTTP sent to a port that speaks TLS: ask for https", b"")
+
 
 class HttpConnection(Output):
     def __init__(self, service: Service) -> None:
@@ -60,7 +65,9 @@ class HttpConnection(Output):
         self._skipped = False
         """The empty line that may stand before a request has been skipped."""
         self._unwanted = False
-        """Opened above the limit of concurrency: its first request is refused."""
+        """Opened above the limit of concurrency."""
+        self.refusal: Refusal | None = None
+        """What the first request is answered with, whatever it is."""
         self.deadline = self._close_by = NEVER
 
     # Called by the event loop.
@@ -76,6 +83,8 @@ class HttpConnection(Output):
         if (most := self._service.limits.concurrency) is not None:
             self._unwanted = len(self._service.connections) - self._service.unwanted > most
             self._service.unwanted += self._unwanted
+            if self._unwanted:
+                self.refusal = TOO_MANY
 
     def data_received(self, data: bytes) -> None:
         if self._phase is IDLE:
@@ -233,8 +242,8 @@ class HttpConnection(Output):
         service = self._service
         self._checked = self._room = 0
         self._skipped = False
-        if self._unwanted:
-            self._refuse(503, "too many connections", b"retry-after: 1\r\n")
+        if self.refusal is not None:
+            self._refuse(*self.refusal)
             return
         scope, client = self._scope, self._client
         if self._proxies is not None:
