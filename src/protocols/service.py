@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from .asgi import Application, Scope
+from .http import sizes
 from .http.codec import Codec, RequestHead
 from .http.response import Defaults
 from .limits import Limits
@@ -83,12 +84,10 @@ class Service:
         self.loop = loop
         self.make_task = _task_maker(loop)
         """Runs an exchange's coroutine."""
-        self.codec = codec
-        self.fast = fast
-        """The fast lane: parses a plain request head, or says None."""
         self.limits = limits or Limits()
-        self.short = min(self.limits.request_line, self.limits.field_size, self.limits.head)
-        """Bytes of a request head none of whose parts can be too long."""
+        self.codec = codec
+        self.fast = sizes.within(self.limits, fast) if fast is not None else _not_plain
+        """The fast lane: parses a whole request head that is plain and within the limits, or says None."""
         self.defaults = defaults or Defaults()
         self.date_header = date_header
         self.root_path = root_path
@@ -166,6 +165,11 @@ class Service:
     def _check_empty(self) -> None:
         if self._empty is not None and not self._empty.done() and not self.connections and not self.works:
             self._empty.set_result(None)
+
+
+def _not_plain(raw: bytes) -> RequestHead | None:
+    """A fast lane that takes nothing."""
+    return None
 
 
 MakeTask = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]

@@ -52,7 +52,8 @@ class HttpConnection(Output):
         self._body: BodyReader | None = None
         """Reads the current request's body; None when there is none or it is complete."""
         self._exchange: Exchange | None = None
-        self._answered = 0
+        self._answered = False
+        """At least one request was."""
         self._eof = False
         self._reading = True
         self._surplus = 0
@@ -88,8 +89,11 @@ class HttpConnection(Output):
 
     def data_received(self, data: bytes) -> None:
         if self._phase is IDLE:
-            self._buffer = data
-            self._read_head()
+            if data.endswith(END) and (head := self._service.fast(data)) is not None:
+                self._begin(head, b"")
+            else:
+                self._buffer = data
+                self._read_head()
         elif self._phase is HEAD:
             self._buffer += data
             if len(data) <= self._room and not CONTROLS.search(data):
@@ -193,25 +197,20 @@ class HttpConnection(Output):
 
     def _read_head(self) -> None:
         """Start an exchange if the buffer holds a whole request head."""
-        data = self._buffer
-        service = self._service
         try:
-            end = data.find(END) + 4
-            head = None
-            if 3 < end == len(data) and service.fast is not None and end <= service.short:
-                head = service.fast(data)
-            if head is not None:
-                if len(head.headers) > service.limits.header_count:
-                    raise BadRequest(431, "too many headers")
-            elif (raw := self._whole_head(data)) is None:
+            raw = self._whole_head(self._buffer)
+            if raw is None:
                 return
-            else:
-                head = self._parse(raw)
-                end = len(raw)
+            head = self._service.fast(raw)
+            if head is None:
+                sizes.check(raw, self._service.limits)
+                head = self._service.codec(raw)
         except BadRequest as error:
             self._refuse(error.status, error.reason)
             return
-        self._begin(head, self._buffer[end:])
+        self._checked = self._room = 0
+        self._skipped = False
+        self._begin(head, self._buffer[len(raw) :])
 
     def _whole_head(self, data: bytes) -> bytes | None:
         """The request head at the start of ``data``; None while it is not whole. Raises BadRequest if it can't become one."""
@@ -232,52 +231,44 @@ class HttpConnection(Output):
             return None
         return data[:end]
 
-    def _parse(self, raw: bytes) -> RequestHead:
-        sizes.check(raw, self._service.limits)
-        service = self._service
-        return (service.fast(raw) if service.fast is not None else None) or service.codec(raw)
-
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         """Run the request's exchange; ``rest`` is what came behind the head."""
-        service = self._service
-        self._checked = self._room = 0
-        self._skipped = False
         if self.refusal is not None:
             self._refuse(*self.refusal)
             return
         scope, client = self._scope, self._client
         if self._proxies is not None:
             scope, client = self._proxies.unveil(scope, head.headers, client)
-        if head.upgrade == b"websocket" and service.websocket is not None:
-            self._hand_over(service.websocket(head, scope, client), rest)
+        if head.upgrade is not None and head.upgrade == b"websocket" and self._service.websocket is not None:
+            self._hand_over(self._service.websocket(head, scope, client), rest)
             return
         self._phase = EXCHANGE
         self.deadline = NEVER
-        self._buffer = rest
-        self._exchange = exchange = Exchange(service, self, head, scope, client)
-        if head.length != 0:
-            exchange.body_complete = False
-            self._buffer = b""
-            limits = service.limits
-            if head.length == len(rest) and (limits.body is None or head.length <= limits.body):
-                # All of it is here already: nothing to wait for, nothing to count.
-                exchange.feed(rest)
-                exchange.body_complete = True
-                exchange.start()
-                return
-            if head.length is None:
-                self._body = ChunkedReader(limits.trailers, limits.body)
-            elif limits.body is None or head.length <= limits.body:
-                self._body = LengthReader(head.length)
-            else:
-                self._fail(BadRequest(413, "request body too large"))
-                return
-            self._await_body()
-            if rest:
-                self._read_body(rest)
-                if self._exchange is None:
-                    return
+        self._exchange = exchange = Exchange(self._service, self, head, scope, client)
+        if head.length == 0:
+            self._buffer = rest
+        elif not self._begin_body(exchange, head.length, rest):
+            return
         exchange.start()
+
+    def _begin_body(self, exchange: Exchange, length: int | None, rest: bytes) -> bool:
+        """Expect a body of ``length`` bytes, or a chunked one (None), of which ``rest`` is here; False if it was refused."""
+        limits = self._service.limits
+        self._buffer = b""
+        if length is not None and limits.body is not None and length > limits.body:
+            exchange.body_complete = False
+            self._fail(BadRequest(413, "request body too large"))
+            return False
+        if length == len(rest):
+            # All of it is here already: nothing to wait for, nothing to count.
+            exchange.feed(rest)
+            return True
+        exchange.body_complete = False
+        self._body = ChunkedReader(limits.trailers, limits.body) if length is None else LengthReader(length)
+        self._await_body()
+        if rest:
+            self._read_body(rest)
+        return self._exchange is not None
 
     def _hand_over(self, successor: asyncio.Protocol, rest: bytes) -> None:
         """Another protocol takes the transport; this object is done with."""
@@ -340,12 +331,20 @@ class HttpConnection(Output):
         if not self._reading:
             self._regulate()
 
-    def responded(self, keep_alive: bool) -> None:
-        """The response is complete: on to the next request, or close."""
-        self._answered += 1
+    def respond(self, data: bytes, keep_alive: bool) -> None:
+        """The response is complete with ``data``: on to the next request, or close."""
+        if self._corked:
+            self.write_last(data)
+        elif data:
+            self.transport.write(data)
+        self._answered = True
         self._exchange = None
-        if keep_alive and self._body is None:
-            self._next()
+        if self._body is None and keep_alive:
+            if self._buffer or self._eof or self._service.phase is STOPPING or not self._reading:
+                self._next()
+            else:
+                self._phase = IDLE
+                self.deadline = self._service.idle_until
         elif not keep_alive:
             if self._body is None and not self._buffer:
                 self._close()

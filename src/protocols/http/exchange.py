@@ -59,15 +59,15 @@ class Wire(Protocol):
     def consumed(self) -> None:
         """The application has taken what was buffered of the request's body."""
 
-    def responded(self, keep_alive: bool) -> None:
-        """The response is complete."""
+    def respond(self, data: bytes, keep_alive: bool) -> None:
+        """Send the last of a response."""
 
     def broken(self, framing: Framing) -> None:
         """The response can't be completed: close so that the client can tell."""
 
 
 class Exchange:
-    # Slots, all set at once: attributes that fall back to the class would cost more at every reading.
+    # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
         "_client",
         "_expect_continue",
@@ -94,6 +94,16 @@ class Exchange:
     )
 
     _task: asyncio.Task[None]
+    # Set when the response starts; nothing reads them before.
+    status: int
+    _headers: Iterable[tuple[bytes, bytes]]
+    # Set when its head is encoded.
+    _framing: Framing
+    _length: int
+    """With LENGTH: the bytes that the response's body must have."""
+    _sent: int
+    """Body bytes sent."""
+    _keep_alive: bool
 
     def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope, client: str) -> None:
         """``base``: the part of the scope that all requests of the connection share; ``client``: for the access log."""
@@ -103,7 +113,6 @@ class Exchange:
         self.request = head
         self.scope = request_scope(service, base, head)
         self.phase = EXPECTED
-        self.status = 0
         self.disconnected = False
         """The connection is gone: nothing can be sent."""
         self.client_done = False
@@ -116,13 +125,6 @@ class Exchange:
         """``receive`` has handed out the end of the body."""
         self._expect_continue = head.expect_continue
         self._waiter: asyncio.Future[None] | None = None
-        self._headers: Iterable[tuple[bytes, bytes]] = ()
-        self._framing = LENGTH
-        self._length = 0
-        """With LENGTH: the bytes that the response's body must have."""
-        self._sent = 0
-        """Body bytes sent."""
-        self._keep_alive = False
         self._trailers: list[bytes] | None = None
         """Trailer lines to send, if the application has announced that there are going to be some."""
 
@@ -295,7 +297,13 @@ class Exchange:
     def _begin(self, body: bytes, more: bool) -> bytes:
         """The head with the first of the body."""
         self._sent = size = len(body)
-        head = self._encode_head(None if more or self._trailers is not None else size)
+        service = self._service
+        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
+        persist = service.phase is SERVING and (self.body_complete or not self._expect_continue)
+        whole = None if more or self._trailers is not None else size
+        head, self._framing, self._length, self._keep_alive = encode(
+            self.request, self.status, self._headers, service.defaults, whole, persist
+        )
         if self._framing is not LENGTH:
             body = self._frame(body, more)
         elif size != self._length and (size > self._length or not more):
@@ -337,14 +345,14 @@ class Exchange:
     def _complete(self, data: bytes) -> None:
         self.phase = COMPLETE
         self._pieces = None
-        self._wire.write_last(data)
-        service, request = self._service, self.request
+        service = self._service
         if service.access is not None:
+            request = self.request
             service.access(self._client, request.method, request.target.decode("ascii"), request.version, self.status)
         service.requests += 1
         if service.on_request is not None:
             service.on_request()
-        self._wire.responded(self._keep_alive)
+        self._wire.respond(data, self._keep_alive)
         if self._waiter is not None:
             self._wake()
 

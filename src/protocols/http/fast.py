@@ -5,8 +5,9 @@ always right. So its grammar is a strict subset: a method everybody knows, a tar
 Host, at most one Content-Length and Content-Type, and no field that changes framing or the connection's meaning but
 ``Connection: keep-alive`` or ``close``.
 
-Most header lines of a client are the same in every request, so lines are looked up, not parsed: a line that was found valid
-once is remembered with its field. What is secret (cookies, credentials) or long is parsed each time and not kept.
+A client sends the same header lines with every request, but for its cookies: so what was found valid once is remembered and
+looked up, not parsed. That goes for whole header blocks (less a cookie) and, where a block is new, for its lines. What is secret
+(cookies, credentials) or long is parsed each time and not kept.
 """
 
 from __future__ import annotations
@@ -28,35 +29,68 @@ _CONNECTION_NAME = b"connection"
 _WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME, _CONNECTION_NAME)}
 _SECRET = frozenset((b"cookie", b"authorization", b"proxy-authorization"))
 _DECLINED = frozenset((b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer"))
+_COOKIE = b"\r\nCookie: "
 _LONGEST = 200
 """Bytes of a line that is remembered."""
+_LONGEST_BLOCK = 1024
+"""Bytes of a header block that is remembered."""
 _MOST = 2048
 """Lines and names remembered; then all are forgotten, so that no client can fill the memory."""
+_MOST_BLOCKS = 256
 
 T = TypeVar("T")
 Field = tuple[bytes, bytes]
+Block = tuple[list[Field], int, bool]
+"""What a header block means: its fields, the bytes of the body, and whether the connection persists."""
 
 _starts: dict[bytes, tuple[str, bytes]] = {}
 """Valid request lines without a query, and their methods and targets."""
+_blocks: dict[bytes, Block] = {}
+"""Valid header blocks without secrets."""
 _lines: dict[bytes, Field] = {}
 """Valid lines and their fields, but for those whose names are watched."""
 _watched_lines: dict[bytes, Field] = {}
 """Valid lines of watched names, and their fields."""
 _names: dict[bytes, bytes] = {}
-"""Valid names as clients write them, in lower case; the watched ones as the very objects that :func:`parse` looks for."""
+"""Valid names as clients write them, in lower case; the watched ones as the very objects that :func:`_read` looks for."""
 
 
 def parse(raw: bytes) -> RequestHead | None:
     """Parse one whole request head, final empty line included; None for one that is not plain."""
-    lines = raw[:-4].split(b"\r\n")
-    start = _starts.get(lines[0]) or _learn_start(lines[0])
+    line, _, block = raw.partition(b"\r\n")
+    start = _starts.get(line) or _learn_start(line)
     if start is None:
+        return None
+    known = _blocks.get(block)
+    if known is not None:
+        headers, length, lasting = known
+        # A copy: the list becomes the application's, which may change it.
+        return RequestHead(start[0], start[1], "1.1", headers.copy(), length, lasting)
+    before, cookie, rest = block.partition(_COOKIE)
+    if not cookie:
+        known = _read(block)
+        return RequestHead(start[0], start[1], "1.1", known[0].copy(), known[1], known[2]) if known is not None else None
+    # The block without its cookie is likely to be known.
+    value, _, after = rest.partition(b"\r\n")
+    others = before + b"\r\n" + after
+    known = _blocks.get(others) or _read(others)
+    if known is None or len(value.translate(None, _CONTROLS)) != len(value):
+        return None
+    headers, length, lasting = known
+    headers = headers.copy()
+    headers.insert(before.count(b"\r\n") + 1, (b"cookie", value.strip(b" \t")))
+    return RequestHead(start[0], start[1], "1.1", headers, length, lasting)
+
+
+def _read(block: bytes) -> Block | None:
+    """What a header block, final empty line included, means; remembered if it is worth it, None to decline."""
+    if not block.endswith(b"\r\n\r\n"):
         return None
     headers: list[Field] = []
     length = 0
     host = size = kind = connection = None
-    del lines[0]
-    for line in lines:
+    secret = False
+    for line in block[:-4].split(b"\r\n"):
         field = _lines.get(line)
         if field is None:
             field = _watched_lines.get(line) or _learn(line)
@@ -80,11 +114,17 @@ def parse(raw: bytes) -> RequestHead | None:
                 if connection is not None:
                     return None
                 connection = field
+            elif name in _SECRET:
+                secret = True
         headers.append(field)
     if host is None:
         return None
-    lasting = connection is None or connection[1].lower() != b"close"
-    return RequestHead(start[0], start[1], "1.1", headers, length, lasting)
+    known = (headers, length, connection is None or connection[1].lower() != b"close")
+    if not secret and len(block) <= _LONGEST_BLOCK:
+        if len(_blocks) >= _MOST_BLOCKS:
+            _blocks.clear()
+        _blocks[block] = known
+    return known
 
 
 def _learn_start(line: bytes) -> tuple[str, bytes] | None:

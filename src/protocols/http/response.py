@@ -105,24 +105,22 @@ def encode(
     ``whole`` is the body's size in bytes when it is known to be complete already, else None; ``keep_alive`` is whether the
     server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
     """
-    keep_alive = keep_alive and request.keep_alive
-    if type(headers) is not list:
-        headers = list(headers)  # ASGI asks for any iterable, and it is gone through twice.
-    key = None
-    if keep_alive and request.version == "1.1" and request.method != "HEAD":
+    fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
+    if keep_alive and request.keep_alive and request.method != "HEAD" and request.version == "1.1":
+        key = (status, whole is None, fields)
         try:
-            key = (status, whole is None, *headers)
             known = _heads.get(key)
         except TypeError:
             # A field that is a list can't be looked up.
-            key = known = None
-        if known is not None:
-            before, framing, size = known
-            if size < 0:
-                size = whole or 0
-                before += b"content-length: %d\r\n" % size
-            return before + defaults.tail, framing, size, True
-    return _encode(request, status, headers, defaults, whole, keep_alive, key)
+            return _encode(request, status, fields, defaults, whole, True, None)
+        if known is None:
+            return _encode(request, status, fields, defaults, whole, True, key)
+        before, framing, size = known
+        if size < 0:
+            size = whole or 0
+            before += b"content-length: %d\r\n" % size
+        return before + defaults.tail, framing, size, True
+    return _encode(request, status, fields, defaults, whole, keep_alive and request.keep_alive, None)
 
 
 def _encode(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..limits import Limits
 from . import codec
-from .codec import BadRequest
+from .codec import BadRequest, RequestHead
+
+Lane = Callable[[bytes], RequestHead | None]
 
 
 def check(raw: bytes, limits: Limits) -> None:
@@ -19,6 +23,19 @@ def check(raw: bytes, limits: Limits) -> None:
             raise BadRequest(431, "header too large")
     if raw.count(b"\r\n") - 2 > limits.header_count:
         raise BadRequest(431, "too many headers")
+
+
+def within(limits: Limits, lane: Lane) -> Lane:
+    """``lane``, taking no heads but those within ``limits``; others are for :func:`check` to refuse by the right name."""
+    size, count = min(limits.request_line, limits.field_size, limits.head), limits.header_count
+
+    def fits(raw: bytes) -> RequestHead | None:
+        if len(raw) > size:
+            return None
+        head = lane(raw)
+        return head if head is not None and len(head.headers) <= count else None
+
+    return fits
 
 
 def check_unfinished(data: bytes, checked: int, limits: Limits) -> int:
