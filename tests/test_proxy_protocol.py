@@ -11,6 +11,7 @@ import pytest
 from harness import Server, raw_connection, read_response, send_request, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tricorn.protocols.crc32c import crc32c
 from tricorn.protocols.proxy import Origin
 from tricorn.protocols.proxy_protocol import LONGEST, SIGNATURE, HeaderReader, ProxyError
 
@@ -27,6 +28,13 @@ def binary(rest: bytes, command: int = 0x21, family: int = 0x11, size: int | Non
 
 def tlv(kind: int, value: bytes) -> bytes:
     return struct.pack("!BH", kind, len(value)) + value
+
+
+def summed(before: bytes, after: bytes = b"", change: int = 0) -> bytes:
+    """A binary header with a checksum between the two, off by ``change``."""
+    plain = binary(before + tlv(0x03, bytes(4)) + after)
+    at = len(plain) - len(after) - 4
+    return plain[:at] + (crc32c(plain) ^ change).to_bytes(4, "big") + plain[at + 4 :]
 
 
 IPV4 = socket.inet_aton("192.0.2.7") + socket.inet_aton("198.51.100.1") + struct.pack("!HH", 4711, 443)
@@ -53,6 +61,11 @@ GOOD: dict[str, tuple[bytes, Origin | None]] = {
     "binary, additions": (binary(IPV4 + tlv(0x04, b"\0" * 9) + tlv(0xEA, b"vpc")), ORIGIN4),
     "binary, TLS": (binary(IPV4 + TLS), Origin(("192.0.2.7", 4711), ("198.51.100.1", 443), secure=True)),
     "binary, no TLS": (binary(IPV4 + tlv(0x20, b"\0\0\0\0\0")), ORIGIN4),
+    "binary, checksum": (summed(IPV4), ORIGIN4),
+    "binary, checksum amid additions": (
+        summed(IPV4 + TLS, tlv(0xEA, b"vpc")),
+        Origin(("192.0.2.7", 4711), ("198.51.100.1", 443), secure=True),
+    ),
     "binary, longest": (binary(IPV4 + tlv(0x04, b"\0" * (LONGEST - 16 - 12 - 3))), ORIGIN4),
 }
 BAD: dict[str, bytes] = {
@@ -92,8 +105,21 @@ BAD: dict[str, bytes] = {
     "as long as can be": binary(b"", size=65535),
     "addition cut off": binary(IPV4 + tlv(0x04, b"12345")[:-1]),
     "addition without length": binary(IPV4 + b"\x04\0"),
+    "wrong checksum": summed(IPV4, change=1),
+    "checksum of a header changed since": summed(IPV4, tlv(0xEA, b"vpc")).replace(b"vpc", b"vpd"),
+    "checksum of three bytes": binary(IPV4 + tlv(0x03, b"abc")),
+    "no checksum in its place": binary(IPV4 + tlv(0x03, b"")),
     "TLS addition cut off": binary(IPV4 + tlv(0x20, b"\x01\0\0")),
 }
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [(b"", 0), (b"123456789", 0xE3069283), (bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43), (bytes(range(32)), 0x46DD794E)],
+)
+def test_the_checksum_is_crc32c(data: bytes, value: int) -> None:
+    """The examples of RFC 3720 appendix B.4, and the usual one."""
+    assert crc32c(data) == value
 
 
 def read(pieces: list[bytes]) -> tuple[Origin | None, bytes]:

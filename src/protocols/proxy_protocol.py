@@ -10,6 +10,7 @@ import ipaddress
 import re
 import struct
 
+from .crc32c import crc32c
 from .proxy import Address, Origin
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -27,6 +28,7 @@ _UNSPECIFIED = 0x00
 _ADDRESSES = {0x11: struct.Struct("!4s4sHH"), 0x21: struct.Struct("!16s16sHH"), 0x31: struct.Struct("!108s108s")}
 """Families with SOCK_STREAM: IPv4, IPv6, UNIX. HTTP/1.1 does not come as datagrams."""
 _UNIX = 0x31
+_CHECKSUM = 0x03
 _TLS = 0x20
 _TLS_CLIENT = 0x01
 
@@ -106,7 +108,7 @@ def _parse_binary(header: bytes) -> Origin | None:
         raise ProxyError(f"unknown address family 0x{family:02x}")
     if len(header) < HEAD + layout.size:
         raise ProxyError("addresses cut off")
-    secure = _is_secure(header[HEAD + layout.size :])
+    secure = _read_additions(header, HEAD + layout.size)
     if family == _UNIX:
         return Origin(None, None, secure)
     source, target, source_port, target_port = layout.unpack_from(header, HEAD)
@@ -114,16 +116,24 @@ def _parse_binary(header: bytes) -> Origin | None:
     return Origin((client, source_port), (server, target_port), secure)
 
 
-def _is_secure(additions: bytes) -> bool:
-    """Whether the type-length-value vectors (section 2.2.6) tell of TLS between the client and the proxy."""
-    secure, at = False, 0
-    while at < len(additions):
-        end = at + 3 + int.from_bytes(additions[at + 1 : at + 3], "big")
-        if at + 3 > len(additions) or end > len(additions):
+def _read_additions(header: bytes, at: int) -> bool:
+    """Check the type-length-value vectors from ``at`` on (section 2.2); whether they tell of TLS between client and proxy."""
+    secure = False
+    while at < len(header):
+        value = at + 3
+        end = value + int.from_bytes(header[at + 1 : value], "big")
+        if value > len(header) or end > len(header):
             raise ProxyError("additions cut off")
-        if additions[at] == _TLS:
-            if end - at < 3 + 5:
+        if header[at] == _TLS:
+            if end - value < 5:
                 raise ProxyError("additions cut off")
-            secure = bool(additions[at + 3] & _TLS_CLIENT)
+            secure = bool(header[value] & _TLS_CLIENT)
+        elif header[at] == _CHECKSUM and header[value:end] != _checksum(header, value, end):
+            raise ProxyError("wrong checksum")
         at = end
     return secure
+
+
+def _checksum(header: bytes, start: int, end: int) -> bytes:
+    """What has to stand between ``start`` and ``end`` (section 2.2.3): the CRC32c of the header with zeros in that place."""
+    return crc32c(header[:start] + bytes(4) + header[end:]).to_bytes(4, "big")
