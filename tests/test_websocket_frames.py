@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 import zlib
 from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tricorn.protocols.websocket import fast, frames
+from tricorn.protocols.websocket import fast, frames, masking
+from tricorn.protocols.websocket.bulk import Bulk
 from tricorn.protocols.websocket.deflate import Agreement, Deflater, Inflater, TooBig
 from tricorn.protocols.websocket.frames import Close, Event, Ping, Pong, Reader, Violation
 from tricorn.protocols.websocket.wsproto_reader import FastReader, ReferenceReader
@@ -41,6 +43,16 @@ def read_all(reader: Reader, pieces: Sequence[bytes]) -> list[Event]:
     return events
 
 
+def read_by_piece(reader: Reader, pieces: Sequence[bytes]) -> list[list[Event]]:
+    """What each piece brings about: a violation is to be found as early as it can be."""
+    found: list[list[Event]] = []
+    for piece in pieces:
+        found.append(comparable(read_all(reader, [piece])))
+        if found[-1] and isinstance(found[-1][-1], Close | Violation):
+            break
+    return found
+
+
 def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
     return [data[begin:end] for begin, end in itertools.pairwise(places)]
@@ -67,8 +79,34 @@ wire = st.lists(st.one_of(plain, plain, odd, unmasked, st.binary(max_size=20)), 
 @example(client_frame(0x01, b"a") + client_frame(0x80, b"b") + client_frame(TEXT, b"c"), [5, 20], None)
 def test_the_fast_lane_declines_or_agrees(data: bytes, cuts: list[int], agreement: Agreement | None) -> None:
     pieces = split(data, cuts)
-    expected = comparable(read_all(ReferenceReader(LIMIT, agreement), pieces))
-    assert comparable(read_all(FastReader(LIMIT, agreement), pieces)) == expected
+    assert read_by_piece(FastReader(LIMIT, agreement), pieces) == read_by_piece(ReferenceReader(LIMIT, agreement), pieces)
+
+
+LONG = 200_000
+long_texts = st.builds(
+    lambda text, size: (text * size)[:size], st.text(min_size=1, max_size=20), st.sampled_from([65_536, 90_000])
+)
+long_payloads = st.one_of(
+    long_texts.map(str.encode),
+    st.builds(lambda text, end: text.encode() + end, long_texts, st.binary(max_size=4)),
+    st.sampled_from([b"x" * 65_535, b"x" * LONG, b"x" * (LONG + 1)]),
+)
+long_frames = st.builds(client_frame, st.sampled_from([TEXT, TEXT, BINARY, 0x01, 0x80]), long_payloads, keys)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.one_of(long_frames, long_frames, plain, odd), max_size=3), st.lists(st.integers(0, 1 << 20), max_size=12))
+@example([client_frame(TEXT, "ä".encode() * 40_000), client_frame(TEXT, b"a")], [1, 2, 13, 14, 15, 16, 80_013, 80_014])
+@example(
+    [client_frame(0x01, b"a"), client_frame(0x80, b"b"), client_frame(TEXT, b"c" * 70_000), client_frame(PING)], [7, 14, 15]
+)
+@example([client_frame(TEXT, b"c" * 70_000 + b"\xff" + b"c" * 70_000)], [70_014, 70_015, 70_016])
+@example([client_frame(TEXT, b"c" * 70_000 + b"\xe2\x82")], [70_014, 70_015])
+@example([b"\x82\xff" + (65_535).to_bytes(8, "big") + b"abcd" + b"x" * 65_535], [])
+@example([b"\x82\xff\x80" + (65_536).to_bytes(7, "big") + b"abcd" + b"x" * 65_536], [])
+def test_the_fast_lane_agrees_on_long_messages_as_they_arrive(wire: list[bytes], cuts: list[int]) -> None:
+    pieces = split(b"".join(wire), cuts)
+    assert read_by_piece(FastReader(LONG, None), pieces) == read_by_piece(ReferenceReader(LONG, None), pieces)
 
 
 def compressed_wire(messages: list[tuple[str, bytes]], agreement: Agreement) -> bytes:
@@ -103,15 +141,14 @@ def test_the_fast_lane_agrees_on_compressed_messages(
     messages: list[tuple[str, bytes]], cuts: list[int], agreement: Agreement
 ) -> None:
     pieces = split(compressed_wire(messages, agreement), cuts)
-    expected = comparable(read_all(ReferenceReader(LIMIT, agreement), pieces))
-    assert comparable(read_all(FastReader(LIMIT, agreement), pieces)) == expected
+    assert read_by_piece(FastReader(LIMIT, agreement), pieces) == read_by_piece(ReferenceReader(LIMIT, agreement), pieces)
 
 
 @settings(deadline=None, max_examples=300)
 @given(wire)
 def test_the_fast_lane_reads_one_frame_as_the_reference_does(data: bytes) -> None:
     found = fast.read(data, 0, LIMIT)
-    if found is not None:
+    if found is not None and not isinstance(found[0], Bulk):
         reference = ReferenceReader(LIMIT, None)
         reference.feed(data[: found[1]])
         assert reference.next() == found[0]
@@ -124,8 +161,8 @@ def test_the_fast_lane_reads_one_frame_as_the_reference_does(data: bytes) -> Non
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 125, 511, 512, 513, 70_001])
 def test_both_ways_to_unmask(size: int) -> None:
     payload = bytes(index * 7 & 255 for index in range(size))
-    assert bytes(fast.unmask(mask(payload), b"\x11\x22\x33\x44")) == payload
-    assert fast.unmask_in_python(mask(payload), b"\x11\x22\x33\x44") == payload
+    assert bytes(masking.unmask(mask(payload), b"\x11\x22\x33\x44")) == payload
+    assert masking.unmask_in_python(mask(payload), b"\x11\x22\x33\x44") == payload
 
 
 def test_what_the_fast_lane_takes() -> None:
@@ -138,9 +175,39 @@ def test_what_the_fast_lane_takes() -> None:
     ]:
         assert fast.read(frame, 0, LIMIT) == (message, len(frame))
         assert fast.read(b"..." + frame + b"...", 3, LIMIT) == (message, len(frame) + 3)
-        assert fast.read(frame[:-1], 0, LIMIT) is None
         assert fast.whole(frame, LIMIT) == (message if len(frame) < 132 else None)
         assert fast.whole(frame[:-1], LIMIT) is fast.whole(frame + b".", LIMIT) is None
+
+
+@pytest.mark.parametrize("size", [0, 7, 8, 20, 66_000])
+def test_the_fast_lane_takes_a_cut_frame_once_its_head_is_whole(size: int) -> None:
+    for cut in range(1, 16):
+        reader = FastReader(LONG, None)
+        frame = client_frame(BINARY, b"x" * size)
+        assert read_all(reader, [frame[:cut], frame[cut:] + client_frame(TEXT, b"a")]) == [b"x" * size, "a"]
+        head = 6 if size < 126 else 14
+        assert (reader._reference is None) is (cut >= head)
+
+
+@pytest.mark.parametrize("make", READERS)
+@pytest.mark.parametrize("in_frames", [True, False])
+def test_small_pieces_take_no_more_memory_than_large_ones(make: MakeReader, in_frames: bool) -> None:
+    size, two = 20_000, b"\x12\x34"
+    frames_of_two = (client_frame(0x00, two) for _ in range(size // 2 - 2))
+    one_frame = client_frame(BINARY, two * (size // 2))
+    head = [client_frame(0x02, two)] if in_frames else [one_frame[:8]]
+    rest = frames_of_two if in_frames else (one_frame[at : at + 2] for at in range(8, len(one_frame) - 2, 2))
+    reader = make(size, None)
+    read_all(reader, head)
+    tracemalloc.start()
+    for piece in rest:
+        assert read_all(reader, [piece]) == []
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # As an object of its own each of the pieces would take 43 bytes: twenty times as much as it brings.
+    assert kept < 5 * size
+    last = client_frame(0x80, two) if in_frames else one_frame[-2:]
+    assert read_all(reader, [last]) == [two * (size // 2)]
 
 
 DEFLATED = Deflater(Agreement()).message(b"hello " * 20)

@@ -1,42 +1,19 @@
-"""The fast lane: one whole, masked, unfragmented text or binary frame, compressed or not; of anything else it says "not mine".
+"""The fast lane: one masked, unfragmented text or binary frame, whole if compressed; of anything else it says "not mine".
 
 It must never accept what the reference (wsproto) refuses or reads differently; declining is always right.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import zlib
-from collections.abc import Callable
 
+from .bulk import Bulk
 from .deflate import Inflater, TooBig
 from .frames import BAD_PAYLOAD, BINARY, COMPRESSED, TEXT, TOO_BIG, Event, Violation
+from .masking import unmask
 
 _DEFLATED_TEXT = TEXT | COMPRESSED
 _DEFLATED_BINARY = BINARY | COMPRESSED
-
-_TABLES = [bytes(value ^ key for value in range(256)) for key in range(256)]
-_LONG = 512
-"""Bytes from which translating every fourth byte by a table is faster than one exclusive or of large integers."""
-
-
-def unmask_in_python(payload: bytes, key: bytes) -> bytes:
-    """RFC 6455 section 5.3; ``key`` has four bytes."""
-    size = len(payload)
-    if size < _LONG:
-        mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
-        return (int.from_bytes(payload, "little") ^ mask).to_bytes(size, "little")
-    plain = bytearray(payload)
-    for place in range(4):
-        plain[place::4] = plain[place::4].translate(_TABLES[key[place]])
-    return bytes(plain)
-
-
-unmask: Callable[[bytes, bytes], bytes] = unmask_in_python
-with contextlib.suppress(ImportError):
-    # In C where websockets is installed: a quarter of what a short message costs to read, and most of a long one.
-    unmask = importlib.import_module("websockets.speedups").apply_mask
 
 
 def whole(data: bytes, limit: int) -> str | bytes | None:
@@ -53,8 +30,10 @@ def whole(data: bytes, limit: int) -> str | bytes | None:
     return unmask(data[6:], data[2:6]) if first == BINARY else None
 
 
-def read(data: bytes, start: int, limit: int, inflater: Inflater | None = None) -> tuple[Event, int] | None:
+def read(data: bytes, start: int, limit: int, inflater: Inflater | None = None) -> tuple[Event | Bulk, int] | None:
     """The message whose one frame begins at ``start``, and where the frame ends; None for a frame that is not plain.
+
+    Of a frame whose head alone is whole: what reads the rest, and where that begins.
 
     ``limit``: bytes that the message may have; ``inflater``: of the connection, if it has agreed on compression. A compressed
     message has gone through it when it turns out wrong, so it can't be declined then, and is a violation.
@@ -67,18 +46,20 @@ def read(data: bytes, start: int, limit: int, inflater: Inflater | None = None) 
         if inflater is None or (first != _DEFLATED_TEXT and first != _DEFLATED_BINARY):
             return None
         compressed = True
-    if size < 0 or size == 127:
+    if size < 0:
         return None
     begin = start + 6
-    if size == 126:
-        size = int.from_bytes(data[start + 2 : start + 4], "big")
-        begin = start + 8
+    if size > 125:
         # A length in more bytes than it needs is an error: the reference's to report.
-        if size < 126:
+        begin, least = (start + 8, 126) if size == 126 else (start + 14, 65536)
+        size = int.from_bytes(data[start + 2 : begin - 4], "big")
+        if size < least:
             return None
     end = begin + size
-    if size > limit or end > len(data):
+    if size > limit:
         return None
+    if end > len(data):
+        return None if compressed or begin > len(data) else (Bulk(size, data[begin - 4 : begin], first == TEXT), begin)
     payload = unmask(data[begin:end], data[begin - 4 : begin])
     if compressed and inflater is not None:
         return _inflate(payload, limit, inflater, first == _DEFLATED_TEXT), end

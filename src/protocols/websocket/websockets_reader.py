@@ -13,6 +13,7 @@ from websockets.protocol import OPEN, SERVER, Protocol
 from . import frames
 from .deflate import Agreement
 from .frames import Event
+from .pieces import Pieces
 
 _logger = logging.getLogger("tricorn.websockets")
 _logger.disabled = True
@@ -42,7 +43,7 @@ class WebsocketsReader:
         self._frames: deque[Frame] = deque()
         self._text: codecs.IncrementalDecoder | None = None
         """Decodes the current message, if it is a text."""
-        self._pieces: list[str | bytes] = []
+        self._pieces: Pieces | None = None
 
     def take(self, data: bytes) -> None:
         self._data = self._data[self._at :] + data
@@ -87,11 +88,16 @@ class WebsocketsReader:
         if frame.opcode is not Opcode.CONT:
             self._text = _decoder() if frame.opcode is Opcode.TEXT else None
         try:
-            self._pieces.append(payload if self._text is None else self._text.decode(payload, frame.fin))
+            piece = payload if self._text is None else self._text.decode(payload, frame.fin)
         except UnicodeDecodeError as error:
             self._frames.clear()
             return frames.Violation(frames.BAD_PAYLOAD, str(error))
+        if self._pieces is None:
+            if frame.fin:
+                return piece
+            self._pieces = Pieces(piece[:0])
+        self._pieces.add(piece)
         if not frame.fin:
             return None
-        pieces, self._pieces = self._pieces, []
-        return pieces[0] if len(pieces) == 1 else (b"" if self._text is None else "").join(pieces)  # type: ignore[arg-type]
+        pieces, self._pieces = self._pieces, None
+        return pieces.whole()

@@ -8,8 +8,10 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from . import fast, frames
+from .bulk import Bulk
 from .deflate import Agreement, Inflater, TooBig
 from .frames import Event
+from .pieces import Pieces
 
 _CONTROL = 0x8
 
@@ -83,8 +85,8 @@ class ReferenceReader:
         if inflater is None and agreement is not None:
             inflater = Inflater(agreement)
         self._protocol = FrameProtocol(client=False, extensions=[_Guard(max_size, inflater)])
-        self._pieces: list[str | bytes] = []
-        """Of the current message."""
+        self._pieces: Pieces | None = None
+        """Of the current message: wsproto gives all of it as str or all of it as bytes."""
 
     def take(self, data: bytes) -> None:
         self._protocol.receive_bytes(data)
@@ -105,15 +107,15 @@ class ReferenceReader:
         if isinstance(payload, tuple):
             return frames.Close(int(payload[0]), payload[1])
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-            if finished and not self._pieces:
-                return payload
-            if payload:
-                self._pieces.append(payload)
+            if self._pieces is None:
+                if finished:
+                    return payload
+                self._pieces = Pieces(payload[:0])
+            self._pieces.add(payload)
             if not finished:
                 return None
-            pieces, self._pieces = self._pieces, []
-            # wsproto gives all of a text message as str and all of a binary one as bytes.
-            return ("" if opcode is Opcode.TEXT else b"").join(pieces)  # type: ignore[arg-type]
+            pieces, self._pieces = self._pieces, None
+            return pieces.whole()
         assert isinstance(payload, bytes)
         return frames.Ping(payload) if opcode is Opcode.PING else frames.Pong(payload)
 
@@ -129,8 +131,9 @@ class FastReader:
 
     _reference: ReferenceReader | None = None
     """Made when it is first needed: many a client never sends but plain frames."""
-    _engaged = False
-    """The reference has bytes that it has not made into events yet."""
+    _other: ReferenceReader | Bulk | None = None
+    """Whose the next byte is, if not the fast lane's: the reference has bytes that it has not made into events yet, and a bulk
+    lacks some."""
 
     def __init__(self, max_size: int, agreement: Agreement | None) -> None:
         self._max_size = max_size
@@ -141,7 +144,7 @@ class FastReader:
         """Up to here ``_data``, which is empty when all of it is, was read."""
 
     def take(self, data: bytes) -> str | bytes | None:
-        if not self._data and not self._engaged:
+        if not self._data and self._other is None:
             message = fast.whole(data, self._max_size)
             if message is not None:
                 return message
@@ -149,34 +152,48 @@ class FastReader:
         return None
 
     def feed(self, data: bytes) -> None:
-        if self._engaged and self._reference is not None:
-            self._reference.feed(data)
+        if isinstance(self._other, ReferenceReader):
+            self._other.feed(data)
         else:
             self._data = self._data[self._at :] + data
             self._at = 0
 
     def next(self) -> Event | None:
-        data = self._data
-        if data:
+        if self._other is None:
+            data = self._data
+            if not data:
+                return None
             found = fast.read(data, self._at, self._max_size, self._inflater)
-            if found is not None:
-                self._at = found[1]
+            if found is None:
+                self._other = self._engage()
+            else:
+                event, self._at = found
                 if self._at == len(data):
                     self._data = b""
                     self._at = 0
-                return found[0]
-            self._engage()
-        if not self._engaged or self._reference is None:
-            return None
-        event = self._reference.next()
-        if event is None:
-            self._engaged = not self._reference.idle
+                if not isinstance(event, Bulk):
+                    return event
+                self._other = event
+        return self._next_of(self._other)
+
+    def _next_of(self, other: ReferenceReader | Bulk) -> Event | None:
+        if isinstance(other, ReferenceReader):
+            event = other.next()
+            done = event is None and other.idle
+        else:
+            event, end = other.take(self._data, self._at)
+            done = event is not None
+            # What is behind the message is the fast lane's again.
+            self._data = self._data[end:]
+            self._at = 0
+        if done:
+            self._other = None
         return event
 
-    def _engage(self) -> None:
+    def _engage(self) -> ReferenceReader:
         if self._reference is None:
             self._reference = ReferenceReader(self._max_size, self._agreement, self._inflater)
         self._reference.feed(self._data[self._at :])
         self._data = b""
         self._at = 0
-        self._engaged = True
+        return self._reference

@@ -1,0 +1,47 @@
+"""The fast lane's long messages: the payload of one frame, read as it arrives; only its head had to be plain."""
+
+from __future__ import annotations
+
+from codecs import utf_8_decode
+
+from .frames import BAD_PAYLOAD, Violation
+from .masking import unmask
+from .pieces import Pieces
+
+
+class Bulk:
+    """A text or binary message, uncompressed, in one frame whose payload is not all there yet."""
+
+    def __init__(self, size: int, key: bytes, is_text: bool) -> None:
+        """``size``: bytes of the payload; ``key``: its mask."""
+        self._missing = size
+        self._key = key
+        self._is_text = is_text
+        self._cut = b""
+        """The beginning of a character whose other bytes are yet to come."""
+        self._pieces: Pieces = Pieces("" if is_text else b"")
+
+    def take(self, data: bytes, start: int) -> tuple[str | bytes | Violation | None, int]:
+        """Read what there is of the payload from ``start`` on: the message, once it is whole, and where reading has ended.
+
+        What can't be UTF-8 is found as it arrives.
+        """
+        masked = data[start : start + self._missing]
+        size = len(masked)
+        end = start + size
+        self._missing -= size
+        piece: str | bytes
+        piece = plain = unmask(masked, self._key)
+        self._key = self._key[size % 4 :] + self._key[: size % 4]
+        if self._is_text:
+            try:
+                piece = self._decode(self._cut + plain)
+            except UnicodeDecodeError:
+                return Violation(BAD_PAYLOAD, "invalid payload"), end
+        self._pieces.add(piece)
+        return (None if self._missing else self._pieces.whole()), end
+
+    def _decode(self, plain: bytes) -> str:
+        text, used = utf_8_decode(plain, "strict", not self._missing)
+        self._cut = plain[used:]
+        return text
