@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import logging
 import os
+import random
 import signal
 import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -21,9 +25,10 @@ from typing import Any
 from . import __version__
 from . import config as options
 from .api_config import STARTUP_FAILURE, Config
+from .api_lifespan import LifespanOn
 from .config import ConfigError
 from .protocols.asgi import AppError
-from .protocols.service import Phase
+from .protocols.service import Connection, Phase, Service, Work
 from .supervisor.listeners import Listeners, bind
 from .supervisor.run import run as supervise
 from .worker import channel
@@ -33,6 +38,8 @@ from .worker.tls import Certificates
 
 logger = logging.getLogger("tricorn.error")
 
+TICK = 0.1
+"""Seconds between two calls of a subclass's :meth:`Server.on_tick`."""
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -66,6 +73,33 @@ class GivenContext(Certificates):
         """Nothing is known of its files."""
 
 
+class ServerState:
+    """Who is being served, seen as it is at the moment; all empty while nothing is served."""
+
+    def __init__(self) -> None:
+        self.service: Service | None = None
+
+    @property
+    def total_requests(self) -> int:
+        """Responses completed."""
+        return self.service.requests if self.service is not None else 0
+
+    @property
+    def connections(self) -> set[Connection]:
+        return self.service.connections if self.service is not None else set()
+
+    @property
+    def tasks(self) -> set[Work]:
+        """Requests in progress; each can be cancelled."""
+        return self.service.works if self.service is not None else set()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """What every response has that does not say otherwise."""
+        lines = self.service.defaults.block.splitlines() if self.service is not None else []
+        return [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
+
+
 class Server:
     """Serves one application in this process. ``should_exit`` and ``force_exit`` may be set from any thread."""
 
@@ -74,6 +108,11 @@ class Server:
         self.started = False
         """Whether connections are accepted, or were."""
         self.servers: list[Listening] = []
+        self.server_state = ServerState()
+        self.lifespan: LifespanOn | None = None
+        """The application's, from the start on; a program may put one there that ``config.lifespan_class`` has made."""
+        self.last_notified = 0.0
+        """When ``callback_notify`` was called last, as of ``time.time``."""
         self._should_exit = self._force_exit = False
         self._captured: list[int] = []
         self._worker: Worker | None = None
@@ -101,6 +140,12 @@ class Server:
         self._force_exit = wanted
         self._wake()
 
+    @functools.cached_property
+    def limit_max_requests(self) -> int | None:
+        """After how many requests the server stops, with the jitter added."""
+        most = self.config.limit_max_requests
+        return None if most is None else most + random.randint(0, self.config.limit_max_requests_jitter)
+
     def _wake(self) -> None:
         if self._loop is not None:
             # The loop may have been closed in the meantime.
@@ -127,6 +172,8 @@ class Server:
         """
         with self.capture_signals():
             try:
+                # Each time it is served an application lives once.
+                self.lifespan = None
                 await self.startup(sockets)
                 if self.started:
                     await self.main_loop()
@@ -139,20 +186,28 @@ class Server:
         self._loop = asyncio.get_running_loop()
         if not self.config.loaded:
             self.config.load()
-        settings = self.config.settings()
+        settings = dataclasses.replace(
+            self.config.settings(), limit_max_requests=self.limit_max_requests, limit_max_requests_jitter=0
+        )
         try:
+            refuse_what_needs_a_supervisor(settings)
             listeners = adopt(sockets) if sockets is not None else bind(settings)
         except ConfigError as error:
             logger.error("%s", error)
             sys.exit(error.exit_code)
         self.servers = [Listening(listeners)]
         self._worker = worker = self._make_worker(settings, listeners.sockets)
+        if self.lifespan is None:
+            self.lifespan = self.config.lifespan_class(self.config)
+        worker.lifespan = self.lifespan.inner
         try:
             await worker.start()
         except AppError as error:
             logger.error("%s", error)
+            self.lifespan.should_exit = True
             sys.exit(STARTUP_FAILURE)
         self.started = True
+        self.server_state.service = worker.service
         where = ", ".join(listeners.urls("https" if self.config.is_ssl else "http"))
         logger.info("Tricorn %s in process %d running on %s (press CTRL+C to quit)", __version__, os.getpid(), where)
 
@@ -178,14 +233,26 @@ class Server:
 
     async def main_loop(self) -> None:
         """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
-        notify = self.config.callback_notify
-        while not self._should_exit:
-            if notify is not None:
-                await notify()
+        pause = None if self.config.callback_notify is None else self.config.timeout_notify
+        if type(self).on_tick is not Server.on_tick:
+            # A subclass wants to be asked as often as uvicorn asks.
+            pause = TICK
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if notify is None else self.config.timeout_notify):
+                async with asyncio.timeout(pause):
                     await self._changed.wait()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called in turns by :meth:`main_loop`, every tenth of a second if a subclass has its own; whether to stop."""
+        notify, now = self.config.callback_notify, time.time()
+        # Half a tick too early is on time.
+        if notify is not None and now - self.last_notified >= self.config.timeout_notify - TICK / 2:
+            self.last_notified = now
+            await notify()
+        return self._should_exit
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, finish what is in flight, and shut the application down."""
@@ -204,7 +271,7 @@ class Server:
             return
         self._worker.release()
         self._loop.remove_reader(self._link.fileno())
-        self._worker = None
+        self._worker = self.server_state.service = None
         for end in (self._link, self._theirs):
             end.close()
         for server in self.servers:
@@ -235,6 +302,13 @@ class Server:
             self.force_exit = True
         else:
             self.should_exit = True
+
+
+def refuse_what_needs_a_supervisor(settings: options.Config) -> None:
+    """Raises ConfigError for an option that would mean nothing in this process; ``reload`` is what ``run`` looks at."""
+    for name in options.NEED_SUPERVISOR:
+        if name != "reload" and getattr(settings, name) != options.DEFAULTS[name]:
+            raise ConfigError(f"{options.flag(name)}: needs a supervisor; tricorn.run has one if there are workers")
 
 
 def adopt(sockets: Sequence[socket.socket]) -> Listeners:

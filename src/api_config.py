@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import io
 import logging
 import os
@@ -16,14 +17,17 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from configparser import RawConfigParser
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import env_file as env_files
+from .api_lifespan import LifespanOff, LifespanOn
 from .config import DEFAULTS, OPTIONS, ConfigError, configure, convert, flag
 from .config import Config as Settings
 from .logging import TRACE_LOG_LEVEL
 from .logging_config import LOGGING_CONFIG
 from .protocols.asgi import AppError
+from .protocols.http.connection import HttpConnection
 from .supervisor.listeners import bind, url
 from .worker import log_config as log_configs
 from .worker import logs
@@ -79,7 +83,7 @@ class Config:
     use_colors: bool | None = None
     interface: str = "auto"
     reload: bool = False
-    reload_dirs: list[str] | str | None = None
+    reload_dirs: list[str] | list[Path] | str | None = None
     reload_delay: float = 0.25
     reload_includes: list[str] | str | None = None
     reload_excludes: list[str] | str | None = None
@@ -121,6 +125,10 @@ class Config:
         for name in RENAMED:
             value = getattr(self, name)
             setattr(self, name, [value] if isinstance(value, str) else list(value or ()))
+        self.reload_dirs_excludes: list[Path] = []
+        """Directories that are not watched, once it is known that some are."""
+        if self.should_reload:
+            self._find_directories()
         if self.env_file is not None:
             for variable, text in env_files.read(os.fspath(self.env_file)).items():
                 os.environ.setdefault(variable, text)
@@ -135,6 +143,13 @@ class Config:
             if text := os.environ.get(variable):
                 return convert(name, text)
         return DEFAULTS[name]
+
+    def _find_directories(self) -> None:
+        """What ``reload_dirs`` and ``reload_excludes`` come to where saved files are looked for."""
+        app_dir = self.options.get("app_dir", "")
+        wanted = self.reload_dirs or [".", *([app_dir] if app_dir else [])]
+        self.reload_dirs = list(dict.fromkeys(Path(one).resolve() for one in wanted))
+        self.reload_dirs_excludes = [Path(one).resolve() for one in self.reload_excludes or () if Path(one).is_dir()]
 
     @property
     def is_ssl(self) -> bool:
@@ -151,6 +166,24 @@ class Config:
     @property
     def asgi_version(self) -> str:
         return "2.0" if self.interface == "asgi2" else "3.0"
+
+    @property
+    def http_protocol_class(self) -> type[asyncio.Protocol]:
+        """What takes each connection. To be looked at, not made: it belongs to a worker's service."""
+        return HttpConnection
+
+    @property
+    def ws_protocol_class(self) -> type[asyncio.Protocol] | None:
+        """What takes a connection that becomes a WebSocket; None where none may."""
+        if self.ws == "none" or self.interface == "wsgi":
+            return None
+        from .protocols.websocket.connection import WebSocketConnection
+
+        return WebSocketConnection
+
+    @property
+    def lifespan_class(self) -> type[LifespanOn]:
+        return LifespanOff if self.lifespan == "off" else LifespanOn
 
     # -------------------------------------------------------------------------------------------------------- settings
 
@@ -177,11 +210,20 @@ class Config:
                 given[name] = int(value)
         return self._judged({**given, **self.options})
 
+    def supervised(self, bind: tuple[str, ...]) -> Settings:
+        """The settings for a supervisor that listens on ``bind`` instead, if there is any."""
+        elsewhere = {name: DEFAULTS[name] for name in ("host", "port", "uds", "fd")}
+        return dataclasses.replace(self.settings(), **elsewhere, bind=bind) if bind else self.settings()
+
     def _judged(self, given: dict[str, Any]) -> Settings:
         for name, value in list(given.items()):
             if name not in OPTIONS:
                 raise ConfigError(f"{name} = {value!r}: no such option")
-            if not isinstance(value, type) and value in list(OPTIONS[name].inapplicable):
+            if callable(value):
+                shown, choices = getattr(value, "__name__", repr(value)), ", ".join(OPTIONS[name].choices)
+                named = " or a name, MODULE:ATTRIBUTE" if OPTIONS[name].custom else ""
+                raise ConfigError(f"{flag(name)} {shown}: Tricorn takes no classes or functions here, but {choices}{named}")
+            if value in list(OPTIONS[name].inapplicable):
                 logger.warning("%s: %s", flag(name), OPTIONS[name].inapplicable[value])
                 del given[name]
         if given["loop"] == "none":

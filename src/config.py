@@ -343,6 +343,12 @@ DEVELOPMENT: Mapping[str, Any] = {
 """Defaults that differ with ``--reload``."""
 
 
+NEED_SUPERVISOR = (
+    *("reload", "limit_max_rss", "limit_crashes", "surge", "shutdown_delay", "user", "group", "pid_file", "hooks"),
+)
+"""Options that mean nothing where one process serves without a supervisor."""
+
+
 def configure(**given: Any) -> Config:
     """The Config of the options ``given``, with the defaults that ``--reload`` changes. Raises ConfigError."""
     return Config(**{**DEVELOPMENT, **given} if given.get("reload") else given)

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 
-from .config import DEFAULTS, Config, ConfigError, flag
+from .config import DEFAULTS, NEED_SUPERVISOR, Config, ConfigError, flag
 from .protocols.asgi import AppError
 from .sources import Settings, Sources
 from .supervisor.run import run
@@ -17,7 +17,6 @@ from .worker.run import preload
 logger = logging.getLogger("tricorn.error")
 
 START_FAILED = 3
-NEED_SUPERVISOR = ("reload", "limit_max_rss", "limit_crashes", "surge", "shutdown_delay", "user", "group", "pid_file", "hooks")
 
 
 def serve(settings: Settings, sources: Sources) -> int:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 PACKAGE = "tricorn"
 
-ROOMS = ("protocols", "worker", "supervisor", "api_config", "api", "gunicorn", "start", "cli")
+ROOMS = (
+    *("protocols", "worker", "supervisor", "api_lifespan", "api_config", "api", "gunicorn", "uvicorn_parts", "uvicorn_names"),
+    *("start", "cli"),
+)
 """Lower first: a room may import its own modules and what lies lower. ``config`` is a leaf that all but protocols may know."""
 
 SUPERVISOR_MAY_KNOW = frozenset(

@@ -72,7 +72,7 @@ class Server:
         self._scoreboard = scoreboard
         self._index = row
         self._row = scoreboard.row(row)
-        self._lifespan = Lifespan(app, config.lifespan, {"tricorn.slot": slot, "tricorn.ready": True})
+        self.lifespan = Lifespan(app, config.lifespan, {"tricorn.slot": slot, "tricorn.ready": True})
         self.certificates = Certificates(config)
         self._trusted = trusted_by(config)
         self._acceptor: Acceptor | None = None
@@ -112,7 +112,7 @@ class Server:
         """Start the application up and accept connections, unless a drain was ordered before. Raises AppError."""
         self._loop = loop = asyncio.get_running_loop()
         loop.add_reader(self._link.fileno(), self._read_link)
-        await self._lifespan.startup()
+        await self.lifespan.startup()
         self.service = self._make_service()
         self._acceptor = acceptor = Acceptor(
             loop, self._listeners, self._make_connection, self._make_entrance().admit, self._scoreboard, self._index
@@ -138,7 +138,7 @@ class Server:
             self._hand_on()
         await self.service.emptied()
         if not self._abandoned:
-            await self._lifespan.shutdown()
+            await self.lifespan.shutdown()
         self.release()
 
     def abandon(self) -> None:
@@ -171,7 +171,7 @@ class Server:
             defaults=make_defaults(config),
             date_header=config.date_header,
             root_path=config.root_path,
-            state=self._lifespan.state,
+            state=self.lifespan.state,
             access=self._access if access else None,
         )
         if config.ws != "none" and config.interface != "wsgi":
@@ -298,8 +298,8 @@ class Server:
                 self.drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
             elif message["kind"] == channel.UNREADY:
                 self._leaving = True
-                if self._lifespan.state is not None:
-                    self._lifespan.state["tricorn.ready"] = False
+                if self.lifespan.state is not None:
+                    self.lifespan.state["tricorn.ready"] = False
 
     # The end.
 

@@ -1,0 +1,124 @@
+"""Uvicorn's modules, for programs in which ``sys.modules["uvicorn"]`` is Tricorn: what they import is Tricorn's.
+
+Modules of Tricorn with the same names mean something else here (``tricorn.config`` is the home of the options), so they must
+be neither loaded once more under uvicorn's names nor replaced: the first import below ``uvicorn`` puts a module of its own in
+that place, which has all that Tricorn has and uvicorn's modules.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+HOME = __package__ or "tricorn"
+
+MODULES: Mapping[str, Mapping[str, str]] = {
+    "config": {
+        **dict.fromkeys(("Config", "STARTUP_FAILURE"), "api_config"),
+        **dict.fromkeys(("INTERFACES", "HTTP_PROTOCOLS", "WS_PROTOCOLS", "LIFESPAN", "LOOP_FACTORIES"), "uvicorn_parts"),
+        "LOGGING_CONFIG": "logging_config",
+        "LOG_LEVELS": "worker.logs:LEVELS",
+        "TRACE_LOG_LEVEL": "logging",
+    },
+    "main": {
+        **dict.fromkeys(("run", "Server", "ServerState"), "api"),
+        **dict.fromkeys(("Config", "STARTUP_FAILURE"), "api_config"),
+        "LOGGING_CONFIG": "logging_config",
+        "main": ":main",
+    },
+    "server": {
+        **dict.fromkeys(("Server", "ServerState", "HANDLED_SIGNALS"), "api"),
+        "Config": "api_config",
+    },
+    "logging": dict.fromkeys(
+        ("DefaultFormatter", "AccessFormatter", "ColourizedFormatter", "TRACE_LOG_LEVEL"),
+        "logging",
+    ),
+    "importer": dict.fromkeys(("import_from_string", "ImportFromStringError"), "uvicorn_parts"),
+    "supervisors": {"Multiprocess": "uvicorn_parts", "ChangeReload": "uvicorn_parts:Multiprocess"},
+    "supervisors.multiprocess": {"Multiprocess": "uvicorn_parts"},
+    "workers": dict.fromkeys(("UvicornWorker", "UvicornH11Worker"), "gunicorn:TricornWorker"),
+    "lifespan": {},
+    "lifespan.on": {"LifespanOn": "api_lifespan"},
+    "lifespan.off": {"LifespanOff": "api_lifespan"},
+    "loops": {},
+    **{f"loops.{loop}": {f"{loop}_loop_factory": "uvicorn_parts"} for loop in ("auto", "asyncio", "uvloop")},
+    "middleware": {},
+    "middleware.proxy_headers": {"ProxyHeadersMiddleware": "uvicorn_parts"},
+    "middleware.asgi2": {"ASGI2Middleware": "worker.interfaces:Asgi2"},
+    "protocols": {},
+    "protocols.utils": {
+        **dict.fromkeys(("get_client_addr", "get_path_with_query_string"), "uvicorn_parts"),
+        "ClientDisconnected": "protocols.asgi",
+    },
+    "_types": {
+        **dict.fromkeys(("ASGIApplication", "ASGI3Application"), "protocols.asgi:Application"),
+        **dict.fromkeys(("Scope", "WWWScope", "HTTPScope", "WebSocketScope"), "protocols.asgi:Scope"),
+        "ASGIReceiveCallable": "protocols.asgi:Receive",
+        "ASGISendCallable": "protocols.asgi:Send",
+    },
+}
+"""What each module has, and Tricorn's module where that is, with its name there if it is another."""
+
+
+class Names(ModuleType):
+    """A module whose attributes are fetched from their homes when they are asked for."""
+
+    def __init__(self, name: str, homes: Mapping[str, str]) -> None:
+        super().__init__(name, f"Stands in for uvicorn's module {name}.")
+        self.__path__: list[str] = []
+        self._homes = homes
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._homes:
+            raise AttributeError(f"module {self.__name__!r}, for which Tricorn stands in, has no attribute {name!r} here")
+        home, _, attribute = self._homes[name].partition(":")
+        module = importlib.import_module(f"{HOME}.{home}".rstrip("."))
+        return getattr(module, attribute or name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._homes]
+
+
+class Top(ModuleType):
+    """What ``import uvicorn`` gives from then on: Tricorn, with uvicorn's modules as attributes."""
+
+    def __init__(self) -> None:
+        super().__init__("uvicorn", sys.modules[HOME].__doc__)
+        self.__spec__ = ModuleSpec("uvicorn", None, is_package=True)
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules[HOME], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Imported, the module of that name would hide the command, as it does not with uvicorn.
+        if name != "main":
+            super().__setattr__(name, value)
+
+
+STAND_IN = Top()
+
+
+class Loader:
+    """Gives the modules of the table; there is nothing to execute."""
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> ModuleType:
+        return Names(spec.name, MODULES[spec.name.removeprefix("uvicorn.")])
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """All it has is there."""
+
+
+def find(name: str) -> ModuleSpec:
+    """The spec of the module ``name``, which begins with ``uvicorn.``. Raises ModuleNotFoundError if it has no stand-in."""
+    sys.modules["uvicorn"] = STAND_IN
+    if name.removeprefix("uvicorn.") not in MODULES:
+        raise ModuleNotFoundError(f"No module named {name!r} in Tricorn, which stands in for uvicorn", name=name)
+    return ModuleSpec(name, Loader(), is_package=True)  # type: ignore[arg-type]  # a loader by its methods
