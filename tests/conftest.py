@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +21,9 @@ def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def pytest_configure() -> None:
     """Die of SIGTERM as of an exception, so that tests which are under way clean up their processes."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # As all chance in the tests (see mutate.seed): the same examples every time, unless another seed is asked for; and however
+    # long a busy machine takes to think of them.
+    settings.register_profile(
+        "tricorn", derandomize="TRICORN_SEED" not in os.environ, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("tricorn")

@@ -132,6 +132,7 @@ class HAProxy(Proxy):
         return f"""
 global
     maxconn 512
+    nbthread 2
 defaults
     mode http
     timeout connect 10s

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from harness import Server, children_of, get, is_alive, is_port_free, raw_connection, send_request, wait_until
+from harness import Client, Server, children_of, get, is_alive, is_port_free, raw_connection, send_request, wait_until
 
 pytest.importorskip("gunicorn")
 PROBE = "tests.apps.probe:app"
@@ -36,7 +38,30 @@ def test_it_serves_with_gunicorns_settings_and_into_its_logs() -> None:
         assert server.stop() == 0
         assert server.log.count("lifespan shutdown in") == 2
         assert "was sent SIG" not in server.log
-        assert is_port_free(port)
+        wait_until(lambda: is_port_free(port))
+
+
+def test_access_logformat_is_gunicorns() -> None:
+    atoms = "told %(h)s|%(u)s|%(m)s|%(r)s|%(U)s|%(q)s|%(H)s|%(s)s|%(B)s|%(a)s|%({x-id}i)s|%({content-type}o)s|%(nothing)s|%(D)d"
+    with gunicorn("--access-logformat", atoms) as server, contextlib.closing(Client(port_of(server))) as client:
+        credentials = base64.b64encode(b"ann:secret").decode()
+        headers = {"User-Agent": 'a "b"', "X-Id": "7", "Authorization": f"Basic {credentials}"}
+        client.ask("GET", "/pid?a=1", headers=headers)
+        line = server.wait_for_log(r"told (.*)\|\d+\n")
+        pid = len(str(int(get(client.port, "/pid").body)))
+        said = line.group(1).split("|")
+        assert said[:9] == ["127.0.0.1", "ann", "GET", "GET /pid?a=1 HTTP/1.1", "/pid", "a=1", "HTTP/1.1", "200", str(pid)]
+        assert said[9:11] == [r"a \"b\"", "7"]
+        assert said[12] == "-"
+        assert server.log.count("told") == server.log.count("GET /pid")
+        # Not logged twice, once in each way.
+        assert '- "GET' not in server.log
+
+
+def test_a_logger_class_is_asked() -> None:
+    with gunicorn("--logger-class", "tests.apps.gunicorn_logger.Counting") as server:
+        get(port_of(server), "/pid")
+        server.wait_for_log("measured /pid 200")
 
 
 def test_a_reload_replaces_the_workers() -> None:

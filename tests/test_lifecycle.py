@@ -114,7 +114,7 @@ def test_requests_in_flight_complete_on_a_stop(number: signal.Signals, tmp_path:
                 assert (answer.status, answer.body) == (200, b"slow ends")
                 assert answer.headers.get("connection") == "close"
         assert server.wait_for_exit() == 0
-        assert is_port_free(server.port)
+        wait_until(lambda: is_port_free(server.port))
         assert server.log.count("lifespan shutdown in") == 4
         assert "Traceback" not in server.log
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from harness import Server, pass_time, raw_connection, read_response, run_tricorn, send_request
+from harness import PATIENCE, Server, pass_time, raw_connection, read_response, run_tricorn, send_request
 from tricorn.protocols.tls import distinguished_name
 from websockets.sync.client import connect
 
@@ -153,7 +153,8 @@ def test_a_client_that_half_closes_is_gone(loop: str, authority: Authority, file
             begun = time.monotonic()
             plain = connection.unwrap()
             assert plain.recv(1) == b""
-            assert time.monotonic() - begun < 0.9
+            # The application would take twenty.
+            assert time.monotonic() - begun < 10
         assert ask(server.port, authority.client())["scheme"] == "https"
         assert "eof_received" not in server.log
         assert "ERROR" not in server.log
@@ -166,7 +167,8 @@ def test_an_idle_client_that_ignores_the_alert_does_not_hold_up_the_end(
     with served(files, "--loop", loop) as server, secured(server.port, authority.client()) as connection:
         send_request(connection, "/scope")
         read_response(connection)
-        assert server.stop(timeout=8) == 0
+        # Well before the grace of thirty seconds.
+        assert server.stop(timeout=15) == 0
         assert "killed" not in server.log
         assert connection.recv(1) == b""
 
@@ -215,7 +217,7 @@ def test_distinguished_names(subject: Any, text: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_peers_that_speak_no_tls_harm_nobody(loop: str, authority: Authority, files: tuple[str, str]) -> None:
     with served(files, "--loop", loop, "--timeout-ssl-handshake", "1") as server:
-        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+        silent = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) for _ in range(100)]
         for number, connection in enumerate(silent):
             connection.sendall(b"\x16\x03\x01"[: number % 4])
         for garbage in (b"GET / HTTP/1.1\r\n\r\n", bytes(1000), b"\x16\x03\x01\xff\xff" + bytes(70000), b""):
@@ -229,7 +231,6 @@ def test_peers_that_speak_no_tls_harm_nobody(loop: str, authority: Authority, fi
                     pass
         assert ask(server.port, authority.client())["scheme"] == "https"
         for connection in silent:
-            connection.settimeout(10)
             read_to_end(connection)
             connection.close()
         old = authority.client()
@@ -287,7 +288,7 @@ def test_the_certificate_is_replaced_when_its_files_change(loop: str, tmp_path: 
     authority = Authority(tmp_path)
     files = authority.issue()
     context = authority.client()
-    with served(files, "--loop", loop, "--workers", "2") as server:
+    with served(files, "--loop", loop, "--workers", "2", "--timeout-keep-alive", "60") as server:
         server.wait_for_ready(2)
         with secured(server.port, context) as kept:
             send_request(kept, "/scope")

@@ -32,7 +32,7 @@ async def http(scope, receive, send):
         await send({"type": "http.response.body", "body": b"end\n"})
         return
     if path == "/slow":
-        await asyncio.sleep(1)
+        await asyncio.sleep(20)
     if path == "/big":
         body = b"x" * 8_000_000
     elif path == "/file":
