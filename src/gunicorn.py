@@ -7,17 +7,20 @@ and its loggers are written to. A subclass can say more by ``CONFIG_KWARGS``, as
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import os
 import signal
 import sys
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from .api import Server
 from .api_config import Config
+from .worker.access_format import Response, observe
 
 BEAT = 1.0
 """Seconds between two signs of life to gunicorn's arbiter, and looks whether it lives."""
@@ -44,6 +47,9 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self.notify()
         self._use_loggers()
         config = self._make_config()
+        if self._logs_by_gunicorn():
+            config.load()
+            config.loaded_app = observe(config.loaded_app, self._log_access)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(self._serve(Server(config)))
 
@@ -77,6 +83,29 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             logger.setLevel(source.level)
             logger.propagate = False
 
+    def _logs_by_gunicorn(self) -> bool:
+        """Whether ``--access-logformat`` or a logger class asks for more than our own line, which costs less."""
+        told = self.cfg.access_log_format != self.cfg.settings["access_log_format"].default
+        return type(self.log) is not Logger or (told and bool(self.log.access_log.handlers))
+
+    def _log_access(self, response: Response) -> None:
+        """Let gunicorn's logger log a request, from what it looks at in its own workers."""
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.scope["headers"]]
+        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.items()]
+        environ = {
+            "REMOTE_ADDR": response.client,
+            "REQUEST_METHOD": response.scope["method"],
+            "RAW_URI": response.target,
+            "SERVER_PROTOCOL": f"HTTP/{response.scope['http_version']}",
+            "PATH_INFO": response.scope["path"],
+            "QUERY_STRING": response.query,
+            # As CGI names them (RFC 3875 section 4.1.18).
+            **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers},
+        }
+        told = SimpleNamespace(status=str(response.status), sent=response.size, headers=sent)
+        request = SimpleNamespace(headers=headers)
+        self.log.access(told, request, environ, datetime.timedelta(seconds=response.seconds))
+
     def _make_config(self) -> Config:
         settings = self.cfg
         options = {
@@ -87,7 +116,7 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         }
         keywords: dict[str, Any] = {
             "log_config": None,
-            "access_log": bool(self.log.access_log.handlers),
+            "access_log": bool(self.log.access_log.handlers) and not self._logs_by_gunicorn(),
             "backlog": settings.backlog,
             "timeout_keep_alive": settings.keepalive,
             "timeout_graceful_shutdown": settings.graceful_timeout,
