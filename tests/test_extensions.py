@@ -77,6 +77,14 @@ def test_trailers_behind_a_body_of_known_length_are_dropped() -> None:
     assert (response["content-length"], response.body, response["x-sum"]) == ("5", b"hello", None)
 
 
+@pytest.mark.parametrize("length", [(), ((b"content-length", b"5"),)])
+def test_a_response_whose_trailers_never_come_is_whole(length: tuple[Any, ...], caplog: pytest.LogCaptureFixture) -> None:
+    wire = after([start(*length) | {"trailers": True}, body(b"hello")], WITH_TRAILERS, GET)
+    assert [(response.whole, response.body) for response in wire.responses()] == [(True, b"hello")] * 2
+    assert not wire.transport.closed
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
@@ -84,7 +92,7 @@ def test_trailers_behind_a_body_of_known_length_are_dropped() -> None:
         ([ANNOUNCED, body(b"a"), trailers((b"x y", b"a"))], "token"),
         ([ANNOUNCED, body(b"a"), trailers((b"content-length", b"1"))], "no meaning"),
         ([ANNOUNCED, body(b"a"), body(b"b")], "after the body"),
-        ([ANNOUNCED, body(b"a")], "without completing"),
+        ([ANNOUNCED, body(b"a"), trailers((b"x-sum", b"1"), more=True)], "without completing"),
         ([ANNOUNCED, trailers()], "twice"),
         ([trailers()], "before"),
         ([start(), body(b"a", more=True), trailers()], "twice"),

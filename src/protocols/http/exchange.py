@@ -369,6 +369,9 @@ class Exchange:
             result = await self._service.app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
             if result is not None:
                 raise AppError(f"the application returned {result!r}; an ASGI application returns None")
+            if self.phase is TRAILING and not self._trailers and not self.disconnected:
+                # The body is whole: servers without trailers miss none that were announced, so ASGIWebDAV announces and sends none.
+                self._take_trailers((), False)
             if self.phase is not COMPLETE and not self.disconnected:
                 raise AppError(f"the application returned {self._lack()}")
         except asyncio.CancelledError:
