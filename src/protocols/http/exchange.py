@@ -370,7 +370,7 @@ class Exchange:
             if result is not None:
                 raise AppError(f"the application returned {result!r}; an ASGI application returns None")
             if self.phase is TRAILING and not self._trailers and not self.disconnected:
-                # The body is whole: servers without trailers miss none that were announced, so ASGIWebDAV announces and sends none.
+                # The body is whole: servers without trailers miss none that were announced. ASGIWebDAV sends none, ever.
                 self._take_trailers((), False)
             if self.phase is not COMPLETE and not self.disconnected:
                 raise AppError(f"the application returned {self._lack()}")
