@@ -29,7 +29,7 @@ except ImportError:
 
 
 def read_all(reader: Reader, pieces: Sequence[bytes]) -> list[Event]:
-    """All events, up to the one that ends the connection."""
+    """All events but parts of messages, up to the one that ends the connection."""
     events: list[Event] = []
     for piece in pieces:
         message = reader.take(piece)
@@ -37,7 +37,8 @@ def read_all(reader: Reader, pieces: Sequence[bytes]) -> list[Event]:
             events.append(message)
             continue
         while (event := reader.next()) is not None:
-            events.append(event)
+            if event is not frames.PART:
+                events.append(event)
             if isinstance(event, Close | Violation):
                 return events
     return events

@@ -530,6 +530,65 @@ def test_sending_waits_for_a_slow_reader_and_pings_do_not_pile_up() -> None:
     play(scenario)
 
 
+def test_a_ping_that_waits_for_room_is_not_answered_behind_the_end() -> None:
+    async def scenario() -> None:
+        peer = Peer(echo)
+        await peer.open()
+        peer.transport.protocol.pause_writing()
+        await peer.say(client_frame(PING, b"?") + client_frame(0x8B))
+        assert peer.transport.eof_written
+        peer.transport.protocol.resume_writing()
+        await peer.settle()
+        assert peer.transport.wrong == []
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("reader", ["auto", "wsproto", "websockets"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        client_frame(PING),
+        client_frame(PONG),
+        client_frame(0x00, b"a"),
+        client_frame(0x00),
+        client_frame(PING) + client_frame(0x00),
+    ],
+)
+def test_a_flood_of_small_frames_leaves_others_their_turn(reader: str, unit: bytes) -> None:
+    async def scenario() -> None:
+        peer = Peer(echo, Settings(reader=reader_of(reader)))
+        await peer.open(behind=client_frame(0x01, b"a"))
+        peer.transport.protocol.data_received(unit * 1000)
+        turns = 0
+        while peer.transport.paused:
+            turns += 1
+            await asyncio.sleep(0)
+        assert 9 <= turns <= 25
+        await peer.say(client_frame(0x80, b"z"), client_close(1000))
+        assert peer.frames[-2][1].startswith(b"a")
+        assert peer.frames[-2][1].endswith(b"z")
+        assert peer.frames[-1] == (CLOSE, CODE[1000])
+
+    play(scenario)
+
+
+def test_the_end_behind_a_flood_is_still_read_to_its_end() -> None:
+    """The hundredth event, at which others get their turn, is the closing frame itself."""
+
+    async def scenario() -> None:
+        for last in (client_close(1000), client_frame(0x8B)):
+            for count in range(98, 103):
+                peer = Peer(echo)
+                await peer.open()
+                await peer.say(client_frame(PONG) * count + last)
+                assert peer.frames[-1][0] == CLOSE
+                assert peer.transport.closed
+                assert not peer.transport.paused
+
+    play(scenario)
+
+
 def test_one_waiting_sender_cancelled_is_not_all_cancelled() -> None:
     async def scenario() -> None:
         results: list[Any] = []

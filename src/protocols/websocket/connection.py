@@ -24,6 +24,9 @@ CLOSE_TIME = 10.0
 """Seconds that a client may take to answer a closing frame."""
 END_TIME = 1.0
 """Seconds that an application may take for messages it got before the client ended the connection, until that is answered."""
+EVENTS_PER_TURN = 100
+"""What is read of one client before the others get their turn. Up to 40,000 small frames come in one read, and each of them
+takes wsproto 30 microseconds or more."""
 RESTART = 1012
 _PING = b"tricorn"
 
@@ -181,11 +184,11 @@ class WebSocketConnection(Corked):
     # Reading.
 
     def _pull(self) -> None:
-        """Have read what was received, event by event, while the application keeps up."""
+        """Have read what was received, event by event, while the application keeps up and the others get their turn."""
         session = self._session
         assert session is not None
         take = self._reader.next
-        while True:
+        for _ in range(EVENTS_PER_TURN):
             if self._phase is Phase.OPEN:
                 if session.full:
                     session.held = True
@@ -195,15 +198,18 @@ class WebSocketConnection(Corked):
                 return
             event = take()
             if event is None:
-                break
+                if not self._reading:
+                    self._read(True)
+                return
             if isinstance(event, (str, bytes)):
                 # With CLOSING it comes too late.
                 if self._phase is Phase.OPEN:
                     session.deliver(event)
             else:
                 self._react(session, event)
-        if not self._reading:
-            self._read(True)
+        if self._phase is Phase.OPEN or self._phase is Phase.CLOSING:
+            self._read(False)
+            self._service.loop.call_soon(self._pull)
 
     def _react(self, session: Session, event: frames.Event) -> None:
         if isinstance(event, frames.Ping):
@@ -303,6 +309,7 @@ class WebSocketConnection(Corked):
     def _linger(self) -> None:
         """Close for writing, and go on reading for a while: closing with input unread could destroy what was sent last."""
         self._uncork()
+        self._pong = None
         if self.transport.is_closing() or not self.transport.can_write_eof():
             self._finish()
             return

@@ -37,7 +37,13 @@ class Violation:
     reason: str
 
 
-Event = str | bytes | Ping | Pong | Close | Violation
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a message was read, and the rest is yet to come. Only who counts what was read wants to know."""
+
+
+PART = Part()
+Event = str | bytes | Ping | Pong | Close | Violation | Part
 
 
 class Reader(Protocol):

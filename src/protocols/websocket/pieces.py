@@ -17,10 +17,11 @@ class Pieces:
         self._recent: list[Any] = []
 
     def add(self, piece: str | bytes) -> None:
-        self._recent.append(piece)
-        if len(self._recent) == _MANY:
-            self._joined.append(self._nothing.join(self._recent))
-            self._recent.clear()
+        if piece:
+            self._recent.append(piece)
+            if len(self._recent) == _MANY:
+                self._joined.append(self._nothing.join(self._recent))
+                self._recent.clear()
 
     def whole(self) -> str | bytes:
         message: str | bytes = self._nothing.join(self._joined + self._recent)

@@ -52,10 +52,8 @@ class WebsocketsReader:
     feed = take
 
     def next(self) -> Event | None:
-        while self._frames or self._parse():
-            event = self._event(self._frames.popleft())
-            if event is not None:
-                return event
+        if self._frames or self._parse():
+            return self._event(self._frames.popleft())
         if self._protocol.parser_exc is None:
             return None
         if (close := self._protocol.close_rcvd) is not None:
@@ -75,7 +73,7 @@ class WebsocketsReader:
             self._protocol.data_to_send()
         return bool(self._frames)
 
-    def _event(self, frame: Frame) -> Event | None:
+    def _event(self, frame: Frame) -> Event:
         payload = bytes(frame.data)
         if frame.opcode is Opcode.PING:
             return frames.Ping(payload)
@@ -98,6 +96,6 @@ class WebsocketsReader:
             self._pieces = Pieces(piece[:0])
         self._pieces.add(piece)
         if not frame.fin:
-            return None
+            return frames.PART
         pieces, self._pieces = self._pieces, None
         return pieces.whole()

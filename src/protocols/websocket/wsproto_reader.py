@@ -95,15 +95,14 @@ class ReferenceReader:
 
     def next(self) -> Event | None:
         try:
-            for piece in self._protocol.received_frames():
-                event = self._event(piece.opcode, piece.payload, piece.frame_finished and piece.message_finished)
-                if event is not None:
-                    return event
+            piece = next(self._protocol.received_frames(), None)
+            if piece is not None:
+                return self._event(piece.opcode, piece.payload, piece.frame_finished and piece.message_finished)
         except ParseFailed as error:
             return frames.Violation(int(error.code), _REASONS.get(error.code, str(error)))
         return None
 
-    def _event(self, opcode: Opcode, payload: bytes | str | tuple[int, str], finished: bool) -> Event | None:
+    def _event(self, opcode: Opcode, payload: bytes | str | tuple[int, str], finished: bool) -> Event:
         if isinstance(payload, tuple):
             return frames.Close(int(payload[0]), payload[1])
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
@@ -113,7 +112,7 @@ class ReferenceReader:
                 self._pieces = Pieces(payload[:0])
             self._pieces.add(payload)
             if not finished:
-                return None
+                return frames.PART
             pieces, self._pieces = self._pieces, None
             return pieces.whole()
         assert isinstance(payload, bytes)
