@@ -1,6 +1,6 @@
 """Write docs/tricorn.1, the man page, from Config, the one home of every option:  python docs/man.py > docs/tricorn.1"""
 
-from tricorn import __version__, cli, config
+from tricorn import __version__, command, config
 from tricorn.subjects import by_subject
 
 HEAD = f""".TH TRICORN 1 "" "tricorn {__version__}"
@@ -10,7 +10,7 @@ tricorn \\- serve an ASGI application from supervised worker processes
 .B tricorn
 [\\fIOPTIONS\\fR] \\fIMODULE:ATTRIBUTE\\fR
 .SH DESCRIPTION
-{cli.EPILOG}
+{command.EPILOG}
 """
 TAIL = """.SH SIGNALS
 .TP
@@ -46,7 +46,9 @@ def flags_of(name: str) -> str:
         return f"\\fB{flag}\\fR" + ("" if config.DEFAULTS[name] is False else f", \\fB{escaped('--no-')}{flag[4:]}\\fR")
     known = config.OPTIONS[name]
     value = (
-        "|".join(known.choices) or cli.METAVARS[known.unit or config.scalar_type(name)] if not known.worded else "true|false"
+        "|".join(known.choices) or command.METAVARS[known.unit or config.scalar_type(name)]
+        if not known.worded
+        else "true|false"
     )
     return f"\\fB{flag}\\fR \\fI{escaped(value)}\\fR"
 
@@ -55,7 +57,7 @@ def page() -> str:
     parts = [HEAD]
     for title, names in by_subject(config.OPTIONS).items():
         parts.append(f".SH {title.upper()}\n")
-        parts += [f".TP\n{flags_of(name)}\n{escaped(cli.describe(name))}\n" for name in names if name != "app"]
+        parts += [f".TP\n{flags_of(name)}\n{escaped(command.describe(name))}\n" for name in names if name != "app"]
     return "".join([*parts, TAIL])
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
 import os
@@ -31,6 +30,7 @@ from .protocols.asgi import AppError
 from .protocols.service import Connection, Phase, Service, Work
 from .supervisor.listeners import Listeners, bind
 from .supervisor.run import run as supervise
+from .values import replace
 from .worker import channel
 from .worker.scoreboard import Scoreboard
 from .worker.server import Server as Worker
@@ -186,9 +186,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         if not self.config.loaded:
             self.config.load()
-        settings = dataclasses.replace(
-            self.config.settings(), limit_max_requests=self.limit_max_requests, limit_max_requests_jitter=0
-        )
+        settings = replace(self.config.settings(), limit_max_requests=self.limit_max_requests, limit_max_requests_jitter=0)
         try:
             refuse_what_needs_a_supervisor(settings)
             listeners = adopt(sockets) if sockets is not None else bind(settings)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import dataclasses
 import io
 import logging
 import os
@@ -29,6 +28,7 @@ from .logging_config import LOGGING_CONFIG
 from .protocols.asgi import AppError
 from .protocols.http.connection import HttpConnection
 from .supervisor.listeners import bind, url
+from .values import replace
 from .worker import log_config as log_configs
 from .worker import logs
 from .worker.interfaces import complete, guess
@@ -213,7 +213,7 @@ class Config:
     def supervised(self, bind: tuple[str, ...]) -> Settings:
         """The settings for a supervisor that listens on ``bind`` instead, if there is any."""
         elsewhere = {name: DEFAULTS[name] for name in ("host", "port", "uds", "fd")}
-        return dataclasses.replace(self.settings(), **elsewhere, bind=bind) if bind else self.settings()
+        return replace(self.settings(), **elsewhere, bind=bind) if bind else self.settings()
 
     def _judged(self, given: dict[str, Any]) -> Settings:
         for name, value in list(given.items()):

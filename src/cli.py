@@ -1,8 +1,6 @@
-"""The ``tricorn`` command: one click option for each field of :class:`~tricorn.config.Config`, and nothing of its own.
+"""The ``tricorn`` command: a command line becomes settings, and what they ask for is done. An operator's mistake is one line.
 
-Click is left to read the command line and to print help; other sources of values are asked by ``sources``, and what a value
-means and whether it is allowed is asked of ``config``, so that every way of setting an option gives the same answer. An
-operator's mistake is one line.
+A plain command line is read by ``plain``, any other by click (``command``), which takes a while to import and prints help, too.
 """
 
 from __future__ import annotations
@@ -12,176 +10,43 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from . import __version__, config
+from . import plain
 from .config import ConfigError
 from .sources import Sources, show
-from .subjects import by_subject
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+    import click
 
-PROG = "tricorn"
-
-EPILOG = (
-    "Every option can be set in the environment too, as TRICORN_<NAME>: TRICORN_PORT=9000 is --port 9000; and in a file, in "
-    "TOML. The command line wins over the environment, and that over the file."
-)
-
-METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", "bytes": "BYTES", int: "INTEGER", float: "NUMBER", str: "TEXT"}
-"""What stands for a value in the help, if it is not one of a few choices: by unit, or else by type."""
+COMPLETION = "_TRICORN_COMPLETE"
+"""The variable through which a shell asks click to complete a command line."""
 
 
-class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
-    """One value of the option ``field``: converted and judged by ``config``."""
-
-    def __init__(self, field: str) -> None:
-        self.field = field
-        self.name = config.scalar_type(field).__name__
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            converted = config.convert(self.field, value)
-            if converted not in config.OPTIONS[self.field].inapplicable:
-                config.check(self.field, converted)
-        except ConfigError as error:
-            raise click.UsageError(str(error), ctx) from None
-        return converted
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Choices for the shell to offer; file names where any value may stand."""
-        # Late, for only a shell that completes needs it.
-        from click.shell_completion import CompletionItem
-
-        if config.OPTIONS[self.field].choices:
-            return [CompletionItem(one) for one in config.OPTIONS[self.field].choices if one.startswith(incomplete)]
-        return [CompletionItem(incomplete, type="dir" if self.field in DIRECTORIES else "file")]
+class NoFork(ConfigError):
+    exit_code = 1
 
 
-DIRECTORIES = ("app_dir", "chdir", "reload_dir")
-
-
-def describe(name: str) -> str:
-    """The option's help with its default, the default's unit and its further environment variables."""
-    known, default = config.OPTIONS[name], config.DEFAULTS[name]
-    notes = []
-    if isinstance(default, bool):
-        if not _one_way(name):
-            notes.append(f"default: {'on' if default else 'off'}")
-    elif default not in (None, "", ()):
-        shown = ", ".join(default) if isinstance(default, tuple) else str(default)
-        notes.append(f"default: {shown} {known.unit}" if known.unit else f"default: {shown}")
-    notes += [f"env: {variable}" for variable in known.env]
-    return f"{known.help}  [{'; '.join(notes)}]" if notes else known.help
-
-
-def _one_way(name: str) -> bool:
-    """Whether a switch has no negative form. As with uvicorn, whose only such flags are those that are off by default."""
-    return config.DEFAULTS[name] is False
-
-
-def build_option(name: str) -> click.Parameter:
-    """Click's parameter for the field ``name``."""
-    if name == "app":
-        # Not required: it may stand in the environment or in a file.
-        return click.Argument(["app"], type=Value(name), required=False, metavar="APP")
-    flag = config.flag(name)
-    # No default is given to click: what is not set stays out of the values, and Config, its one home, fills it in.
-    if config.OPTIONS[name].worded:
-        return click.Option([flag], type=Value(name), default=None, help=describe(name), metavar="[true|false]")
-    if config.scalar_type(name) is bool:
-        declaration = flag if _one_way(name) else f"{flag}/--no-{flag[2:]}"
-        return click.Option([declaration], is_flag=True, default=None, help=describe(name))
-    known = config.OPTIONS[name]
-    return click.Option(
-        [flag],
-        type=Value(name),
-        multiple=config.is_repeatable(name),
-        default=None,
-        help=describe(name),
-        metavar=f"[{'|'.join(known.choices)}]" if known.choices else METAVARS[known.unit or config.scalar_type(name)],
-    )
-
-
-def version() -> str:
-    import platform
-
-    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"Running {PROG} {__version__} with {interpreter} on {platform.system()}"
-
-
-def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
-        click.echo(version())
-        ctx.exit()
-
-
-def serve(print_config: bool, check_config: bool, **values: Any) -> None:
-    """The command itself: does what it is told, and exits with the code of that."""
+def serve(print_config: bool = False, check_config: bool = False, **values: Any) -> int:
+    """The command itself: does what it is told; returns the exit code of that. Raises ConfigError."""
     sources = Sources(values)
     settings = sources.load()
     if print_config:
-        click.echo(show(settings))
-        return
+        print(show(settings))
+        return 0
     if not settings.config.app:
-        raise ConfigError(f"APP: missing; name the application as MODULE:ATTRIBUTE, for example: {PROG} main:app")
+        raise ConfigError("APP: missing; name the application as MODULE:ATTRIBUTE, for example: tricorn main:app")
     if not hasattr(os, "fork"):
-        raise click.ClickException(f"{PROG} needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do")
-    # Late, so that --help and a usage error do not wait for asyncio and psutil to be imported.
+        raise NoFork(f"tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do")
+    # Late, so that --help and a usage error do not wait for asyncio to be imported.
     from . import start
 
-    click.get_current_context().exit((start.check if check_config else start.serve)(settings, sources))
-
-
-class OperatorsMistake(click.ClickException):
-    def __init__(self, error: ConfigError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code  # type: ignore[misc]  # a class variable only by annotation
-
-
-class Command(click.Command):
-    """A command with help by subject, in which an operator's mistake is one line, however it is run."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None}
-        for title, names in by_subject(config.OPTIONS).items():
-            with formatter.section(title):
-                formatter.write_dl([rows.pop(name) for name in names if name in rows])
-        with formatter.section("Instead of serving"):
-            formatter.write_dl([*rows.values()])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ConfigError as error:
-            raise OperatorsMistake(error) from None
+    return (start.check if check_config else start.serve)(settings, sources)
 
 
 def build_command() -> click.Command:
-    """The whole command, derived from Config's fields."""
-    actions = [
-        click.Option(["--print-config"], is_flag=True, help="Show every option's effective value and its origin, and exit."),
-        click.Option(["--check-config"], is_flag=True, help="Judge the settings, import the application, and exit."),
-        click.Option(
-            ["--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_print_version,
-            help="Show the version and exit.",
-        ),
-    ]
-    return Command(
-        PROG,
-        callback=serve,
-        params=[*(build_option(name) for name in config.OPTIONS), *actions],
-        help="Serve the ASGI application APP (MODULE:ATTRIBUTE) from supervised worker processes.",
-        epilog=EPILOG,
-        context_settings={"max_content_width": 120},
-    )
+    """The command as click has it."""
+    from . import command
+
+    return command.build(serve)
 
 
 def open_missing_streams() -> None:
@@ -199,12 +64,25 @@ def main(args: Sequence[str] | None = None) -> int:
     """The console script: returns the exit code, having said in one line what was wrong if anything was."""
     open_missing_streams()
     try:
+        given = plain.read(sys.argv[1:] if args is None else args) if COMPLETION not in os.environ else None
+        return serve(**given) if given is not None else run_by_click(args)
+    except ConfigError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_by_click(args: Sequence[str] | None) -> int:
+    """Read and run any command line at all."""
+    import click
+
+    try:
         # Click's own standalone mode would print the usage above each error; the one line is all an operator needs.
-        code: int = build_command().main(args=args, prog_name=PROG, standalone_mode=False)
+        code: int = build_command().main(args=args, prog_name="tricorn", standalone_mode=False)
         return code or 0
     except click.ClickException as error:
-        cause, exit_code = error.format_message(), error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        print(f"Error: {error.format_message()}", file=sys.stderr)
+        return error.exit_code
+    except click.Abort:
         return 130
-    print(f"Error: {cause}", file=sys.stderr)
-    return exit_code

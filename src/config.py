@@ -7,17 +7,15 @@ an option is written anywhere else. This module is a leaf: of Tricorn it imports
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import math
 import re
-import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from .cpus import available_cpus
 from .logging_config import LOGGING_CONFIG as LOGGING_CONFIG  # where programs written for uvicorn look for it
+from .values import Value
 
 
 class ConfigError(Exception):
@@ -29,11 +27,11 @@ class ConfigError(Exception):
     exit_code = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What is known of an option beside its name, type and default."""
+class Option(Value):
+    """What is known of an option beside its name and type."""
 
     help: str
+    default: Any = None
     unit: str | None = None
     choices: tuple[str, ...] = ()
     minimum: float | None = None
@@ -42,7 +40,7 @@ class Option:
     """Further environment variables, read when ``TRICORN_<NAME>`` is not set."""
     separator: str | None = None
     """What separates the values of a repeatable option in an environment variable (any white space if None)."""
-    needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    needs: Mapping[str, str] = {}
     """Which package a choice needs: it must be installed."""
     worded: bool = False
     """A switch that takes the word true or false as its value, as uvicorn's of that name does, instead of having a negative."""
@@ -52,7 +50,7 @@ class Option:
     """What is wrong with a value, beyond its type; None if nothing is."""
     custom: bool = False
     """Whether MODULE:ATTRIBUTE is taken beside the choices."""
-    inapplicable: Mapping[Any, str] = dataclasses.field(default_factory=dict)
+    inapplicable: Mapping[Any, str] = {}
     """Values that mean something to uvicorn and nothing here, and what is to be said then: the default is taken instead."""
     uvicorn: str = ""
     """Uvicorn's name of the option, if it is another."""
@@ -60,7 +58,7 @@ class Option:
 
 def option(default: Any, help: str, **details: Any) -> Any:
     """A field of :class:`Config` with its :class:`Option`."""
-    return dataclasses.field(default=default, metadata={"option": Option(help, **details)})
+    return Option(help, default, **details)
 
 
 def parse_workers(text: str) -> int:
@@ -115,8 +113,7 @@ def judge_header(line: str) -> str | None:
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Value):
     """All settings of one supervisor and its workers.
 
     Raises :class:`ConfigError` when a value has the wrong type or breaks its option's constraint.
@@ -325,13 +322,21 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check(field.name, getattr(self, field.name))
+        for name, value in vars(self).items():
+            # The defaults obey their constraints, which a test has seen to.
+            if value is not DEFAULTS[name]:
+                check(name, value)
 
 
-OPTIONS: Mapping[str, Option] = {field.name: field.metadata["option"] for field in dataclasses.fields(Config)}
-TYPES: Mapping[str, Any] = typing.get_type_hints(Config)
-DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
+OPTIONS: Mapping[str, Option] = {name: known for name, known in vars(Config).items() if isinstance(known, Option)}
+DEFAULTS: Mapping[str, Any] = {name: known.default for name, known in OPTIONS.items()}
+for _name, _default in DEFAULTS.items():
+    # What a Config gets that is not told otherwise.
+    setattr(Config, _name, _default)
+
+TYPES: Mapping[str, str] = Config.__annotations__
+"""As they are written: ``int``, ``int | None``, ``tuple[str, ...]``."""
+SCALARS: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
 DEVELOPMENT: Mapping[str, Any] = {
     # A developer who saves a file or presses Ctrl-C waits for no event stream to end.
@@ -359,15 +364,23 @@ def flag(name: str) -> str:
     return "APP" if name == "app" else "--" + name.replace("_", "-")
 
 
+def is_switch(name: str) -> bool:
+    """Whether the option's flag takes no value."""
+    return scalar_type(name) is bool and not OPTIONS[name].worded
+
+
+def negative_flag(name: str) -> str | None:
+    """What switches a switch off; None for one that is off by default, as with uvicorn's."""
+    return None if DEFAULTS[name] is False else f"--no-{flag(name)[2:]}"
+
+
 def is_repeatable(name: str) -> bool:
-    return typing.get_origin(TYPES[name]) is tuple
+    return TYPES[name].startswith("tuple[")
 
 
 def scalar_type(name: str) -> type:
     """The type of one value: ``int`` for ``int | None`` and ``str`` for ``tuple[str, ...]``."""
-    kinds = [kind for kind in typing.get_args(TYPES[name]) if kind not in (type(None), Ellipsis)] or [TYPES[name]]
-    found: type = kinds[0]
-    return found
+    return SCALARS[TYPES[name].removeprefix("tuple[").removesuffix(", ...]").removesuffix(" | None")]
 
 
 def convert(name: str, text: str) -> Any:
@@ -382,6 +395,14 @@ def convert(name: str, text: str) -> Any:
     except ValueError:
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "something else")
         raise ConfigError(f"{flag(name)} {text}: must be {wanted}") from None
+
+
+def read(name: str, text: str) -> Any:
+    """As :func:`convert`, and checked, unless the default will be taken in its place. Raises :class:`ConfigError`."""
+    value = convert(name, text)
+    if value not in OPTIONS[name].inapplicable:
+        check(name, value)
+    return value
 
 
 def check(name: str, value: Any) -> None:

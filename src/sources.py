@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from . import config, env_file, settings_file
 from .config import Config, ConfigError
+from .values import Value
 
 SECRET = ("ssl_keyfile_password",)
 """Options whose values are not shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Value):
     config: Config
     origins: Mapping[str, str]
     """For people: where the value of each option comes from."""
@@ -77,17 +76,12 @@ class Sources:
         known = config.OPTIONS[name]
         try:
             if not config.is_repeatable(name):
-                return self._judge(name, config.convert(name, text))
+                return config.read(name, text)
             # Uvicorn's variables are separated by white space, whatever they hold.
             parts = text.split(None if variable.startswith("UVICORN_") else known.separator)
-            return tuple(self._judge(name, config.convert(name, part)) for part in parts if part.strip())
+            return tuple(config.read(name, part) for part in parts if part.strip())
         except ConfigError as error:
             raise ConfigError(f"{variable} in the environment: {error}") from None
-
-    def _judge(self, name: str, value: Any) -> Any:
-        if value not in config.OPTIONS[name].inapplicable:
-            config.check(name, value)
-        return value
 
     def _read_env_file(self, path: str | None) -> None:
         # What an earlier reading has set is not what the operator has set.

@@ -26,8 +26,11 @@ channel's format."""
 CLI_MAY_KNOW = frozenset({"worker.logs"})
 """Of rooms that are not directly below it: setting up the log, which supervisor and workers share."""
 
-CONFIG_MAY_KNOW = frozenset({"cpus", "logging_config"})
+CONFIG_MAY_KNOW = frozenset({"cpus", "logging_config", "values"})
 """Which are leaves themselves."""
+
+BASIC = ".values"
+"""What every module may know, for it is as the standard library is."""
 
 PURE = frozenset(
     ["__future__", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math", "operator", "typing"],
@@ -91,7 +94,7 @@ def _forbidden(name: str, target: str) -> str | None:
     mine, theirs = _room(name), _room(target)
     if mine == "config" and target and target not in CONFIG_MAY_KNOW:
         return "config is a leaf"
-    if mine == "protocols" and theirs not in ("protocols", ""):
+    if mine == "protocols" and theirs not in ("protocols", "") and f".{target}" != BASIC:
         return "protocols knows neither processes nor options"
     if mine not in ROOMS or theirs not in ROOMS or mine == theirs:
         return None
@@ -134,7 +137,7 @@ def _impure(graph: Mapping[str, set[str]]) -> list[str]:
         for target in sorted(graph.get(name, ())):
             if target.startswith(".supervisor."):
                 waiting += {target[1:]} - seen
-            elif target != ".config" and target.split(".")[0] not in PURE:
+            elif target not in (".config", BASIC) and target.split(".")[0] not in PURE:
                 found.append(f"{name} imports {target.lstrip('.')}: decisions are pure")
     return found
 

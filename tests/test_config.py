@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 import typing
@@ -43,9 +42,9 @@ def test_every_default_survives_being_written_out(name: str) -> None:
 
 def test_config_is_frozen_and_all_its_fields_have_options() -> None:
     settings = Config(app="main:app")
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         settings.port = 1  # type: ignore[misc]
-    assert all("option" in field.metadata for field in dataclasses.fields(Config))
+    assert list(config.OPTIONS) == list(vars(settings))
 
 
 @pytest.mark.parametrize(

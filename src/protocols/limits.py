@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     request_line: int = 8 * 1024
     """Method, target and version. RFC 9112 section 3 recommends to support at least 8000 octets."""
     head: int = 64 * 1024

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
+from ..values import Value
 from .asgi import Fields, Scope
 
 Address = tuple[str, int]
@@ -36,8 +36,7 @@ _PAIRS = re.compile(rf"(?:{_PAIR})?(?:;(?:{_PAIR})?)*")
 _ONE_PAIR = re.compile(_PAIR)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Value):
     """What a proxy says of one connection, in the PROXY protocol."""
 
     client: Address | None

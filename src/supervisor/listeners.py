@@ -8,10 +8,10 @@ import os
 import socket
 import stat
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..config import DEFAULTS, Config, ConfigError, flag
+from ..values import Value
 
 ATTEMPTS = 10
 """How often a free port is looked for that is free on all hosts."""
@@ -29,8 +29,7 @@ class ListenerError(ConfigError):
     exit_code = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(Value):
     """The listening sockets, non-blocking."""
 
     sockets: tuple[socket.socket, ...]

@@ -6,10 +6,10 @@ CLOCK_MONOTONIC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from ..config import Config
+from ..values import Value
 
 MOST_NAMED = 3
 """Saved files that are named."""
@@ -17,8 +17,7 @@ MOST_NAMED = 3
 # ---------------------------------------------------------------------------------------------------------------- facts
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Value):
     """The worker listens and its application has started up."""
 
     worker: int
@@ -26,8 +25,7 @@ class Ready:
     """With ``--reload``: why the application did not start, so that the worker shows this error to whoever asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Value):
     """The worker could not start, and is about to exit."""
 
     worker: int
@@ -35,16 +33,14 @@ class Failed:
     """To be printed as it is: the application's traceback, or one line for a mistake of the operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Value):
     """The worker's event loop turned at the time ``at``."""
 
     worker: int
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Value):
     """The worker's process is gone, or could not even be forked."""
 
     worker: int
@@ -52,24 +48,21 @@ class Exited:
     """For people: ``exit code 1``, ``killed by SIGKILL`` ..."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(Value):
     """The worker asks to be recycled (age, number of requests)."""
 
     worker: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recycle:
+class Recycle(Value):
     """The worker should be recycled because of what was measured on it (memory)."""
 
     worker: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(Value):
     """Replace all workers by a new generation, born with ``config`` (None: with the one in use)."""
 
     config: Config | None = None
@@ -87,28 +80,24 @@ class Reload:
         return f"{', '.join(self.changed[:MOST_NAMED])}{f' and {more} more' if more > 0 else ''} changed: reloading"
 
 
-@dataclass(frozen=True, slots=True)
-class Resize:
+class Resize(Value):
     """Want ``by`` workers more (fewer if negative)."""
 
     by: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(Value):
     """Log files were moved away: open them again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Value):
     """Finish what is in flight and exit; a second one: exit at once."""
 
     delayed: bool = True
     """Whether ``--shutdown-delay`` applies: to a load balancer's SIGTERM, not to a person's Ctrl-C."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopNow:
+class StopNow(Value):
     """Exit within a second."""
 
 
@@ -127,8 +116,7 @@ class Level(IntEnum):
     ERROR = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Value):
     """Fork a worker."""
 
     worker: int
@@ -137,15 +125,13 @@ class Spawn:
     config: Config
 
 
-@dataclass(frozen=True, slots=True)
-class Unready:
+class Unready(Value):
     """Let the worker say "not ready" to load balancers, while it goes on serving."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Value):
     """Let the worker stop accepting, finish what is in flight, and exit."""
 
     worker: int
@@ -155,34 +141,29 @@ class Drain:
     """Whether a newer worker gets what has not asked yet: idle connections, and those that wait in the listener's queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+class Quit(Value):
     """Let the worker exit at once, by itself."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Autopsy:
+class Autopsy(Value):
     """Let the worker write down its stacks: it is about to be killed."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Value):
     """SIGKILL."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReopenLogs:
+class ReopenLogs(Value):
     """Open log files again, in the supervisor and in all workers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Value):
     """A line for the error log; the host adds slot and pid where a worker is named."""
 
     level: Level
@@ -190,13 +171,11 @@ class Say:
     worker: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CloseListeners:
+class CloseListeners(Value):
     """Nobody accepts any more: new connections are to be refused at once, rather than wait in a queue until we exit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Value):
     """Nobody is left: exit with ``code``."""
 
     code: int

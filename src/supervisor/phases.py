@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..config import Config
+from ..values import Value
 
 AUTOPSY = 0.5
 """Seconds a hung worker gets to write down its stacks."""
@@ -50,8 +51,7 @@ class Stage(Enum):
 RUNNING = (Stage.BOOTING, Stage.SERVING)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """What new workers are born as."""
 
     generation: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import random
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config import Config, ConfigError, flag
+from ..values import replace
 from ..worker.run import describe, name_process, preload
 from .fleet import Fleet
 from .host import Host
@@ -134,4 +134,4 @@ class ConfigReader:
             if getattr(config, name) != getattr(self._first, name):
                 logger.warning("%s %s: takes effect only after a restart", flag(name), getattr(config, name))
         # Workers and the hook runner must not call the hooks of different objects.
-        return Reload() if self._load is None else Reload(dataclasses.replace(config, hooks=self._first.hooks))
+        return Reload() if self._load is None else Reload(replace(config, hooks=self._first.hooks))

@@ -15,19 +15,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, ConfigError
 from ..protocols.asgi import AppError, Application
+from ..values import Value
 from . import autopsy, channel, log_files, logs, tls
 from .entrance import trusted_by
 from .handover import Ends, Handover, open_ends
 from .interfaces import make_app
 from .loader import locate
 from .scoreboard import Scoreboard
-from .server import Server
+from .server import Server, codec_of
 
 if TYPE_CHECKING:
     from .hooks import WorkerHooks
@@ -39,8 +39,7 @@ ORPHAN_LIMIT = 0.9
 """Seconds after which an orphan that has not finished is killed by its own alarm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(Value):
     """All a worker gets from the supervisor that forked it."""
 
     id: int
@@ -178,6 +177,7 @@ def preload(config: Config) -> None:
     if ":" not in config.loop:
         # A function of the application's side is imported by workers only.
         loop_factory(config.loop)
+    codec_of(config.http)
     tls.preload(config)
     trusted_by(config)
 

@@ -25,10 +25,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ..config import Config
+from ..values import Value
 from . import channel, modules
 from .handover import Ends
 from .loader import prepare_path
@@ -44,8 +44,7 @@ REQUEST = 65536
 State = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Heritage:
+class Heritage(Value):
     """What the template passes on to all workers, as the supervisor does to those that it forks itself."""
 
     listeners: tuple[socket.socket, ...]
@@ -198,8 +197,7 @@ def reseed() -> None:
         numpy_random.seed()
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Value):
     """What importing a module may have changed beyond its own memory."""
 
     threads: int
