@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import functools
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from .asgi import Application, Scope
 from .http import sizes
 from .http.codec import Codec, RequestHead
+from .http.date import http_date
 from .http.response import Defaults
 from .limits import Limits
 from .proxy import Proxies
@@ -122,7 +122,7 @@ class Service:
         self.now = now = self.loop.time()
         self.idle_until = now + 1 + self.limits.keep_alive_time
         if self.date_header:
-            self.defaults.renew(email.utils.formatdate(time.time(), usegmt=True).encode("ascii"))
+            self.defaults.renew(http_date(time.time()))
         for connection in [connection for connection in self.connections if connection.deadline <= now]:
             connection.expire()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -28,6 +27,9 @@ def open_autopsy() -> BinaryIO:
     """A file without a name, for a worker's last words."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("tricorn-autopsy"), "r+b", buffering=0)
+    # Late, for Linux needs none of it.
+    import tempfile
+
     return tempfile.TemporaryFile(buffering=0)
 
 

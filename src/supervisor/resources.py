@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from .messages import Recycle
 
@@ -63,28 +63,29 @@ class MemorySampler:
 # ------------------------------------------------------------------------------------------------------------------- OOM
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text(encoding="ascii", errors="replace")
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""
 
 
-def oom_counters(membership: str, root: Path = Path("/sys/fs/cgroup")) -> list[Path]:
+def oom_counters(membership: str, root: str = "/sys/fs/cgroup") -> list[str]:
     """The files that may count our cgroup's OOM kills, best first.
 
     ``membership`` is the text of ``/proc/self/cgroup`` (cgroups(7)): ``0::PATH`` for v2, ``N:memory:PATH`` for v1. Inside
     a container the path may be that of the host; then the counter is that of the root we see.
     """
-    paths = []
+    paths: list[tuple[str, ...]] = []
     for line in membership.splitlines():
         _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
         inner = path.strip("/")
         if "memory" in controllers.split(","):
-            paths += [root / "memory" / inner / "memory.oom_control", root / "memory" / "memory.oom_control"]
+            paths += [("memory", inner, "memory.oom_control"), ("memory", "memory.oom_control")]
         elif not controllers:
-            paths += [root / inner / "memory.events", root / "memory.events"]
-    return paths
+            paths += [(inner, "memory.events"), ("memory.events",)]
+    return [os.path.join(root, *parts) for parts in paths]
 
 
 class OomKills:
@@ -94,8 +95,8 @@ class OomKills:
     Documentation/admin-guide/cgroup-v2.rst.
     """
 
-    def __init__(self, paths: list[Path] | None = None) -> None:
-        candidates = oom_counters(_read(Path("/proc/self/cgroup"))) if paths is None else paths
+    def __init__(self, paths: list[str] | None = None) -> None:
+        candidates = oom_counters(_read("/proc/self/cgroup")) if paths is None else paths
         self._path = next((path for path in candidates if "oom_kill " in _read(path)), None)
         self._known = self._count()
 

@@ -9,7 +9,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ..protocols.asgi import AppError
@@ -17,7 +16,7 @@ from . import suggest
 
 logger = logging.getLogger("tricorn.error")
 
-_OURS = str(Path(__file__).resolve().parent.parent)
+_OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
 def load(name: str, *, app_dir: str = "", factory: bool = False) -> Any:

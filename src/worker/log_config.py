@@ -6,10 +6,7 @@ ours.
 
 from __future__ import annotations
 
-import configparser
-import json
 import logging
-import logging.config
 from typing import Any
 
 from ..config import ConfigError
@@ -31,10 +28,16 @@ def release() -> None:
 
 def apply_file(path: str) -> None:
     """Configure logging as the file says, by its ending: ``.json``, ``.yaml``, ``.yml``, or else ini. Raises ConfigError."""
+    # Late here and below: it takes as long to import as a worker to start, and few servers need it.
+    import configparser
+    import logging.config
+
     try:
         with open(path, encoding="utf-8") as file:
             text = _rename(file.read())
         if path.endswith(".json"):
+            import json
+
             logging.config.dictConfig(json.loads(text))
         elif path.endswith((".yaml", ".yml")):
             logging.config.dictConfig(_parse_yaml(path, text))
@@ -55,6 +58,8 @@ def apply_file(path: str) -> None:
 
 def apply_dict(settings: dict[str, Any], use_colors: bool | None) -> None:
     """Configure logging as for :func:`logging.config.dictConfig`."""
+    import logging.config
+
     renamed = _rename_in(settings)
     if use_colors is not None:
         for formatter in (renamed.get("formatters", {}).get(name) for name in ("default", "access")):
@@ -66,6 +71,8 @@ def apply_dict(settings: dict[str, Any], use_colors: bool | None) -> None:
 
 def apply_ini(settings: Any) -> None:
     """Configure logging as for :func:`logging.config.fileConfig`, from a parser or an open file."""
+    import logging.config
+
     logging.config.fileConfig(settings, disable_existing_loggers=False)
     follow()
 

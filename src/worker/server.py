@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import DEFAULTS, Config
 from ..protocols.asgi import Application, Scope
-from ..protocols.http import fast, h11_codec
+from ..protocols.http import fast
 from ..protocols.http.codec import Codec, RequestHead
 from ..protocols.http.connection import HttpConnection
 from ..protocols.http.response import Defaults
@@ -385,4 +385,15 @@ def codec_of(choice: str) -> Codec:
         from ..protocols.http import httptools_codec
 
         return httptools_codec.parse
-    return h11_codec.parse
+    if choice == "h11":
+        from ..protocols.http import h11_codec
+
+        return h11_codec.parse
+    return reference
+
+
+def reference(raw: bytes) -> RequestHead:
+    """As h11_codec.parse, which is loaded when the fast lane declines for the first time: that is a tenth of the start-up."""
+    from ..protocols.http import h11_codec
+
+    return h11_codec.parse(raw)

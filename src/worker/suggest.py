@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 USUAL = ("app", "application", "api", "asgi", "create_app", "make_app")
 """What applications, and functions that make them, are called."""
@@ -16,6 +19,9 @@ def module(name: str, directory: str, usual: Sequence[str] = USUAL) -> str:
 
     ``usual`` are names that are likely if none is spelled like it.
     """
+    # Late, as difflib below: only a mistake needs it.
+    from pathlib import Path
+
     wanted, _, path = name.partition(":")
     package, _, last = wanted.rpartition(".")
     place = Path(directory, *package.split(".")) if package else Path(directory)
