@@ -1,6 +1,7 @@
 """Write docs/tricorn.1, the man page, from Config, the one home of every option:  python docs/man.py > docs/tricorn.1"""
 
-from tricorn import __version__, command, config
+import click
+from tricorn import __version__, cli, command, config
 from tricorn.subjects import by_subject
 
 HEAD = f""".TH TRICORN 1 "" "tricorn {__version__}"
@@ -53,12 +54,22 @@ def flags_of(name: str) -> str:
     return f"\\fB{flag}\\fR \\fI{escaped(value)}\\fR"
 
 
+def actions() -> str:
+    """The section of the options that no setting stands behind, such as ``--version``."""
+    built = cli.build_command()
+    with click.Context(built) as context:
+        known = set(config.OPTIONS)
+        rows = [one.get_help_record(context) for one in built.get_params(context) if one.name not in known]
+    entries = [f".TP\n\\fB{escaped(row[0])}\\fR\n{escaped(row[1])}\n" for row in rows if row is not None]
+    return "".join([f".SH {command.ACTIONS.upper()}\n", *entries])
+
+
 def page() -> str:
     parts = [HEAD]
     for title, names in by_subject(config.OPTIONS).items():
         parts.append(f".SH {title.upper()}\n")
         parts += [f".TP\n{flags_of(name)}\n{escaped(command.describe(name))}\n" for name in names if name != "app"]
-    return "".join([*parts, TAIL])
+    return "".join([*parts, actions(), TAIL])
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import typing
 
+import click
 import pytest
 from harness import ROOT
-from tricorn import config
+from tricorn import cli, config
 from tricorn.config import Config, ConfigError
 from tricorn.cpus import cgroup_cpus
 from tricorn.subjects import SUBJECTS
@@ -128,9 +130,18 @@ def test_the_cgroup_quota(files: dict[str, str], cpus: float | None) -> None:
 
 @pytest.mark.parametrize(("script", "page"), [("settings.py", "settings.md"), ("man.py", "tricorn.1")])
 def test_pages_that_follow_from_the_options_are_up_to_date(script: str, page: str) -> None:
-    """Written anew by ``make docs``."""
+    """Written anew by ``make pages``."""
     made = subprocess.run([sys.executable, f"docs/{script}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert (ROOT / "docs" / page).read_text() == made
+
+
+def test_the_man_page_has_every_option_of_the_help() -> None:
+    told = (ROOT / "docs" / "tricorn.1").read_text().replace("\\-", "-")
+    with click.Context(command := cli.build_command()) as context:
+        rows = [row for one in command.get_params(context) if (row := one.get_help_record(context)) is not None]
+    flags = [flag for row in rows for flag in re.findall(r"--[a-z0-9-]+", row[0])]
+    assert {"--version", "--help", "--print-config", "--check-config", "--no-access-log"} <= set(flags)
+    assert [flag for flag in flags if f"\\fB{flag}\\fR" not in told] == []
 
 
 def test_every_option_has_one_subject() -> None:

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from harness import ROOT
+from proxies import find, free_port
 from tricorn import cli, settings_file
 from tricorn.sources import Sources
 
@@ -41,6 +43,8 @@ def test_there_are_some() -> None:
     assert len(commands()) > 15
     assert blocks("toml")
     assert blocks("python")
+    assert blocks("haproxy")
+    assert blocks("nginx")
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
@@ -66,10 +70,45 @@ def test_every_program_can_be_compiled(page: str, text: str) -> None:
     compile(text, page, "exec")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("material") is None, reason="mkdocs-material is not installed")
+def with_a_certificate(text: str, folder: Path) -> str:
+    """The configuration of a proxy with files that are there, for those of certificates that it names."""
+    certificate, key = Authority(folder).issue("shop")
+    both = folder / "both.pem"
+    both.write_text(Path(certificate).read_text() + Path(key).read_text())
+    files = {"/etc/haproxy/shop.pem": str(both), "/etc/nginx/shop.pem": certificate, "/etc/nginx/shop.key": key}
+    for named, made in files.items():
+        text = text.replace(named, made)
+    return text
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("haproxy"))
+def test_haproxy_understands_its_configuration(page: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(with_a_certificate(text, tmp_path))
+    checked = subprocess.run([find("haproxy"), "-c", "-f", str(file)], capture_output=True, text=True, check=False)
+    assert (checked.returncode, "[WARNING]" in checked.stderr + checked.stdout) == (0, False), checked.stderr
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("nginx"))
+def test_nginx_understands_its_configuration(page: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "nginx.conf"
+    paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    # A test need not be allowed to take a low port, which nginx tries when it only checks, too.
+    listen = f"listen 127.0.0.1:{free_port()}"
+    shown = text.replace("listen 443", listen) if "listen" in text else text.replace("server {\n", f"server {{ {listen};\n")
+    file.write_text(f"pid {tmp_path}/pid; events {{}}\nhttp {{ {paths}\n{with_a_certificate(shown, tmp_path)} }}\n")
+    command = [find("nginx"), "-t", "-q", "-p", str(tmp_path), "-e", "stderr", "-c", str(file)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
 def test_the_site_can_be_built(tmp_path: Path) -> None:
+    ours = ROOT / ".venv-docs" / "bin" / "python"
+    python = sys.executable if importlib.util.find_spec("material") is not None else str(ours)
+    if not Path(python).exists():
+        pytest.skip("mkdocs-material is not installed: make docs does that")
     command = [
-        sys.executable,
+        python,
         "-m",
         "mkdocs",
         "build",
