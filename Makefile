@@ -1,5 +1,6 @@
 # make demo: serve the example.  make test: run the tests.  make check: format, lint, types, import rules.
-# make docs: write anew the pages that follow from the code.  make site: the documentation as a site.  make fuzz: look for bytes that break a connection, SECONDS long.
+# make docs: the documentation as a site, in site/.  make pages: write anew the pages that follow from the code, as docs does, too.
+# make fuzz: look for bytes that break a connection, SECONDS long.
 # make bench: measure beside the peers, in a virtual environment of its own (about an hour; QUICK=1 for five minutes).
 # Nothing is needed beforehand but make and Python 3.11 or newer; all of them set up .venv when they have to.
 
@@ -12,7 +13,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs fuzz bench clean
+.PHONY: demo test check pages docs fuzz bench clean
 
 demo: $(READY)
 	@echo
@@ -30,14 +31,18 @@ check: $(READY)
 	$(BIN)/mypy --strict
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
-docs: $(READY)
+pages: $(READY)
 	$(BIN)/python docs/settings.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/python docs/man.py > docs/tricorn.1.new && mv docs/tricorn.1.new docs/tricorn.1
 
-# The documentation as a site, in site/. It needs more than the tests do, so it is not installed with them.
-site: docs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
-	$(BIN)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
+# In a virtual environment of its own, for what builds it must not change what the tests run with.
+docs: pages .venv-docs/.ready
+	.venv-docs/bin/python -m mkdocs build --strict -f docs/site/mkdocs.yml
+
+.venv-docs/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check '.[docs]'
+	@touch $@
 
 SECONDS ?= 600
 
@@ -61,5 +66,5 @@ $(READY): pyproject.toml tests/constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-docs build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
