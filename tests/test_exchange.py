@@ -213,6 +213,32 @@ def test_a_client_that_half_closes_gets_its_answer_and_the_application_is_told_l
         assert wire.transport.closed
 
 
+@pytest.mark.parametrize("then", [[], [start(), body()]], ids=["returns", "starts anew"])
+def test_breaking_off_when_told_of_the_clients_leaving_is_no_error(
+    then: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As sse-starlette does, and the MCP SDK with a second response behind the first."""
+
+    @run
+    async def play() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            await send(body(b"event", more=True))
+            while (await receive())["type"] != "http.disconnect":
+                continue
+            for message in then:
+                await send(message)
+
+        wire = await answer(app)
+        await wire.half_close()
+        wire.pass_seconds(5)
+        await wire.settle()
+        assert wire.transport.closed
+        assert [response.whole for response in wire.responses()] == [False]
+
+    assert not caplog.records
+
+
 def test_half_closed_clients_get_all_answers_they_have_asked_for() -> None:
     @run
     async def play() -> None:

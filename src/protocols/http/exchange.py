@@ -233,7 +233,7 @@ class Exchange:
                 await asyncio.shield(room)
         elif kind == "http.response.start":
             if self.phase is not EXPECTED:
-                raise AppError(f"ASGI message 'http.response.start' sent {self._when()}")
+                raise self._fault(f"ASGI message 'http.response.start' sent {self._when()}")
             self.status = message["status"]
             self._headers = message.get("headers", ())
             if message.get("trailers", False):
@@ -373,15 +373,19 @@ class Exchange:
                 # The body is whole: servers without trailers miss none that were announced. ASGIWebDAV sends none, ever.
                 self._take_trailers((), False)
             if self.phase is not COMPLETE and not self.disconnected:
-                raise AppError(f"the application returned {self._lack()}")
+                raise self._fault(f"the application returned {self._lack()}")
         except asyncio.CancelledError:
             self._abandon()
             raise
         except Exception as error:
-            report(error, self.describe(), self.disconnected)
+            report(error, self.describe(), self.client_done)
             self._abandon()
         finally:
             self._service.end(self)
+
+    def _fault(self, what: str) -> Exception:
+        """What the application did wrong; but who is told that the client has left may break off as he likes."""
+        return ClientDisconnected(what) if self.client_done else AppError(what)
 
     def _lack(self) -> str:
         return "without a response" if self.phase is EXPECTED else "without completing its response"
