@@ -117,6 +117,25 @@ def test_a_connection_that_nobody_takes_is_taken_in_the_end_and_the_next_one_soo
     asyncio.run(run())
 
 
+def test_a_crowd_is_taken_in_a_few_turns_but_fairly(listener: socket.socket) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.set(stage.other, Field.CONNECTIONS, 60)
+        for _ in range(100):
+            stage.connect()
+        stage.acceptor.start()
+        turns = 0
+        while len(stage.accepted) < 60:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns < 30
+        # From then on the other worker has fewer.
+        assert len(stage.accepted) < 75
+        stage.close()
+
+    asyncio.run(run())
+
+
 def test_a_stop_takes_what_waits_in_the_queue(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)

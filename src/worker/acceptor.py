@@ -25,6 +25,8 @@ PAUSE = 0.5
 """Seconds to leave connections waiting when descriptors or memory have run out: trying on would spin."""
 ADMISSION_GRACE = 1.0
 """Seconds that handshakes under way may take when a stop is asked for."""
+AT_ONCE = 32
+"""Connections taken in one turn of the loop; those that are open want to be served in between."""
 STEP = 0.001
 """Seconds between two looks whether it is our turn."""
 PATIENCE = 0.016
@@ -111,12 +113,16 @@ class Acceptor:
         self._waits[listener] = self._loop.call_later(seconds, then, listener, *args)
 
     def _ready(self, listener: socket.socket) -> None:
-        """A connection waits: take it, if that is fair."""
-        if self._is_our_turn():
-            self._patience = PATIENCE
-            self._accept(listener)
-        else:
+        """A connection waits, or many do: take what is fair."""
+        if not self._is_our_turn():
             self._leave_alone(listener, STEP, self._look_again, self._loop.time() + self._patience)
+            return
+        self._patience = PATIENCE
+        # One in each turn of the loop would let new clients wait for a turn of everybody's for each of them that came before. But
+        # to find out that no more wait costs as much as to take one: so that is done only while those taken last are still new.
+        for _ in range(AT_ONCE if self._tasks else 1):
+            if not self._accept(listener) or not self._is_our_turn():
+                break
 
     def _look_again(self, listener: socket.socket, until: float) -> None:
         """Come back to a listener that was left to the others."""
