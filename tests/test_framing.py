@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutate import mutate, rounds, seed
+from tricorn.protocols.http import framing
 from tricorn.protocols.http.codec import BadRequest
 from tricorn.protocols.http.framing import BodyReader, ChunkedReader, LengthReader
 
@@ -129,6 +130,52 @@ def test_many_small_chunks_in_one_read_are_not_copied_over_and_over() -> None:
 def test_lines_and_trailers_are_bounded(data: bytes, status: int) -> None:
     assert read(ChunkedReader(LIMIT), [data]) == status
     assert read(ChunkedReader(LIMIT), splits(data, list(range(0, len(data), 7)))) == status
+
+
+@pytest.mark.parametrize(
+    ("size", "extension", "count", "taken"),
+    [
+        (1, b"a=b", 20_000, False),
+        (1, b"a", 100_000, True),
+        (1, b"a" * 8000, 3, False),
+        (65536, b"chunk-signature=" + b"0" * 64, 50, True),
+        (100, b"chunk-signature=" + b"0" * 64, 5000, True),
+    ],
+)
+def test_extensions_may_not_outweigh_the_body(size: int, extension: bytes, count: int, taken: bool) -> None:
+    body = bytes(size) * count
+    data = b"%x;%b\r\n%b\r\n" % (size, extension, bytes(size)) * count + b"0\r\n\r\n"
+    expected = (body, True, b"") if taken else 400
+    assert read(ChunkedReader(LIMIT), [data]) == expected
+    assert read(ChunkedReader(LIMIT), splits(data, list(range(0, len(data), 997)))) == expected
+
+
+@pytest.mark.parametrize(("begin", "pattern"), [(b"1;a=", "_SIZE_BEGUN"), (b"0\r\nX: ", "_TRAILER_BEGUN")])
+def test_a_line_that_trickles_is_not_looked_at_over_and_over(
+    begin: bytes, pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    class Watched:
+        def __init__(self, pattern: re.Pattern[bytes]) -> None:
+            self._pattern = pattern
+
+        def fullmatch(self, data: bytes, start: int) -> re.Match[bytes] | None:
+            looked.append(len(data) - start)
+            return self._pattern.fullmatch(data, start)
+
+    for name in (pattern, "_REST_BEGUN"):
+        monkeypatch.setattr(framing, name, Watched(getattr(framing, name)))
+    reader = ChunkedReader(LIMIT)
+    reader.feed(begin)
+    for _ in range(5000):
+        reader.feed(b"b")
+    assert sum(looked) < 10_000
+    for wrong in (b"\0", b"\n", b"\r "):
+        reader = ChunkedReader(LIMIT)
+        reader.feed(begin + b"b" * 99)
+        with pytest.raises(BadRequest):
+            reader.feed(b"b" + wrong)
 
 
 def test_a_body_above_the_limit_is_refused_before_it_is_read() -> None:

@@ -32,9 +32,15 @@ class LengthReader:
 
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})((?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*)\r\n" % (TOKEN, TOKEN, _QUOTED))
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:[ \t;][\t -~\x80-\xff]*)?)?\r?")
 _TRAILER_LINE = re.compile(rb"(%b):[\t -~\x80-\xff]*\r\n" % TOKEN)
 _TRAILER_BEGUN = re.compile(rb"(?:%b(?::[\t -~\x80-\xff]*)?)?\r?" % TOKEN)
+_REST_BEGUN = re.compile(rb"[\t -~\x80-\xff]*\r?")
+_SHORT = 64
+"""Bytes of a line after which any character may follow: a chunk's size is shorter, and a trailer's name should be."""
+_MOST_EXCESS = 16 * 1024
+"""Bytes of chunk extensions above twice those of the chunks: who sends more of them has something else in mind than a body."""
 _NO_TRAILERS = frozenset(
     (
         *(b"transfer-encoding", b"content-length", b"trailer", b"te", b"host", b"connection", b"upgrade", b"expect"),
@@ -62,6 +68,10 @@ class ChunkedReader:
         self._missing = 0
         """Bytes missing of the current chunk's data."""
         self._step = self._read_size
+        self._known = 0
+        """Bytes of an unfinished line that have been looked at: to look again for every byte that comes would be quadratic."""
+        self._excess = 0
+        """Bytes of chunk extensions so far, less twice the chunks'."""
         self._trailers = 0
         self.complete = False
         self.rest = b""
@@ -84,13 +94,40 @@ class ChunkedReader:
         if (end or len(self._buffer)) - start > self._limit:
             raise BadRequest(431 if self._step == self._read_trailer else 400, "line too long in a chunked body")
         if not end:
-            if not begun.fullmatch(self._buffer, start):
+            known = self._known
+            is_rest = known > _SHORT and self._buffer[start + known - 1] != 0x0D
+            if not (_REST_BEGUN.fullmatch(self._buffer, start + known) if is_rest else begun.fullmatch(self._buffer, start)):
                 raise BadRequest(400, "malformed line in a chunked body")
+            self._known = len(self._buffer) - start
             return None
+        self._known = 0
         self._place = end
         return self._buffer[start:end]
 
+    def _read_whole(self, pieces: list[bytes]) -> None:
+        """Chunks that are here with all they have, and without extensions.
+
+        A loop of its own: who sends a body in chunks of a byte must not cost much more than their bytes.
+        """
+        buffer, place, total = self._buffer, self._place, self._total
+        while (match := _PLAIN_SIZE.match(buffer, place)) is not None:
+            start = match.end()
+            end = start + int(match[1], 16)
+            if end == start or buffer[end : end + 2] != b"\r\n":
+                break
+            total += end - start
+            pieces.append(buffer[start:end])
+            place = end + 2
+        self._place = place
+        self._count(total - self._total)
+
+    def _count(self, size: int) -> None:
+        self._total += size
+        if self._most is not None and self._total > self._most:
+            raise BadRequest(413, "request body too large")
+
     def _read_size(self, pieces: list[bytes]) -> bool:
+        self._read_whole(pieces)
         line = self._line(_SIZE_BEGUN)
         if line is None:
             return False
@@ -98,9 +135,11 @@ class ChunkedReader:
         if match is None:
             raise BadRequest(400, "malformed chunk size")
         self._missing = int(match[1], 16)
-        self._total += self._missing
-        if self._most is not None and self._total > self._most:
-            raise BadRequest(413, "request body too large")
+        self._count(self._missing)
+        if match[2]:
+            self._excess = max(0, self._excess + len(match[2]) - 2 * self._missing)
+            if self._excess > _MOST_EXCESS:
+                raise BadRequest(400, "more chunk extensions than body")
         self._step = self._read_data if self._missing else self._read_trailer
         return True
 
