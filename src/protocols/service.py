@@ -107,7 +107,9 @@ class Service:
         self.unwanted = 0
         """Those of them that were opened above the limit of concurrency: they are told so and closed."""
         self.works: set[Work] = set()
-        """Exchanges in progress: each adds itself, and leaves by :meth:`end`."""
+        """Exchanges in progress: each adds itself, and leaves by :attr:`end`."""
+        self.end: Callable[[Work], None] = self.works.discard
+        """Called with what is no longer in progress; until somebody waits for the last, there is nothing else to do."""
         self.requests = 0
         """Responses completed."""
         self.on_count: Callable[[int], None] = lambda count: None
@@ -135,11 +137,6 @@ class Service:
         self.on_count(len(self.connections))
         self._check_empty()
 
-    def end(self, work: Work) -> None:
-        self.works.discard(work)
-        if self._empty is not None:
-            self._check_empty()
-
     def drain(self, phase: Phase) -> None:
         """Rise to ``phase``. With STOPPING, idle connections close now."""
         before, self.phase = self.phase, max(self.phase, phase)
@@ -153,6 +150,7 @@ class Service:
         """Wait until no connection is open and no exchange in progress."""
         if self.connections or self.works:
             self._empty = self.loop.create_future()
+            self.end = self._end
             await self._empty
 
     def cancel(self) -> None:
@@ -161,6 +159,10 @@ class Service:
             work.cancel()
         for connection in list(self.connections):
             connection.abort()
+
+    def _end(self, work: Work) -> None:
+        self.works.discard(work)
+        self._check_empty()
 
     def _check_empty(self) -> None:
         if self._empty is not None and not self._empty.done() and not self.connections and not self.works:

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from ..asgi import Fields
 
@@ -24,6 +25,16 @@ class BadRequest(Exception):
         self.reason = reason
 
 
+Parts = tuple[str, bytes, bytes]
+"""A target as an ASGI scope has it: ``path`` with percent-encodings decoded, ``raw_path``, ``query_string``."""
+
+
+def split_target(target: bytes) -> Parts:
+    path, _, query = target.partition(b"?")
+    text = path.decode("ascii")
+    return unquote(text) if "%" in text else text, path, query
+
+
 @dataclass(slots=True)
 class RequestHead:
     """A request head as the exchange needs it: parsed, checked and interpreted."""
@@ -31,6 +42,7 @@ class RequestHead:
     method: str
     target: bytes
     """Origin-form (``/path?query``) or ``*``; an absolute-form target is already reduced to it."""
+    parts: Parts
     version: str
     """``1.0`` or ``1.1``."""
     headers: Fields
@@ -139,7 +151,7 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
 
     ``version`` is such as ``b"1.1"``; the names in ``headers`` are in lower case. Raises :class:`BadRequest`.
     """
-    head = RequestHead(method.decode("ascii"), target, "1.0" if version == b"1.0" else "1.1", headers)
+    head = RequestHead(method.decode("ascii"), target, ("", b"", b""), "1.0" if version == b"1.0" else "1.1", headers)
     hosts: list[bytes] = []
     options: set[bytes] = set()
     expected: set[bytes] = set()
@@ -181,6 +193,7 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
             raise BadRequest(417, "expectation not supported")
         head.expect_continue = head.length != 0 and b"100-continue" in expected
     _reduce_target(head)
+    head.parts = split_target(head.target)
     return head
 
 

@@ -76,7 +76,8 @@ class HttpConnection(Output):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._service.limits.buffer)
-        self._scope, self._client = connection_scope(self.transport, self._service.root_path, self.origin)
+        self._scope, self._peer = connection_scope(self.transport, self._service.root_path, self.origin)
+        self.client = self._peer
         if (proxies := self._service.proxies) is not None and proxies.believes(self._scope["client"], self._scope["server"]):
             self._proxies = proxies
         self.deadline = self._service.now + 1 + self._service.limits.request_head_time
@@ -236,15 +237,15 @@ class HttpConnection(Output):
         if self.refusal is not None:
             self._refuse(*self.refusal)
             return
-        scope, client = self._scope, self._client
+        scope = self._scope
         if self._proxies is not None:
-            scope, client = self._proxies.unveil(scope, head.headers, client)
+            scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
         if head.upgrade is not None and head.upgrade == b"websocket" and self._service.websocket is not None:
-            self._hand_over(self._service.websocket(head, scope, client), rest)
+            self._hand_over(self._service.websocket(head, scope, self.client), rest)
             return
         self._phase = EXCHANGE
         self.deadline = NEVER
-        self._exchange = exchange = Exchange(self._service, self, head, scope, client)
+        self._exchange = exchange = Exchange(self._service, self, head, scope)
         if head.length == 0:
             self._buffer = rest
         elif not self._begin_body(exchange, head.length, rest):
@@ -401,7 +402,7 @@ class HttpConnection(Output):
         self._buffer = b""
         self.write_last(plain(status, reason, self._service.defaults, extra=extra))
         if self._service.access is not None:
-            self._service.access(self._client, "-", "-", "1.1", status)
+            self._service.access(self.client, "-", "-", "1.1", status)
         self._linger()
 
     def _fail(self, error: BadRequest) -> None:

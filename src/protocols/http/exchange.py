@@ -44,6 +44,9 @@ SERVING = ServicePhase.SERVING
 class Wire(Protocol):
     """The exchange's connection, as the exchange knows it."""
 
+    client: str
+    """For whom the current request is, in the access log."""
+
     def write(self, data: bytes) -> None:
         """Send, together with whatever else is sent in this turn of the event loop."""
 
@@ -69,8 +72,7 @@ class Wire(Protocol):
 class Exchange:
     # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
-        "_client",
-        "_expect_continue",
+        "_asked",
         "_framing",
         "_headers",
         "_keep_alive",
@@ -84,7 +86,6 @@ class Exchange:
         "_waiter",
         "_wire",
         "body_complete",
-        "buffered",
         "client_done",
         "disconnected",
         "phase",
@@ -105,11 +106,10 @@ class Exchange:
     """Body bytes sent."""
     _keep_alive: bool
 
-    def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope, client: str) -> None:
-        """``base``: the part of the scope that all requests of the connection share; ``client``: for the access log."""
+    def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope) -> None:
+        """``base``: the part of the scope that all requests of the connection share."""
         self._service = service
         self._wire = wire
-        self._client = client
         self.request = head
         self.scope = request_scope(service, base, head)
         self.phase = EXPECTED
@@ -118,12 +118,12 @@ class Exchange:
         self.client_done = False
         """The client sends no more (it is gone or half-closed): ``receive`` says http.disconnect."""
         self.body_complete = True
-        self.buffered = 0
         self._pieces: list[bytes] | None = None
-        """Body bytes waiting for ``receive``, ``buffered`` of them."""
+        """Body bytes waiting for ``receive``."""
         self._told_end = False
         """``receive`` has handed out the end of the body."""
-        self._expect_continue = head.expect_continue
+        self._asked = False
+        """The client was told to go on and send its body."""
         self._waiter: asyncio.Future[None] | None = None
         self._trailers: list[bytes] | None = None
         """Trailer lines to send, if the application has announced that there are going to be some."""
@@ -143,7 +143,6 @@ class Exchange:
             self._pieces = [data]
         else:
             self._pieces.append(data)
-        self.buffered += len(data)
         self._wake()
 
     def feed_end(self) -> None:
@@ -162,9 +161,14 @@ class Exchange:
         self._wake()
 
     @property
+    def buffered(self) -> int:
+        """Body bytes waiting for ``receive``."""
+        return sum(map(len, self._pieces)) if self._pieces else 0
+
+    @property
     def withholds_body(self) -> bool:
         """The client may be waiting to be asked for its body."""
-        return self._expect_continue
+        return self.request.expect_continue and not self._asked
 
     def describe(self) -> str:
         return f"{self.request.method} {self.request.target.decode('ascii')}"
@@ -184,9 +188,9 @@ class Exchange:
                 return {"type": "http.request", "body": b"", "more_body": False}
             if self.client_done or self.phase is COMPLETE:
                 return {"type": "http.disconnect"}
-            if self._expect_continue and self.phase in (EXPECTED, STARTED):
+            if self.withholds_body and self.phase in (EXPECTED, STARTED):
                 # Only now, that the application wants the body, is the client asked for it (RFC 9110 section 10.1.1).
-                self._expect_continue = False
+                self._asked = True
                 if not self.body_complete:
                     self._wire.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
             if self._waiter is None:
@@ -197,7 +201,6 @@ class Exchange:
         assert self._pieces
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        self.buffered = 0
         self._told_end = self.body_complete
         self._wire.consumed()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
@@ -297,13 +300,7 @@ class Exchange:
     def _begin(self, body: bytes, more: bool) -> bytes:
         """The head with the first of the body."""
         self._sent = size = len(body)
-        service = self._service
-        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
-        persist = service.phase is SERVING and (self.body_complete or not self._expect_continue)
-        whole = None if more or self._trailers is not None else size
-        head, self._framing, self._length, self._keep_alive = encode(
-            self.request, self.status, self._headers, service.defaults, whole, persist
-        )
+        head = self._encode_head(None if more or self._trailers is not None else size)
         if self._framing is not LENGTH:
             body = self._frame(body, more)
         elif size != self._length and (size > self._length or not more):
@@ -315,7 +312,7 @@ class Exchange:
         """The head, for a body of ``whole`` bytes if that is known; sets what is to be known of the body."""
         service = self._service
         # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
-        persist = service.phase is SERVING and (self.body_complete or not self._expect_continue)
+        persist = service.phase is SERVING and (self.body_complete or not self.withholds_body)
         head, self._framing, self._length, self._keep_alive = encode(
             self.request, self.status, self._headers, service.defaults, whole, persist
         )
@@ -348,7 +345,7 @@ class Exchange:
         service = self._service
         if service.access is not None:
             request = self.request
-            service.access(self._client, request.method, request.target.decode("ascii"), request.version, self.status)
+            service.access(self._wire.client, request.method, request.target.decode("ascii"), request.version, self.status)
         service.requests += 1
         if service.on_request is not None:
             service.on_request()

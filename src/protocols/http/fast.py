@@ -6,20 +6,21 @@ Host, at most one Content-Length and Content-Type, and no field that changes fra
 ``Connection: keep-alive`` or ``close``.
 
 A client sends the same header lines with every request, but for its cookies: so what was found valid once is remembered and
-looked up, not parsed. That goes for whole header blocks (less a cookie) and, where a block is new, for its lines. What is secret
-(cookies, credentials) or long is parsed each time and not kept.
+looked up, not parsed. That goes for whole heads, for header blocks (less a cookie) and for single lines. What is secret
+(cookies, credentials, queries) or long is parsed each time and not kept.
 """
 
 from __future__ import annotations
 
 import re
 from typing import TypeVar
+from urllib.parse import unquote
 
-from .codec import TOKEN, RequestHead, is_host
+from .codec import TOKEN, Parts, RequestHead, is_host
 
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
-_NOT_IN_TARGETS = bytes([*range(0x21), ord("#"), *range(0x7F, 0x100)])
+_START = re.compile(rb"(%b) ((/[!\"$->@-~]*)(?:\?([!\"$-~]*))?) HTTP/1\.1" % b"|".join(_METHODS))
 _NAME = re.compile(TOKEN)
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST_NAME = b"host"
@@ -29,24 +30,34 @@ _CONNECTION_NAME = b"connection"
 _WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME, _CONNECTION_NAME)}
 _SECRET = frozenset((b"cookie", b"authorization", b"proxy-authorization"))
 _DECLINED = frozenset((b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer"))
+LONGEST_HEAD = 8190
+"""Bytes; longer heads are not plain, nor are those with more than ``MOST_FIELDS``."""
+MOST_FIELDS = 100
 _COOKIE = b"\r\nCookie: "
 _LONGEST = 200
 """Bytes of a line that is remembered."""
+_MOST = 2048
+"""Lines, names and whole heads remembered; then all are forgotten, so that no client can fill the memory."""
 _LONGEST_BLOCK = 1024
 """Bytes of a header block that is remembered."""
-_MOST = 2048
-"""Lines and names remembered; then all are forgotten, so that no client can fill the memory."""
 _MOST_BLOCKS = 256
 
-T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 Field = tuple[bytes, bytes]
+Start = tuple[str, bytes, Parts]
+"""What a request line says: method, target, and what the target is in a scope."""
 Block = tuple[list[Field], int, bool]
 """What a header block means: its fields, the bytes of the body, and whether the connection persists."""
 
-_starts: dict[bytes, tuple[str, bytes]] = {}
-"""Valid request lines without a query, and their methods and targets."""
+_heads: dict[bytes, RequestHead] = {}
+"""Whole heads of which both parts were remembered: health checks and others who ask for the same again and again."""
+_starts: dict[bytes, Start] = {}
+"""Valid request lines without a query, and what they say."""
 _blocks: dict[bytes, Block] = {}
 """Valid header blocks without secrets."""
+_rests: dict[tuple[bytes, bytes], tuple[Block, int]] = {}
+"""What comes before and after a cookie, together a valid block that is remembered; and the cookie's place among the fields."""
 _lines: dict[bytes, Field] = {}
 """Valid lines and their fields, but for those whose names are watched."""
 _watched_lines: dict[bytes, Field] = {}
@@ -56,30 +67,55 @@ _names: dict[bytes, bytes] = {}
 
 
 def parse(raw: bytes) -> RequestHead | None:
-    """Parse one whole request head, final empty line included; None for one that is not plain."""
+    """Parse one whole request head, final empty line included; None for one that is not plain.
+
+    The same head may be returned again: it is not to be changed.
+    """
+    if len(raw) <= _LONGEST:
+        head = _heads.get(raw)
+        if head is not None:
+            return head
+    if len(raw) > LONGEST_HEAD:
+        return None
     line, _, block = raw.partition(b"\r\n")
     start = _starts.get(line) or _learn_start(line)
     if start is None:
         return None
-    known = _blocks.get(block)
-    if known is not None:
-        headers, length, lasting = known
-        # A copy: the list becomes the application's, which may change it.
-        return RequestHead(start[0], start[1], "1.1", headers.copy(), length, lasting)
-    before, cookie, rest = block.partition(_COOKIE)
-    if not cookie:
-        known = _read(block)
-        return RequestHead(start[0], start[1], "1.1", known[0].copy(), known[1], known[2]) if known is not None else None
     # The block without its cookie is likely to be known.
-    value, _, after = rest.partition(b"\r\n")
-    others = before + b"\r\n" + after
-    known = _blocks.get(others) or _read(others)
+    before, cookie, rest = block.partition(_COOKIE)
+    known = _read_around(before, *rest.split(b"\r\n", 1)) if cookie else _blocks.get(block) or _read(block)
+    if known is None:
+        return None
+    method, target, parts = start
+    head = RequestHead(method, target, parts, "1.1", *known)
+    if len(raw) <= _LONGEST and line in _starts and block in _blocks:
+        _remember(_heads, raw, head)
+    return head
+
+
+def _read_around(before: bytes, value: bytes, after: bytes = b"") -> Block | None:
+    """What a header block means that has the cookie ``value`` between ``before`` and ``after``; None to decline."""
+    known = _rests.get((before, after)) or _learn_rest(before, after)
     if known is None or len(value.translate(None, _CONTROLS)) != len(value):
         return None
-    headers, length, lasting = known
+    (headers, length, lasting), place = known
+    if len(headers) == MOST_FIELDS:
+        return None
     headers = headers.copy()
-    headers.insert(before.count(b"\r\n") + 1, (b"cookie", value.strip(b" \t")))
-    return RequestHead(start[0], start[1], "1.1", headers, length, lasting)
+    headers.insert(place, (b"cookie", value.strip(b" \t")))
+    return headers, length, lasting
+
+
+def _learn_rest(before: bytes, after: bytes) -> tuple[Block, int] | None:
+    """What a header block means that had a cookie cut out, and which field that was; remembered if it is worth it."""
+    block = before + b"\r\n" + after
+    known = _blocks.get(block) or _read(block)
+    if known is None:
+        return None
+    rest = (known, before.count(b"\r\n") + 1)
+    if block in _blocks:
+        _remember(_rests, (before, after), rest, _MOST_BLOCKS)
+    return rest
 
 
 def _read(block: bytes) -> Block | None:
@@ -117,27 +153,23 @@ def _read(block: bytes) -> Block | None:
             elif name in _SECRET:
                 secret = True
         headers.append(field)
-    if host is None:
+    if host is None or len(headers) > MOST_FIELDS:
         return None
     known = (headers, length, connection is None or connection[1].lower() != b"close")
     if not secret and len(block) <= _LONGEST_BLOCK:
-        if len(_blocks) >= _MOST_BLOCKS:
-            _blocks.clear()
-        _blocks[block] = known
+        _remember(_blocks, block, known, _MOST_BLOCKS)
     return known
 
 
-def _learn_start(line: bytes) -> tuple[str, bytes] | None:
-    """Method and target of a request line, remembered if it is worth it; None to decline."""
-    parts = line.split(b" ")
-    if len(parts) != 3 or parts[2] != b"HTTP/1.1":
+def _learn_start(line: bytes) -> Start | None:
+    """What a request line says, remembered if it is worth it; None to decline."""
+    match = _START.fullmatch(line)
+    if match is None:
         return None
-    method, target = _METHODS.get(parts[0]), parts[1]
-    # Deleting what may not be there and comparing sizes takes one pass in C, several times faster than a regular expression.
-    if method is None or target[:1] != b"/" or len(target.translate(None, _NOT_IN_TARGETS)) != len(target):
-        return None
-    start = (method, target)
-    if b"?" not in target:
+    method, target, path, query = match.groups()
+    text = path.decode("ascii")
+    start = (_METHODS[method], target, (unquote(text) if "%" in text else text, path, query or b""))
+    if not query and len(line) <= _LONGEST:
         # Queries differ from request to request, and hold secrets at times.
         _remember(_starts, line, start)
     return start
@@ -154,7 +186,8 @@ def _learn(line: bytes) -> Field | None:
             return None
         name = raw_name.lower()
         name = _WATCHED.get(name, name)
-        _remember(_names, raw_name, name)
+        if len(raw_name) <= _LONGEST:
+            _remember(_names, raw_name, name)
     if len(value.translate(None, _CONTROLS)) != len(value) or name in _DECLINED:
         return None
     value = value.strip(b" \t")
@@ -167,13 +200,12 @@ def _learn(line: bytes) -> Field | None:
     elif name is _CONNECTION_NAME and value.lower() not in (b"keep-alive", b"close"):
         return None
     field = (name, value)
-    if name not in _SECRET:
+    if name not in _SECRET and len(line) <= _LONGEST:
         _remember(_watched_lines if name in _WATCHED else _lines, line, field)
     return field
 
 
-def _remember(known: dict[bytes, T], line: bytes, value: T) -> None:
-    if len(line) <= _LONGEST:
-        if len(known) >= _MOST:
-            known.clear()
-        known[line] = value
+def _remember(known: dict[K, V], key: K, value: V, most: int = _MOST) -> None:
+    if len(known) >= most:
+        known.clear()
+    known[key] = value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import unquote
 
 from ..asgi import HTTP_VERSIONS, Scope
 from ..proxy import Origin
@@ -16,15 +15,9 @@ EXTENSIONS = ("http.response.pathsend", "http.response.trailers", "http.response
 """Extensions of ASGI that are spoken here."""
 
 
-_MOST = 1024
-"""Targets remembered; then all are forgotten."""
-_targets: dict[bytes, tuple[str, bytes, bytes]] = {}
-"""Short targets without a query, and what they are in a scope: applications have few paths, and clients ask for them often."""
-
-
 def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     """A new scope from ``base``, the part that all requests of a connection share (ASGI HTTP specification 2.4)."""
-    text, path, query = _targets.get(head.target) or _split(head.target)
+    text, path, query = head.parts
     if service.root_path:
         text, path = service.root_path + text, service.root_path.encode("ascii") + path
     # The base has all keys already, so that the copy need not grow.
@@ -34,22 +27,11 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     scope["path"] = text
     scope["raw_path"] = path
     scope["query_string"] = query
-    scope["headers"] = head.headers
+    # A copy: heads are remembered, and the list becomes the application's, which may change it.
+    scope["headers"] = head.headers.copy()
     if service.state is not None:
         scope["state"] = service.state.copy()
     return scope
-
-
-def _split(target: bytes) -> tuple[str, bytes, bytes]:
-    """``path`` with percent-encodings decoded, ``raw_path`` and ``query_string`` of a request target."""
-    path, mark, query = target.partition(b"?")
-    text = path.decode("ascii")
-    split = unquote(text) if "%" in text else text, path, query
-    if not mark and len(target) <= 200:
-        if len(_targets) >= _MOST:
-            _targets.clear()
-        _targets[target] = split
-    return split
 
 
 def connection_scope(transport: asyncio.Transport, root_path: str, origin: Origin | None = None) -> tuple[Scope, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..limits import Limits
 from . import codec
 from .codec import BadRequest, RequestHead
+from .fast import LONGEST_HEAD, MOST_FIELDS
 
 Lane = Callable[[bytes], RequestHead | None]
 
@@ -28,6 +29,8 @@ def check(raw: bytes, limits: Limits) -> None:
 def within(limits: Limits, lane: Lane) -> Lane:
     """``lane``, taking no heads but those within ``limits``; others are for :func:`check` to refuse by the right name."""
     size, count = min(limits.request_line, limits.field_size, limits.head), limits.header_count
+    if size >= LONGEST_HEAD and count >= MOST_FIELDS:
+        return lane
 
     def fits(raw: bytes) -> RequestHead | None:
         if len(raw) > size:
