@@ -118,8 +118,8 @@ class Acceptor:
             self._leave_alone(listener, STEP, self._look_again, self._loop.time() + self._patience)
             return
         self._patience = PATIENCE
-        # One in each turn of the loop would let new clients wait for a turn of everybody's for each of them that came before. But
-        # to find out that no more wait costs as much as to take one: so that is done only while those taken last are still new.
+        # If one were taken in each turn, new clients would wait a turn of everybody's for each of them that came before. But
+        # finding that no more wait costs as much as taking one, and is done only while those taken last are still new.
         for _ in range(AT_ONCE if self._tasks else 1):
             if not self._accept(listener) or not self._is_our_turn():
                 break
