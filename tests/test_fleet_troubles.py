@@ -18,6 +18,18 @@ PROBE = "tests.apps.probe:app"
 # ---- hangs
 
 
+def test_a_hung_worker_that_has_not_read_its_orders_does_not_outlive_the_supervisor() -> None:
+    with Server(PROBE) as server:
+        [worker] = server.wait_for_workers(1)
+        with raw_connection(server.port) as victim:
+            send_request(victim, "/hang?seconds=60")
+            server.wait_for_log("hang begins")
+            server.send(signal.SIGTERM)
+            server.wait_for_log("Stopping")
+            server.send(signal.SIGKILL)
+            server.wait_until(lambda: not is_alive(worker), timeout=10)
+
+
 def test_a_hung_worker_is_replaced_and_explained() -> None:
     with Server(PROBE, "--workers", "2", "--timeout-worker-healthcheck", "3") as server:
         pids = server.wait_for_workers(2)

@@ -186,6 +186,27 @@ def test_a_second_signal_does_not_wait_for_it(told: Told, order: int) -> None:
         assert time.monotonic() - began < 4
 
 
+def test_a_hook_that_hangs_does_not_outlive_a_supervisor_that_is_killed(told: Told) -> None:
+    with serve(told, "HangsInTheMiddle") as server:
+        server.wait_until(lambda: told.all("on_fleet_ready"))
+        runner = told.all("on_fleet_ready")[0]["in"]
+        server.send(signal.SIGKILL)
+        server.wait_until(lambda: not is_alive(runner))
+
+
+def test_a_hook_may_still_run_when_its_runner_is_replaced(told: Told) -> None:
+    with serve(told, "HangsInTheMiddle") as server:
+        server.wait_until(lambda: told.all("on_fleet_ready"))
+        runner = told.all("on_fleet_ready")[0]["in"]
+        for reloads in (1, 2):
+            server.send(signal.SIGHUP)
+            server.wait_until(lambda reloads=reloads: len(told.all("on_fleet_reloaded")) == reloads)
+        assert is_alive(runner)
+        # Its lifeline was handed on to nobody: not to the workers that were forked since.
+        server.send(signal.SIGKILL)
+        server.wait_until(lambda: not is_alive(runner))
+
+
 def test_a_stop_at_once_waits_for_no_hook(told: Told) -> None:
     with serve(told, "Hangs") as server:
         server.wait_until(lambda: told.all("on_fleet_ready"))

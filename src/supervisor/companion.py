@@ -102,8 +102,8 @@ class Companions:
     def __init__(self, companions: Iterable[Companion], wakeup: Wakeup, fork: Fork, kill: Callable[[int], None]) -> None:
         self._all = {companion.name: Attendance(companion) for companion in companions}
         self._wakeup, self._fork, self._kill = wakeup, fork, kill
-        self._retired: set[int] = set()
-        """Pids of processes that were told to end when they have done what they were told."""
+        self._retired: dict[int, socket.socket] = {}
+        """The channels, by pid, of processes that are to end when they have done what they were told."""
 
     def __iter__(self) -> Iterator[Attendance]:
         return iter(self._all.values())
@@ -161,7 +161,8 @@ class Companions:
     def exited(self, pid: int, now: float, cause: str) -> list[Fact]:
         """If ``pid`` was a companion, make ready for the next one; returns its last words."""
         attendance = next((attendance for attendance in self if attendance.pid == pid), None)
-        self._retired.discard(pid)
+        if (channel := self._retired.pop(pid, None)) is not None:
+            channel.close()
         if attendance is None:
             return []
         facts = self.hear(attendance.companion.name)
@@ -187,7 +188,8 @@ class Companions:
                 attendance.companion.wanted = False
                 self.dismiss(attendance)
         while lasting and self._retired:
-            pid = self._retired.pop()
+            pid, channel = self._retired.popitem()
+            channel.close()
             logger.warning("Process %d has not finished what it was told to do; killed", pid)
             self._kill(pid)
 
@@ -204,23 +206,38 @@ class Companions:
             self.of(companion).outbox.append(message)
             self.of(companion).deliver()
 
-    def replace(self, companion: Companion) -> None:
-        """Let the process end when it has done what it was told; there is going to be a new one if it is wanted."""
+    def replace(self, companion: Companion, end: bytes) -> None:
+        """Tell the process to ``end`` when it has done what it was told; there is going to be a new one if it is wanted."""
         attendance = self.of(companion)
-        if attendance.pid is not None and not attendance.outbox:
-            self._retired.add(attendance.pid)
-            self._forget(attendance)
-        else:
+        if attendance.pid is None or attendance.channel is None:
+            return
+        attendance.outbox.append(end)
+        attendance.deliver()
+        if attendance.outbox:
+            # It does not listen.
+            attendance.outbox.clear()
             self.dismiss(attendance)
+            return
+        # Not closed, for that would say that we are dead.
+        self._retired[attendance.pid] = attendance.channel
+        self._wakeup.forget(attendance.channel)
+        attendance.channel = attendance.pid = None
 
-    def bow_out(self, companion: Companion, now: float) -> None:
-        """Let the process do what it was told, and end, for good."""
+    def bow_out(self, companion: Companion, end: bytes, now: float) -> None:
+        """Let the process do what it was told, and ``end``, for good."""
         attendance = self.of(companion)
         if attendance.outbox and attendance.is_due:
             self._try_to_start(attendance, now)
             attendance.deliver()
+        self.replace(companion, end)
         companion.wanted = False
-        self.replace(companion)
+
+    def leave_to_child(self) -> None:
+        """In a process just forked: let go of the channels."""
+        for attendance in self:
+            attendance.close()
+        for channel in self._retired.values():
+            channel.close()
 
     def _forget(self, attendance: Attendance) -> None:
         if attendance.channel is not None:

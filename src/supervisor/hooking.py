@@ -71,7 +71,7 @@ class Hooking:
         if fleet.stage is Stage.FINISHED and self.companions is not None:
             if self._is_ready:
                 self._tell(hooks.ON_FLEET_STOPPED, fleet)
-            self.companions.bow_out(self, now)
+            self.companions.bow_out(self, encode(hook_runner.END), now)
             # There is nothing more to tell.
             self.companions = None
 
@@ -89,7 +89,7 @@ class Hooking:
         """After a reload the functions are imported afresh, in a new process, as the application's are."""
         self._generation, self._config = fleet.settled.generation, fleet.settled.config
         if self.companions is not None:
-            self.companions.replace(self)
+            self.companions.replace(self, encode(hook_runner.END))
 
     def _tell(self, hook: str, fleet: Fleet) -> None:
         told = hooks.Fleet(os.getpid(), fleet.size, fleet.settled.generation, self._addresses)

@@ -397,8 +397,7 @@ class Host:
             ours.close()
             for child in self._children.values():
                 child.close()
-            for attendance in self._companions:
-                attendance.close()
+            self._companions.leave_to_child()
             # What the supervisor wants done at its exit is none of the child's business.
             atexit._clear()
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import select
 import signal
 import socket
 from collections.abc import Awaitable
@@ -18,6 +19,10 @@ from ..config import Config
 from ..hooks import IN_RUNNER, Fleet
 from ..protocols.asgi import AppError
 from . import channel, hooks, log_files
+from .run import watch_lifeline
+
+END = "end"
+"""To the runner: there is nothing more to come."""
 
 
 class HookRunner:
@@ -32,10 +37,21 @@ class HookRunner:
         """Call what the supervisor asks for, until it asks for nothing any more; returns the exit code."""
         decoder = channel.Decoder()
         with self._asyncio:
-            while data := self._link.recv(65536):
+            while data := self._receive():
                 for message in decoder.feed(data):
+                    if message["kind"] == END:
+                        return 0
                     self._call(str(message.pop("kind")), message)
         return 0
+
+    def _receive(self) -> bytes:
+        """What the supervisor says next; nothing if it is gone."""
+        # The channel is non-blocking since its end is watched for.
+        select.select([self._link], [], [])
+        try:
+            return self._link.recv(65536)
+        except ConnectionResetError:
+            return b""
 
     def _call(self, hook: str, details: dict[str, Any]) -> None:
         if self._functions is None:
@@ -65,7 +81,6 @@ async def _wait(value: Awaitable[Any]) -> None:
 def main(config: Config, link: socket.socket) -> int:
     """The process, from fork to exit code."""
     signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
-    try:
-        return HookRunner(config, link).run()
-    except ConnectionResetError:
-        return 0
+    # A hook that hangs must not outlive the supervisor for ever.
+    watch_lifeline(link)
+    return HookRunner(config, link).run()

@@ -9,6 +9,7 @@ import fcntl
 import importlib
 import importlib.util
 import os
+import select
 import signal
 import socket
 import sys
@@ -191,7 +192,7 @@ def _prepare_signals(birth: Birth) -> None:
     # the GIL is held, then calls it (chain).
     signal.signal(AUTOPSY_SIGNAL, lambda number, frame: autopsy.write(birth.autopsy))
     faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy, all_threads=True, chain=True)
-    _watch_lifeline(birth.channel)
+    watch_lifeline(birth.channel)
     os.register_at_fork(after_in_child=lambda: _release_child(birth))
 
 
@@ -211,20 +212,14 @@ def _release_child(birth: Birth) -> None:
         shared.close()
 
 
-def _watch_lifeline(link: socket.socket) -> None:
+def watch_lifeline(link: socket.socket) -> None:
     """Notice the supervisor's death even while the event loop does not turn: during the import, or in a hung handler.
 
     The kernel sends SIGIO when the socket becomes readable or is closed (fcntl(2), O_ASYNC).
     """
 
     def look(number: int, frame: FrameType | None) -> None:
-        try:
-            orphaned = link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return
-        except OSError:
-            orphaned = True
-        if orphaned:
+        if _is_cut(link):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT)
 
@@ -235,6 +230,19 @@ def _watch_lifeline(link: socket.socket) -> None:
     fcntl.fcntl(link.fileno(), fcntl.F_SETFL, fcntl.fcntl(link.fileno(), fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
     # It may have died before we began to watch.
     look(signal.SIGIO, None)
+
+
+def _is_cut(link: socket.socket) -> bool:
+    """Whether the other end is closed, also when there is something left to read that nobody reads."""
+    try:
+        poll = select.poll()
+        # Nothing is asked for; that it hung up is told all the same (poll(2)).
+        poll.register(link, 0)
+        return bool(poll.poll(0)) or link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except (OSError, ValueError):
+        return True
 
 
 def _say_failed(birth: Birth, error: str) -> None:

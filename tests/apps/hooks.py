@@ -87,6 +87,16 @@ class Hangs:
             time.sleep(1)
 
 
+class HangsInTheMiddle:
+    def on_fleet_ready(self, fleet: Any) -> None:
+        tell("on_fleet_ready", fleet)
+        while True:
+            time.sleep(1)
+
+    def on_fleet_reloaded(self, fleet: Any) -> None:
+        tell("on_fleet_reloaded", fleet)
+
+
 class Unknown:
     def on_worker_redy(self, worker: Any) -> None:
         """Misspelt."""
