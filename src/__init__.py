@@ -1,6 +1,7 @@
 """Tricorn: a process supervisor and ASGI server.
 
-The public Python API is what ``__all__`` names. It is imported when it is asked for: the command does not need it.
+The public Python API is what ``__all__`` names, with ``tricorn.hooks``, ``tricorn.logging`` and ``tricorn.gunicorn``. It is
+imported when it is asked for: the command does not need it.
 """
 
 from __future__ import annotations
