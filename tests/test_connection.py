@@ -36,6 +36,30 @@ def test_reading_pauses_while_the_application_does_not_take_the_body() -> None:
         assert not wire.transport.paused
 
 
+@pytest.mark.parametrize("end", [b"0\r\n\r\n" + GET, b"x", b""])
+def test_a_body_in_tiny_chunks_leaves_turns_to_others(end: bytes) -> None:
+    @run
+    async def play() -> None:
+        count = 50_000
+        wire = await answer(echo, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wire.transport.protocol.data_received(b"1\r\na\r\n" * count + end)
+        turns = 0
+        while wire.transport.paused:
+            before = len(wire.seen[0].body)
+            await turn(wire.loop)
+            assert len(wire.seen[0].body) - before <= 2500
+            turns += 1
+        assert turns > 20
+        await wire.settle()
+        if end == b"x":
+            assert [response.status for response in wire.responses()] == [400]
+            return
+        if not end:
+            await wire.feed(b"0\r\n\r\n" + GET)
+            await wire.settle()
+        assert [len(response.body) for response in wire.responses()] == [count, 0]
+
+
 def test_reading_pauses_while_pipelined_requests_wait() -> None:
     @run
     async def play() -> None:

@@ -56,6 +56,8 @@ class HttpConnection(Output):
         """At least one request was."""
         self._eof = False
         self._reading = True
+        self._resting = False
+        """There is more of the body to read in what has come, in the next turn."""
         self._surplus = 0
         """Bytes thrown away since the response."""
         self._checked = 0
@@ -307,13 +309,24 @@ class HttpConnection(Output):
                 self._next()
             elif self._exchange is not None:
                 self._exchange.feed_end()
+        elif body.more:
+            self._resting = True
+            self._service.loop.call_soon(self._read_on)
         self._regulate()
+
+    def _read_on(self) -> None:
+        """The others have had their turn: on with the body."""
+        self._resting = False
+        if self._body is not None:
+            self._read_body(b"")
+        else:
+            self._regulate()
 
     def _regulate(self) -> None:
         """Read on only while what waits in memory is within bounds."""
         waiting = len(self._buffer) + (self._exchange.buffered if self._exchange is not None else 0)
         # A head has limits of its own, and nobody but the client can get it out of the buffer.
-        wanted = waiting < self._service.limits.buffer or self._phase is HEAD
+        wanted = (waiting < self._service.limits.buffer or self._phase is HEAD) and not self._resting
         if wanted is not self._reading and not self.transport.is_closing():
             self._reading = wanted
             if wanted:
