@@ -1,6 +1,7 @@
 # make demo: serve the example.  make test: run the tests.  make check: format, lint, types, import rules.
 # make docs: the documentation as a site, in site/.  make pages: write anew the pages that follow from the code, as docs does, too.
 # make fuzz: look for bytes that break a connection, SECONDS long.
+# make frameworks: the tests of frameworks and of tools that embed uvicorn, in a virtual environment of their own.
 # make bench: measure beside the peers, in a virtual environment of its own (about an hour; QUICK=1 for five minutes).
 # Nothing is needed beforehand but make and Python 3.11 or newer; all of them set up .venv when they have to.
 
@@ -13,7 +14,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check pages docs fuzz bench clean
+.PHONY: demo test frameworks check pages docs fuzz bench clean
 
 demo: $(READY)
 	@echo
@@ -24,6 +25,16 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+frameworks: .venv-frameworks/.ready
+	.venv-frameworks/bin/python -m pytest -n 2 $(PYTEST_ARGS) tests/frameworks
+
+# All there is to install is named, so nothing is asked for, and uvicorn is left out; most of it is never imported, so none of it is compiled.
+.venv-frameworks/.ready: pyproject.toml tests/frameworks/requirements.txt
+	test -x .venv-frameworks/bin/python || $(PYTHON) -m venv .venv-frameworks
+	.venv-frameworks/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+		-r tests/frameworks/requirements.txt -e .
+	@touch $@
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -66,5 +77,5 @@ $(READY): pyproject.toml tests/constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-frameworks build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
