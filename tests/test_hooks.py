@@ -120,6 +120,26 @@ def test_the_example(told: Told, tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def test_a_stop_is_told_while_the_fleet_still_serves(told: Told) -> None:
+    with serve(told, "All", "--shutdown-delay", "30") as server:
+        server.wait_until(lambda: told.all("on_fleet_ready"))
+        server.send(signal.SIGTERM)
+        server.wait_until(lambda: told.all("on_fleet_stopping"))
+        assert get(server.port, "/pid").status == 200
+        assert not told.all("on_worker_exit")
+
+
+def test_the_runner_is_told_nothing_twice_after_it_died(told: Told) -> None:
+    with serve(told, "All") as server:
+        server.wait_until(lambda: told.all("on_fleet_ready"))
+        os.kill(told.all("on_fleet_ready")[0]["in"], signal.SIGKILL)
+        server.wait_for_log("hook runner is gone")
+        assert server.stop() == 0
+    assert len(told.all("on_fleet_ready")) == 1
+    # What came up meanwhile has waited for the next one.
+    assert told.names()[-1] == "on_fleet_stopped"
+
+
 def test_with_reload(told: Told) -> None:
     with serve(told, "All", "--reload") as server:
         server.wait_until(lambda: told.all("on_fleet_ready") and told.all("on_worker_ready"))

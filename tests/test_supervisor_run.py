@@ -8,6 +8,7 @@ import pytest
 from tricorn.config import Config, ConfigError
 from tricorn.supervisor.messages import Reload, Resize
 from tricorn.supervisor.run import ConfigReader
+from tricorn.values import replace
 
 OLD, NEW = Config(app="a:b"), Config(app="a:b", port=9000, workers=3)
 
@@ -21,6 +22,12 @@ def test_what_a_reload_can_not_change_is_said(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.WARNING, logger="tricorn.error"):
         ConfigReader(OLD, lambda: NEW).prepare([Reload()])
     assert [record.getMessage() for record in caplog.records] == ["--port 9000: takes effect only after a restart"]
+
+
+def test_a_reload_does_not_change_whose_hooks_are_called(caplog: pytest.LogCaptureFixture) -> None:
+    old, new = (replace(OLD, hooks=hooks) for hooks in ("mine", "yours"))
+    assert ConfigReader(old, lambda: new).prepare([Reload()]) == [Reload(old)]
+    assert "--hooks yours: takes effect only after a restart" in caplog.text
 
 
 def test_a_broken_configuration_abandons_the_reload_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
