@@ -5,6 +5,7 @@ A plain command line is read by ``plain``, any other by click (``command``), whi
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -36,9 +37,13 @@ def serve(print_config: bool = False, check_config: bool = False, **values: Any)
         raise ConfigError("APP: missing; name the application as MODULE:ATTRIBUTE, for example: tricorn main:app")
     if not hasattr(os, "fork"):
         raise NoFork(f"tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do")
+    # What is imported stays, so looking through it for garbage, again and again while it grows, is in vain.
+    gc.disable()
     # Late, so that --help and a usage error do not wait for asyncio to be imported.
     from . import start
 
+    gc.freeze()
+    gc.enable()
     return (start.check if check_config else start.serve)(settings, sources)
 
 

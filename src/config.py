@@ -322,10 +322,9 @@ class Config(Value):
     )
 
     def __post_init__(self) -> None:
+        # Only what was given: the defaults obey their constraints, which a test has seen to.
         for name, value in vars(self).items():
-            # The defaults obey their constraints, which a test has seen to.
-            if value is not DEFAULTS[name]:
-                check(name, value)
+            check(name, value)
 
 
 OPTIONS: Mapping[str, Option] = {name: known for name, known in vars(Config).items() if isinstance(known, Option)}

@@ -6,13 +6,17 @@ what the client made up stands at the left. They are read from the right, past e
 
 from __future__ import annotations
 
-import ipaddress
 import re
+import socket
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ..values import Value
 from .asgi import Fields, Scope
+
+if TYPE_CHECKING:
+    import ipaddress
 
 Address = tuple[str, int]
 """Host and port as in a scope's ``client``; port 0 where none was told."""
@@ -25,15 +29,17 @@ MOST_STEPS = 64
 LONGEST_CACHED = 256
 LONGEST_NODE = 253
 """As long as a host name can be."""
+MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv6 address begins that stands for an IPv4 address (RFC 4291 section 2.5.5.2)."""
 
-_LOOKS_NUMERIC = re.compile(r"[0-9.]+(?:/.*)?|(?!unix:)[^/@_]*:.*")
-_V4 = re.compile(r"([0-9.]+)(?::([0-9]{1,5}))?")
-_V6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}|_[\w.-]+))?")
-_NAMELESS = re.compile(r"(unknown|_[\w.-]+)(?::(?:[0-9]{1,5}|_[\w.-]+))?", re.ASCII | re.IGNORECASE)
+# Compiled by their first use, for most servers have none: re keeps what it has compiled.
+_LOOKS_NUMERIC = r"[0-9.]+(?:/.*)?|(?!unix:)[^/@_]*:.*"
+_V4 = r"([0-9.]+)(?::([0-9]{1,5}))?"
+_V6 = r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}|_[\w.-]+))?"
+_NAMELESS = r"(?ai)(unknown|_[\w.-]+)(?::(?:[0-9]{1,5}|_[\w.-]+))?"
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PAIR = rf'({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")'
-_PAIRS = re.compile(rf"(?:{_PAIR})?(?:;(?:{_PAIR})?)*")
-_ONE_PAIR = re.compile(_PAIR)
+_PAIRS = rf"(?:{_PAIR})?(?:;(?:{_PAIR})?)*"
 
 
 class Origin(Value):
@@ -62,7 +68,7 @@ class Trusted:
         self._addresses: set[str] = set()
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         for item in sorted(self._literals):
-            if _LOOKS_NUMERIC.fullmatch(item):
+            if re.fullmatch(_LOOKS_NUMERIC, item):
                 self._literals.remove(item)
                 self._add(item)
         # Bounded, and so are its keys: the text comes from outside.
@@ -71,9 +77,11 @@ class Trusted:
     def _add(self, item: str) -> None:
         try:
             if "/" in item:
+                import ipaddress
+
                 self._networks.append(ipaddress.ip_network(item))
             else:
-                self._addresses.add(_normal(ipaddress.ip_address(item.strip("[]"))).compressed)
+                self._addresses.add(_normal(item.strip("[]")))
         except ValueError as error:
             cause = str(error).removeprefix(f"{item!r} ").removeprefix(f"{item} ")
             raise ValueError(f"{item} {cause}") from None
@@ -88,15 +96,32 @@ class Trusted:
 
     def _judge(self, host: str) -> bool:
         try:
-            address = _normal(ipaddress.ip_address(host))
+            address = _normal(host)
         except ValueError:
             return host in self._literals
-        return address.compressed in self._addresses or any(address in network for network in self._networks)
+        return address in self._addresses or (self._networks != [] and self._is_in_network(address))
+
+    def _is_in_network(self, address: str) -> bool:
+        import ipaddress
+
+        return any(ipaddress.ip_address(address) in network for network in self._networks)
 
 
-def _normal(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An IPv4 client of an IPv6 listener has a mapped address."""
-    return getattr(address, "ipv4_mapped", None) or address
+def _normal(text: str) -> str:
+    """An address as it is compared: in one spelling; that of an IPv4 client of an IPv6 listener, which is mapped, as IPv4.
+
+    Raises ValueError.
+    """
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            packed = socket.inet_pton(family, text)
+        except OSError:
+            continue
+        return socket.inet_ntop(socket.AF_INET, packed[12:]) if packed[:12] == MAPPED else socket.inet_ntop(family, packed)
+    # Late, for only an address with a scope gets here, and what is none.
+    import ipaddress
+
+    return ipaddress.ip_address(text).compressed
 
 
 class Proxies:
@@ -187,15 +212,15 @@ _ADDED = (b"x-forwarded-for", b"forwarded")
 def parse_node(text: str) -> Address | None:
     """A node of Forwarded (RFC 7239 section 6): an address, IPv6 in brackets, with or without a port; ``unknown``; or a name
     that a proxy made up (``_hidden``). None if it is malformed."""
-    if match := _V4.fullmatch(text) or _V6.fullmatch(text):
+    if match := re.fullmatch(_V4, text) or re.fullmatch(_V6, text):
         host, port = match[1], match[2] or "0"
         number = 0 if port[0] == "_" else int(port)
         try:
-            ipaddress.ip_address(host)
+            _normal(host)
         except ValueError:
             return None
         return (host, number) if number <= 65535 else None
-    match = _NAMELESS.fullmatch(text) if len(text) <= LONGEST_NODE else None
+    match = re.fullmatch(_NAMELESS, text) if len(text) <= LONGEST_NODE else None
     return (match[1], 0) if match else None
 
 
@@ -210,8 +235,8 @@ def elements(text: str) -> Iterator[dict[str, str]]:
             return
         start = text.rfind(",", 0, start)
         element = text[start + 1 : end].strip(" \t")
-        if _PAIRS.fullmatch(element):
-            pairs = [(name.lower(), _unquote(value)) for name, value in _ONE_PAIR.findall(element)]
+        if re.fullmatch(_PAIRS, element):
+            pairs = [(name.lower(), _unquote(value)) for name, value in re.findall(_PAIR, element)]
             if len(dict(pairs)) != len(pairs):
                 return
             if pairs:

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ..config import Config
@@ -48,27 +47,36 @@ def receive(channel: socket.socket, decoder: Decoder) -> tuple[list[Message], bo
         messages += decoder.feed(data)
 
 
-@dataclass(slots=True)
 class Child:
     """A process forked and not yet reaped; so its pid is surely its own."""
 
-    worker: int
-    slot: int
-    generation: int
-    pid: int
-    row: int
-    """Index of its row in the scoreboard."""
-    config: Config
-    channel: socket.socket
-    """The supervisor's end, non-blocking."""
-    autopsy: BinaryIO
-    autopsy_start: int | None = None
-    """Where in the autopsy file the last autopsy began; None if there was none."""
-    beat: float = 0.0
-    """The last beat that the fleet was told."""
-    decoder: Decoder = field(default_factory=Decoder)
-    loaded: list[Message] = field(default_factory=list)
-    """What it said of the modules that the application imported, and nobody has looked at yet."""
+    def __init__(
+        self,
+        worker: int,
+        slot: int,
+        generation: int,
+        pid: int,
+        row: int,
+        config: Config,
+        channel: socket.socket,
+        autopsy: BinaryIO,
+    ) -> None:
+        """``row`` is the index of its row in the scoreboard, ``channel`` the supervisor's end, non-blocking."""
+        self.worker = worker
+        self.slot = slot
+        self.generation = generation
+        self.pid = pid
+        self.row = row
+        self.config = config
+        self.channel = channel
+        self.autopsy = autopsy
+        self.autopsy_start: int | None = None
+        """Where in the autopsy file the last autopsy began; None if there was none."""
+        self.beat = 0.0
+        """The last beat that the fleet was told."""
+        self.decoder = Decoder()
+        self.loaded: list[Message] = []
+        """What it said of the modules that the application imported, and nobody has looked at yet."""
 
     @property
     def name(self) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import random
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..worker.channel import Decoder, Message
 from ..worker.run import name_process
 from .backoff import Backoff
+from .chance import chance
 from .child import receive
 from .messages import Fact
 from .wakeup import Wakeup
@@ -50,19 +49,19 @@ class Companion(Protocol):
         """In the supervisor: the process is gone, at the wall-clock time ``now``."""
 
 
-@dataclass(slots=True)
 class Attendance:
     """A companion with its process, or with the wait until there is one again."""
 
-    companion: Companion
-    backoff: Backoff = field(default_factory=Backoff)
-    pid: int | None = None
-    """Of the process forked and not yet reaped."""
-    channel: socket.socket | None = None
-    """The supervisor's end, non-blocking."""
-    decoder: Decoder = field(default_factory=Decoder)
-    outbox: deque[bytes] = field(default_factory=lambda: deque(maxlen=MOST_POSTED))
-    """What the process is to be told as soon as it can be."""
+    def __init__(self, companion: Companion) -> None:
+        self.companion = companion
+        self.backoff = Backoff()
+        self.pid: int | None = None
+        """Of the process forked and not yet reaped."""
+        self.channel: socket.socket | None = None
+        """The supervisor's end, non-blocking."""
+        self.decoder = Decoder()
+        self.outbox: deque[bytes] = deque(maxlen=MOST_POSTED)
+        """What the process is to be told as soon as it can be."""
 
     @property
     def is_due(self) -> bool:
@@ -126,7 +125,7 @@ class Companions:
         try:
             self._start(attendance)
         except OSError as error:
-            attendance.backoff.crashed(now, random.random)
+            attendance.backoff.crashed(now, chance)
             logger.warning("The %s could not be forked: %s", attendance.companion.name, error)
 
     def _start(self, attendance: Attendance) -> None:
@@ -167,7 +166,7 @@ class Companions:
             return []
         facts = self.hear(attendance.companion.name)
         self._forget(attendance)
-        attendance.backoff.crashed(now, random.random)
+        attendance.backoff.crashed(now, chance)
         level = logging.DEBUG if cause == "exit code 0" else logging.WARNING
         logger.log(level, "The %s is gone (%s)", attendance.companion.name, cause)
         attendance.companion.died(time.time())

@@ -165,8 +165,11 @@ def _bind_host(host: str, port: int, backlog: int) -> list[socket.socket]:
 
 def _resolve(host: str, port: int) -> list[tuple[int, Any]]:
     """Families and addresses of ``host``, each once (a hosts file may list one twice)."""
+    name = host.strip("[]")
     try:
-        infos = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # As bytes where that will do, for text makes Python load its tables of international names.
+        wanted = (name.encode("ascii") if name.isascii() else name) or None
+        infos = socket.getaddrinfo(wanted, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         cause = (error.strerror if isinstance(error, OSError) else None) or "not a host name"
         raise ListenerError(f"--host {host}: {cause}") from None

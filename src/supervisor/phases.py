@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..config import Config
@@ -58,24 +57,27 @@ class Plan(Value):
     config: Config
 
 
-@dataclass(slots=True)
 class Worker:
     """What the fleet knows of one worker."""
 
-    id: int
-    slot: int
-    plan: Plan
-    since: float
-    """When it was forked."""
-    deadline: float
-    """When its phase will have lasted too long."""
-    phase: Phase = Phase.STARTING
-    standing: Phase = Phase.STARTING
-    """Its phase; of a hung worker, the phase in which it hung."""
-    beat: float = 0.0
-    """The last known beat."""
-    recycling: str = ""
-    """Why it is to be recycled, if so."""
+    def __init__(self, id: int, slot: int, plan: Plan, since: float, deadline: float) -> None:
+        self.id = id
+        self.slot = slot
+        self.plan = plan
+        self.since = since
+        """When it was forked."""
+        self.deadline = deadline
+        """When its phase will have lasted too long."""
+        self.phase = Phase.STARTING
+        self.standing = Phase.STARTING
+        """Its phase; of a hung worker, the phase in which it hung."""
+        self.beat = 0.0
+        """The last known beat."""
+        self.recycling = ""
+        """Why it is to be recycled, if so."""
+
+    def __repr__(self) -> str:
+        return f"Worker({self.id}, slot {self.slot}, {self.phase.name}, until {self.deadline:g})"
 
     def enter(self, phase: Phase, deadline: float) -> None:
         self.phase, self.deadline = phase, deadline

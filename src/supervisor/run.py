@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from .. import __version__
 from ..config import Config, ConfigError, flag
 from ..values import replace
 from ..worker.run import describe, name_process, preload
+from .chance import chance
 from .fleet import Fleet
 from .host import Host
 from .identity import PidFile, drop
@@ -70,7 +70,7 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
         hooking = make_hooking(config, listeners) if config.hooks is not None else None
         with Host(listeners.sockets, development=config if config.reload else None, hooking=hooking) as host:
             reader = ConfigReader(config, load_config)
-            code = supervise(Fleet(config, random.random), host, reader.prepare, herald, hooking)
+            code = supervise(Fleet(config, chance), host, reader.prepare, herald, hooking)
     logger.info("Stopped, exit code %d", code)
     return code
 

@@ -12,7 +12,6 @@ import socket
 from ..config import Config, ConfigError
 from ..protocols.http.connection import SPEAKS_TLS, HttpConnection
 from ..protocols.proxy import Origin, Trusted
-from ..protocols.proxy_protocol import HeaderReader, ProxyError
 from .tls import Certificates
 
 logger = logging.getLogger("tricorn.error")
@@ -83,6 +82,9 @@ class Entrance:
 
     async def _read_origin(self, connection: socket.socket) -> Origin | None:
         """Take the header off the socket, and not a byte more: a TLS handshake may follow."""
+        # Late, for few servers are behind such a proxy.
+        from ..protocols.proxy_protocol import HeaderReader, ProxyError
+
         reader = HeaderReader()
         try:
             async with asyncio.timeout(self._proxy_time):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import random
 import signal
 import socket
 import time
@@ -180,9 +179,13 @@ class Server:
             service.proxies = Proxies(self._trusted)
         service.on_count = self._count_connections
         if config.limit_max_requests is not None:
+            import random
+
             self._last_request = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
             service.on_request = self._count_request
         if config.limit_max_lifetime is not None:
+            import random
+
             self._lifetime = config.limit_max_lifetime * random.uniform(1, 1.1)
         return service
 

@@ -7,11 +7,9 @@ A codec is a function from the bytes of one whole request head, final empty line
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from ..asgi import Fields
 
@@ -27,6 +25,14 @@ class BadRequest(Exception):
 
 Parts = tuple[str, bytes, bytes]
 """A target as an ASGI scope has it: ``path`` with percent-encodings decoded, ``raw_path``, ``query_string``."""
+
+
+def unquote(text: str) -> str:
+    """``text`` with its percent-encodings decoded."""
+    # Late, for nobody's start should wait for what few requests need.
+    from urllib import parse
+
+    return parse.unquote(text)
 
 
 def split_target(target: bytes) -> Parts:
@@ -139,6 +145,9 @@ def is_host(value: bytes) -> bool:
     if match is None or int(match[2] or 0) > 65535:
         return False
     if match[1] is not None:
+        # Late, for hardly a client asks so.
+        import ipaddress
+
         try:
             ipaddress.IPv6Address(match[1].decode("ascii"))
         except ValueError:

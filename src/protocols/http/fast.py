@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import re
 from typing import TypeVar
-from urllib.parse import unquote
 
-from .codec import TOKEN, Parts, RequestHead, is_host
+from .codec import TOKEN, Parts, RequestHead, is_host, unquote
 
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
