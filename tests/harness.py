@@ -164,6 +164,7 @@ class Server:
     ) -> None:
         self.command = [sys.executable, "-m", "tricorn", app, *listen, *args]
         self.env = environment(env)
+        self.cwd = ROOT
         self.pass_fds: tuple[int, ...] = ()
         # A file and not a pipe: nobody has to empty it, and what was logged before something happened is there when it has.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
@@ -183,7 +184,7 @@ class Server:
         """Start the process without waiting for anything it does."""
         self.process = subprocess.Popen(
             self.command,
-            cwd=ROOT,
+            cwd=self.cwd,
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=self._file,

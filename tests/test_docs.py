@@ -1,10 +1,9 @@
-"""The documentation: each command line in it is understood, each file of settings can be read, each link leads somewhere."""
+"""The documentation: each file of settings can be read, each link leads somewhere. Its commands: test_docs_commands.py."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +12,9 @@ import pytest
 from certificates import Authority
 from harness import ROOT
 from proxies import find, free_port
-from tricorn import cli, settings_file
-from tricorn.sources import Sources
+from tricorn import settings_file
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^(?:    |\$ |CMD )?((?:python -m )?tricorn .+)$")
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -26,36 +23,11 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return [(page.name, found[1]) for page in PAGES for found in fence.finditer(page.read_text())]
 
 
-def commands() -> list[tuple[str, str]]:
-    """Every line of code that runs ``tricorn``, with its page's name."""
-    found = []
-    for page in PAGES:
-        fenced = False
-        for line in page.read_text().splitlines():
-            fenced ^= line.startswith("```")
-            match = COMMAND.match(line)
-            if match and (fenced or line.startswith("    ")):
-                found.append((page.name, match[1]))
-    return found
-
-
 def test_there_are_some() -> None:
-    assert len(commands()) > 15
     assert blocks("toml")
     assert blocks("python")
     assert blocks("haproxy")
     assert blocks("nginx")
-
-
-@pytest.mark.parametrize(("page", "line"), commands())
-def test_every_command_line_is_understood(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = [word for word in shlex.split(line, comments=True) if word != "\\"]
-    arguments = words[words.index("tricorn") + 1 :]
-    command = cli.build_command()
-    # What it would serve with; serving itself is tested elsewhere, on ports that tests may have.
-    command.callback = lambda print_config, check_config, **values: Sources(values).load()
-    command.main([one for one in arguments if one != "..."], standalone_mode=False)
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("toml"))
