@@ -211,6 +211,9 @@ def test_what_serves_answers_and_stops(page: str, command: str, shop: Path) -> N
         pytest.skip(f"{words[0]} is not installed")
     with Shown(words, shop, port) as server:
         server.wait_until(server.answers)
+        if words[0] == "gunicorn":
+            # It tells its workers once to stop, and they don't hear it in the first moment of their lives.
+            server.wait_for_log("running on", count=int(words[words.index("-w") + 1]))
         if "--hooks" in words and not page.endswith(".py"):
             server.wait_for_log("hook: ready")
         assert server.stop() == 0
