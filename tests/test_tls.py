@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from certificates import Authority
-from harness import PATIENCE, Server, pass_time, raw_connection, read_response, run_tricorn, send_request
+from harness import PATIENCE, Server, pass_time, raw_connection, read_response, run_tricorn, send_request, wait_until
 from tricorn.protocols.tls import distinguished_name
 from websockets.sync.client import connect
 
@@ -259,6 +261,18 @@ def test_plain_http_is_told_that_this_is_tls(loop: str, authority: Authority, fi
             assert b"TLS" in body
         assert ask(server.port, authority.client())["scheme"] == "https"
         assert "Traceback" not in server.log
+
+
+def test_who_connects_and_says_nothing_costs_little(authority: Authority, files: tuple[str, str]) -> None:
+    with served(files, "--loop", "asyncio") as server, contextlib.ExitStack() as stack:
+        ask(server.port, authority.client())
+        worker = psutil.Process(server.workers()[0])
+        before, files_open = worker.memory_info().rss, worker.num_fds()
+        for _ in range(200):
+            stack.enter_context(raw_connection(server.port))
+        wait_until(lambda: worker.num_fds() > files_open + 190, what="nearly all are accepted")
+        # A TLS state, with asyncio's buffers, would be some 200 KiB for each.
+        assert worker.memory_info().rss - before < 200 * 50 * 1024
 
 
 def read_to_end(connection: socket.socket) -> bytes:
