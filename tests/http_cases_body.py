@@ -127,6 +127,13 @@ TRAILERS = [
     refused("too large together", "RFC 6585 5", _trailer("\r\n".join(f"X-{n}: {'a' * 90}" for n in range(100))), 431),
     refused("one too large", "RFC 6585 5", _trailer("X: " + "a" * 9000), 431),
     refused("extension too large", "7.1.1", chunked(b"5;a=" + b"b" * 9000 + b"\r\nhello\r\n" + END)),
+    refused("extensions that outweigh the body", "7.1.1", chunked((b"1;" + b"a" * 6000 + b"\r\nh\r\n") * 3 + END)),
+    answered(
+        "extensions as proxies sign chunks",
+        "7.1.1",
+        chunked((b"1;s=" + b"0" * 64 + b"\r\nh\r\n") * 9 + END),
+        "POST / " + "h" * 9,
+    ),
 ]
 
 CONTINUE = "Expect: 100-continue"
