@@ -13,7 +13,8 @@ LATE = frozenset(
     click h11 wsproto websockets httptools psutil watchfiles
     configparser difflib email email.utils encodings.idna http.client ipaddress logging.config logging.handlers multiprocessing
     pathlib pdb random shutil tempfile unicodedata urllib.parse uuid
-    tricorn.api tricorn.command tricorn.hooks tricorn.protocols.http.h11_codec tricorn.protocols.proxy_protocol
+    tricorn.api tricorn.command tricorn.hooks
+    tricorn.protocols.http.grammar tricorn.protocols.http.h11_codec tricorn.protocols.proxy_protocol
     tricorn.protocols.websocket tricorn.worker.access_format tricorn.worker.error_page tricorn.worker.template
     tricorn.worker.websocket tricorn.supervisor.watch tricorn.supervisor.warming tricorn.supervisor.hooking
     """.split()  # noqa: SIM905

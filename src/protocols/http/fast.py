@@ -1,6 +1,6 @@
 """The fast lane: plain, well-formed requests, parsed in a few microseconds; of anything else it says "not mine".
 
-It must never accept what the reference (h11 behind the strict grammar of codec.py) refuses or reads differently; declining is
+It must never accept what the reference (h11 behind grammar.py's strict rules) refuses or reads differently; declining is
 always right. So its grammar is a strict subset: a method everybody knows, a target in origin-form, HTTP/1.1, exact CRLFs, one
 Host, at most one Content-Length and Content-Type, and no field that changes framing or the connection's meaning but
 ``Connection: keep-alive`` or ``close``.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import h11
 
-from .codec import BadRequest, RequestHead, check_grammar, interpret
+from .codec import BadRequest, RequestHead
+from .grammar import check_grammar, interpret
 
 
 def parse(raw: bytes) -> RequestHead:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import httptools
 
 from ..asgi import Fields
-from .codec import BadRequest, RequestHead, check_grammar, interpret
+from .codec import BadRequest, RequestHead
+from .grammar import check_grammar, interpret
 
 
 class _Collector:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..limits import Limits
-from . import codec
 from .codec import BadRequest, RequestHead
 from .fast import LONGEST_HEAD, MOST_FIELDS
 
@@ -47,7 +46,10 @@ def check_unfinished(data: bytes, checked: int, limits: Limits) -> int:
     Returns how many bytes may follow unchecked, as long as none of them is a control character: they can't end the head, nor
     spoil it, nor exceed a limit.
     """
-    codec.check_unfinished(data, checked)
+    # Late, for heads seldom come in pieces.
+    from . import grammar
+
+    grammar.check_unfinished(data, checked)
     size = data.find(b"\r\n")
     if (size if size >= 0 else len(data) - 1) > limits.request_line:
         raise _too_long(data)

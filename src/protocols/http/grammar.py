@@ -1,0 +1,160 @@
+"""The rules of RFC 9110 and 9112 that no parser may bend: what is wrong with a head, and what a good one means.
+
+For the codecs behind the fast lane. Loaded when a request needs one of them: compiling the patterns takes a while.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..asgi import Fields
+from .codec import TOKEN, BadRequest, RequestHead, is_host, split_target
+
+_HEAD = re.compile(
+    rb"(%b) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN),
+)
+_FRAMING = re.compile(rb"\r\n(content[-_]length|transfer[-_]encoding):([^\r]*)", re.IGNORECASE)
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_CODINGS = re.compile(rb"%b(?:, ?%b)*" % (TOKEN, TOKEN))
+_AUTHORITY = re.compile(rb"[^:/?#@]+:[0-9]+|\[[^]]+\]:[0-9]+")
+_ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
+_MISTAKES = (
+    (re.compile(rb"\x00"), "NUL in the request head"),
+    (re.compile(rb"(?<!\r)\n"), "line feed without carriage return in the request head"),
+    (re.compile(rb"\r(?!\n)"), "carriage return without line feed in the request head"),
+    (re.compile(rb"\r\n[ \t]"), "folded header line"),
+    (re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]"), "control character in the request head"),
+    (re.compile(rb"\n[^\r\n:]*[ \t]:"), "white space before the colon of a header"),
+)
+_UNFINISHED = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+_REQUEST_LINE = re.compile(rb"%b [!-~]+ HTTP/[0-9]\.[0-9]\r\n" % TOKEN)
+
+
+def check_unfinished(data: bytes, checked: int = 0) -> None:
+    """Refuse at once what can't become a request head any more, rather than wait for its end.
+
+    ``checked``: bytes that have passed before.
+    """
+    start = max(0, checked - 1)
+    if _UNFINISHED.search(data, start) or (data.find(b"\r\n", start) >= 0 and not _REQUEST_LINE.match(data)):
+        raise BadRequest(400, _mistake(data))
+
+
+def check_grammar(raw: bytes) -> tuple[bytes, bytes, bytes]:
+    """The strict grammar of a request head (RFC 9112 sections 2.2, 3 and 5), and its framing fields as they stand on the wire.
+
+    Returns method, target and version (such as ``b"1.1"``). Parsers are more lenient (h11 takes a bare line feed, joins folded
+    lines and merges equal Content-Lengths), so this looks at the bytes before they do.
+    """
+    match = _HEAD.fullmatch(raw)
+    if match is None:
+        raise BadRequest(400, _mistake(raw))
+    if match[3][:1] != b"1":
+        raise BadRequest(505, "HTTP version not supported")
+    framing = _FRAMING.findall(raw)
+    if len(framing) > 1:
+        raise BadRequest(400, "more than one Content-Length or Transfer-Encoding")
+    for name, value in framing:
+        plain = value.strip(b" ")
+        if b"_" in name:
+            # Some recipients take an underscore for a hyphen: nobody means well with these two.
+            raise BadRequest(400, "underscore in the name of a framing header")
+        if name[:1] in b"cC":
+            # Leading zeros are within the grammar, but are octal to some: sent by nobody who isn't trying that.
+            if not _LENGTH.fullmatch(plain):
+                raise BadRequest(400, "Content-Length is not a plain number")
+        elif plain.lower() != b"chunked":
+            # Chunked but not at the end, or twice, is malformed; other codings are just not implemented (section 6.1).
+            before_last = [coding.strip(b" ") for coding in plain.lower().split(b",")[:-1]]
+            unknown = _CODINGS.fullmatch(plain) and b"chunked" not in before_last
+            raise BadRequest(501 if unknown else 400, "transfer coding other than chunked")
+    return match[1], match[2], match[3]
+
+
+def _mistake(data: bytes) -> str:
+    for pattern, reason in _MISTAKES:
+        if pattern.search(data):
+            return reason
+    return "malformed request line" if not _REQUEST_LINE.match(data) else "malformed header"
+
+
+def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> RequestHead:
+    """What a well-formed head means: version, target, Host, framing, Connection and Expect, by RFC 9110 and 9112.
+
+    ``version`` is such as ``b"1.1"``; the names in ``headers`` are in lower case. Raises :class:`BadRequest`.
+    """
+    head = RequestHead(method.decode("ascii"), target, ("", b"", b""), "1.0" if version == b"1.0" else "1.1", headers)
+    hosts: list[bytes] = []
+    options: set[bytes] = set()
+    expected: set[bytes] = set()
+    types = 0
+    upgrade = None
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"connection":
+            options.update(option.strip(b" \t").lower() for option in value.split(b","))
+        elif name == b"content-length":
+            head.length = int(value)
+        elif name == b"transfer-encoding":
+            head.length = None
+        elif name == b"content-type":
+            types += 1
+        elif name == b"expect":
+            expected.update(item.strip(b" \t").lower() for item in value.split(b","))
+        elif name == b"upgrade":
+            upgrade = value.lower()
+    _check_host(hosts, head.version)
+    if head.length is None:
+        if head.version == "1.0":
+            raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
+        # In one case for all, as h11 does.
+        head.headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
+    if types > 1:
+        # Not a list (RFC 9110 sections 5.3 and 8.3): two recipients could read the body as two different things.
+        raise BadRequest(400, "more than one Content-Type")
+    if method == b"TRACE" and head.length != 0:
+        raise BadRequest(400, "TRACE with a body")
+    head.keep_alive = b"close" not in options and (head.version == "1.1" or b"keep-alive" in options)
+    if b"upgrade" in options and head.version == "1.1" and head.length == 0:
+        # With a body there would be two readings of what comes next: the body, or the other protocol. It is ignored then.
+        head.upgrade = upgrade
+    if expected and head.version == "1.1":
+        # HTTP/1.0 knows no expectations: there they are ignored (RFC 9110 section 10.1.1).
+        if expected - {b"100-continue", b""}:
+            raise BadRequest(417, "expectation not supported")
+        head.expect_continue = head.length != 0 and b"100-continue" in expected
+    _reduce_target(head)
+    head.parts = split_target(head.target)
+    return head
+
+
+def _check_host(hosts: list[bytes], version: str) -> None:
+    """RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1; at most one before."""
+    if len(hosts) > 1:
+        raise BadRequest(400, "more than one Host")
+    if not hosts:
+        if version == "1.1":
+            raise BadRequest(400, "missing Host")
+    elif not is_host(hosts[0]):
+        raise BadRequest(400, "malformed Host")
+
+
+def _reduce_target(head: RequestHead) -> None:
+    """The four forms of RFC 9112 section 3.2, reduced to origin-form or an asterisk."""
+    target = head.target
+    if b"#" in target:
+        raise BadRequest(400, "fragment in the request target")
+    if head.method == "CONNECT":
+        raise BadRequest(501 if _AUTHORITY.fullmatch(target) and is_host(target) else 400, "CONNECT is not supported")
+    if target[:1] == b"/" or (target == b"*" and head.method == "OPTIONS"):
+        return
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not is_host(absolute[1]):
+        raise BadRequest(400, "malformed request target")
+    path = absolute[2] or (b"*" if head.method == "OPTIONS" and not absolute[3] else b"/")
+    head.target = path + (absolute[3] or b"")
+    # The target's authority replaces Host (section 3.2.2): an application must not see two different hosts.
+    # HTTP/1.0 may have none.
+    others = [field for field in head.headers if field[0] != b"host"]
+    head.headers = [(b"host", absolute[1]), *others]
