@@ -573,6 +573,22 @@ def test_a_flood_of_small_frames_leaves_others_their_turn(reader: str, unit: byt
     play(scenario)
 
 
+@pytest.mark.parametrize("reader", ["auto", "wsproto", "websockets"])
+def test_an_application_that_finds_a_message_whenever_it_asks_leaves_others_their_turn(reader: str) -> None:
+    async def scenario() -> None:
+        peer = Peer(echo, Settings(reader=reader_of(reader), max_queue=20))
+        await peer.open()
+        peer.transport.protocol.data_received(client_frame(TEXT, b"a") * 1000)
+        turns = 0
+        while len(peer.frames) < 1000:
+            turns += 1
+            assert turns < 500
+            await asyncio.sleep(0)
+        assert turns >= 50
+
+    play(scenario)
+
+
 def test_the_end_behind_a_flood_is_still_read_to_its_end() -> None:
     """The hundredth event, at which others get their turn, is the closing frame itself."""
 

@@ -282,7 +282,8 @@ class WebSocketConnection(Corked):
     def taken(self) -> None:
         assert self._session is not None
         self._session.held = False
-        self._pull()
+        # Not now: an application that never has to wait for a message would never let the others have their turn.
+        self._service.loop.call_soon(self._pull)
 
     def at_end(self) -> None:
         if self._phase is Phase.ENDING:
