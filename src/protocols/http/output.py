@@ -35,13 +35,14 @@ class Corked(asyncio.Protocol):
     """The writing half of any connection, WebSockets included; a base and not a part of it, so that a write is one call."""
 
     transport: asyncio.Transport
-    room: asyncio.Future[None] | None = None
-    """Done when the transport's buffer has drained; None while there is room."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.room: asyncio.Future[None] | None = None
+        """Done when the transport's buffer has drained; None while there is room."""
         self._corked: list[bytes] = []
         self._corked_size = 0
+        self._most_corked = service.limits.buffer
         self._prompt = False
         """The next write leaves at once: it answers what has just arrived, and is most often the only one to do so."""
 
@@ -61,16 +62,17 @@ class Corked(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Cork: what is written in one turn of the event loop leaves in one system call. Nothing leaves a closed connection."""
-        if not self._corked:
+        corked = self._corked
+        if not corked:
             if self._prompt:
                 self._prompt = False
                 if not self.transport.is_closing():
                     self.transport.write(data)
                 return
             self._service.loop.call_soon(self._uncork)
-        self._corked.append(data)
-        self._corked_size += len(data)
-        if self._corked_size >= self._service.limits.buffer:
+        corked.append(data)
+        self._corked_size = size = self._corked_size + len(data)
+        if size >= self._most_corked:
             self._uncork()
 
     def _uncork(self) -> None:
@@ -96,9 +98,6 @@ class Output(Corked):
             self._uncork()
         elif data:
             self.transport.write(data)
-
-    def writable(self) -> asyncio.Future[None] | None:
-        return self.room
 
     async def send_file(self, file: BinaryIO, size: int) -> None:
         """Send ``size`` bytes of ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
