@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 
 from ..asgi import AppError
@@ -12,8 +11,7 @@ from ..http.response import Defaults, Framing, encode
 
 class Denial:
     def __init__(self, head: RequestHead, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Defaults) -> None:
-        # Nothing can follow on a connection that was to become a WebSocket.
-        self._request = dataclasses.replace(head, keep_alive=False)
+        self._request = head
         self.status = status
         self._headers = headers
         self._defaults = defaults
@@ -33,6 +31,7 @@ class Denial:
         framing, length = self._framing, self._length
         if framing is None:
             whole = None if more else len(body)
+            # The last argument: nothing can follow on a connection that was to become a WebSocket.
             before, framing, length, _ = encode(self._request, self.status, self._headers, self._defaults, whole, False)
         self._sent += len(body)
         if framing is Framing.LENGTH and (self._sent > length or (self._sent < length and not more)):
