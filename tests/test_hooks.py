@@ -253,6 +253,8 @@ PREFIX = f"--hooks {HOOKS}"
         (f"{HOOKS}:NotCallable", f"{PREFIX}:NotCallable: on_fleet_ready is not callable"),
         (f"{HOOKS}:nothing", f"{PREFIX}:nothing: has no hook; there are on_worker_start, "),
         (f"{HOOKS}:NeedsMore", f"{PREFIX}:NeedsMore: an object of this class can't be made\n"),
+        (f"{HOOKS}:Exits", f"{PREFIX}:Exits: an object of this class can't be made\n"),
+        (f"{HOOKS}:RaisesWhenLookedUp", f"{PREFIX}:RaisesWhenLookedUp: its hooks can't be looked up\n"),
         (f"{HOOKS}:RaisesAtStart", f"{PREFIX}:RaisesAtStart: on_worker_start failed\n"),
         ("tests.apps.broken", "--hooks tests.apps.broken: the module failed to import\n"),
     ],

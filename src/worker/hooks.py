@@ -23,12 +23,13 @@ def load(config: Config) -> dict[str, Function]:
     """The functions that ``--hooks`` names, by hook. Raises AppError, which names the option, its value and the cause."""
     name = config.hooks or ""
     found = locate(name, config.app_dir, "--hooks")
-    if inspect.isclass(found):
-        try:
+    try:
+        if inspect.isclass(found):
             found = found()
-        except Exception as error:
-            raise AppError(f"--hooks {name}: an object of this class can't be made\n{trimmed(error)}") from None
-    functions = {hook: getattr(found, hook) for hook in dir(found) if hook.startswith("on_")}
+        functions = {hook: getattr(found, hook) for hook in dir(found) if hook.startswith("on_")}
+    except (Exception, SystemExit) as error:
+        what = "an object of this class can't be made" if inspect.isclass(found) else "its hooks can't be looked up"
+        raise AppError(f"--hooks {name}: {what}\n{trimmed(error)}") from None
     if not functions:
         raise AppError(f"--hooks {name}: has no hook; there are {', '.join(HOOKS)}")
     for hook, function in functions.items():

@@ -121,4 +121,15 @@ class NeedsMore:
         """Can't be made without."""
 
 
+class Exits:
+    def __init__(self) -> None:
+        sys.exit("no licence")
+
+
+class RaisesWhenLookedUp:
+    @property
+    def on_fleet_ready(self) -> None:
+        raise LookupError("no licence")
+
+
 nothing = object()
