@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from codecs import utf_8_decode
+from typing import final
 
 from .frames import BAD_PAYLOAD, Violation
 from .masking import unmask
 from .pieces import Pieces
 
 
+@final
 class Bulk:
     """A text or binary message, uncompressed, in one frame whose payload is not all there yet."""
 

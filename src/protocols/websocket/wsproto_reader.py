@@ -130,9 +130,6 @@ class FastReader:
 
     _reference: ReferenceReader | None = None
     """Made when it is first needed: many a client never sends but plain frames."""
-    _other: ReferenceReader | Bulk | None = None
-    """Whose the next byte is, if not the fast lane's: the reference has bytes that it has not made into events yet, and a bulk
-    lacks some."""
 
     def __init__(self, max_size: int, agreement: Agreement | None) -> None:
         self._max_size = max_size
@@ -141,6 +138,9 @@ class FastReader:
         self._data = b""
         self._at = 0
         """Up to here ``_data``, which is empty when all of it is, was read."""
+        self._other: ReferenceReader | Bulk | None = None
+        """Whose the next byte is, if not the fast lane's: the reference has bytes that it has not made into events yet, and a
+        bulk lacks some."""
 
     def take(self, data: bytes) -> str | bytes | None:
         if not self._data and self._other is None:
@@ -151,11 +151,11 @@ class FastReader:
         return None
 
     def feed(self, data: bytes) -> None:
-        if isinstance(self._other, ReferenceReader):
-            self._other.feed(data)
-        else:
+        if self._other is None or isinstance(self._other, Bulk):
             self._data = self._data[self._at :] + data
             self._at = 0
+        else:
+            self._other.feed(data)
 
     def next(self) -> Event | None:
         if self._other is None:
@@ -170,7 +170,8 @@ class FastReader:
                 if self._at == len(data):
                     self._data = b""
                     self._at = 0
-                if not isinstance(event, Bulk):
+                # Isinstance takes ten times as long to say no.
+                if type(event) is not Bulk:
                     return event
                 self._other = event
         return self._next_of(self._other)
