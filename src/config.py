@@ -2,18 +2,18 @@
 
 A field carries its name, type, default, help, unit and constraint. The command line's flag (``--timeout-keep-alive``), the
 environment variable (``TRICORN_TIMEOUT_KEEP_ALIVE``) and the row in the documentation all follow from the field; nothing about
-an option is written anywhere else. This module is a leaf: of Tricorn it imports only leaves.
+an option is written anywhere else, but for functions of ``judges`` that it names. This module is a leaf: of Tricorn it imports
+only leaves.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .cpus import available_cpus
+from .judges import judge_app, judge_bind, judge_header, judge_hooks, judge_mode, parse_switch, parse_workers
 from .logging_config import LOGGING_CONFIG as LOGGING_CONFIG  # where programs written for uvicorn look for it
 from .values import Value
 
@@ -59,55 +59,6 @@ class Option(Value):
 def option(default: Any, help: str, **details: Any) -> Any:
     """A field of :class:`Config` with its :class:`Option`."""
     return Option(help, default, **details)
-
-
-def parse_workers(text: str) -> int:
-    return available_cpus() if text == "auto" else int(text)
-
-
-def parse_switch(text: str) -> bool:
-    """Raises ValueError if ``text`` is neither yes nor no."""
-    word = text.strip().lower()
-    if word not in (*YES, *NO):
-        raise ValueError(text)
-    return word in YES
-
-
-YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
-
-
-def judge_bind(text: str) -> str | None:
-    found = re.fullmatch(r"unix:.+|fd://\d+|(\[[^]]+\]|[^:]*):(\d+)", text)
-    fits = found is not None and int(found[2] or 0) <= 65535
-    return None if fits else "must be HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N"
-
-
-def judge_mode(text: str) -> str | None:
-    return None if re.fullmatch(r"(0o)?[0-7]{1,4}", text) else "must be a mode in octal, such as 660"
-
-
-def judge_app(text: str) -> str | None:
-    module, _, attribute = text.partition(":")
-    return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
-
-
-def judge_hooks(text: str) -> str | None:
-    return None if re.fullmatch(r"[^:]+(:[^:]+)?", text) else "must be a module, or have the form MODULE:OBJECT"
-
-
-def judge_header(line: str) -> str | None:
-    """What is wrong with ``Name:Value`` as a header of every response (RFC 9110 section 5), None if nothing."""
-    name, colon, value = line.partition(":")
-    name = name.strip()
-    if not colon or not name:
-        return "must have the form Name:Value"
-    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
-        return f"{name!r} is not the name of a header"
-    if not re.fullmatch(r"[\t -~\xa0-\xff]*", value):
-        return "the value has characters that a header can't have"
-    if name.lower() in ("content-length", "transfer-encoding", "connection"):
-        return f"{name} is the server's to say, for each response"
-    return None
 
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")

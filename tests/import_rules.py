@@ -26,8 +26,8 @@ channel's format."""
 CLI_MAY_KNOW = frozenset({"worker.logs"})
 """Of rooms that are not directly below it: setting up the log, which supervisor and workers share."""
 
-CONFIG_MAY_KNOW = frozenset({"cpus", "logging_config", "values"})
-"""Which are leaves themselves."""
+CONFIG_MAY_KNOW = frozenset({"cpus", "judges", "logging_config", "values"})
+"""Which may know no more themselves."""
 
 BASIC = ".values"
 """What every module may know, for it is as the standard library is."""
@@ -92,8 +92,8 @@ def _room(module: str) -> str:
 def _forbidden(name: str, target: str) -> str | None:
     """Why the module ``name`` may not import ``target`` (a module of the package), or None if it may."""
     mine, theirs = _room(name), _room(target)
-    if mine == "config" and target and target not in CONFIG_MAY_KNOW:
-        return "config is a leaf"
+    if (mine == "config" or name in CONFIG_MAY_KNOW) and target and target not in CONFIG_MAY_KNOW:
+        return f"{name} is a leaf"
     if mine == "protocols" and theirs not in ("protocols", "") and f".{target}" != BASIC:
         return "protocols knows neither processes nor options"
     if mine not in ROOMS or theirs not in ROOMS or mine == theirs:

@@ -9,6 +9,7 @@ from import_rules import imports_of, read_package, violations
 SAMPLE = {
     "": "from .config import Config\n",
     "config": "import dataclasses\n",
+    "judges": "import re\n",
     "cli": "import click\nfrom . import __version__, config\nfrom .supervisor.run import run\nfrom .worker import logs\n",
     "supervisor": "",
     "supervisor.run": "import importlib\nimportlib.import_module('setproctitle')\nfrom ..worker.run import Birth\n"
@@ -44,6 +45,7 @@ def test_a_package_that_keeps_the_rules_passes() -> None:
         ("worker.run", "import tricorn.supervisor.fleet", "worker.run imports supervisor.fleet: imports go downhill only"),
         ("worker.run", "def f():\n    from ..cli import main", "worker.run imports cli: imports go downhill only"),
         ("config", "from . import cli", "config imports cli: config is a leaf"),
+        ("judges", "from .config import Config", "judges imports config: judges is a leaf"),
         ("config", "from .protocols.limits import Limits", "config imports protocols.limits: config is a leaf"),
         ("protocols.limits", "from ..config import Config", "protocols.limits imports config: protocols knows neither"),
         ("protocols.http.h11_codec", "from ...worker import logs", "imports worker.logs: protocols knows neither"),

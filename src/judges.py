@@ -1,0 +1,58 @@
+"""How the text of some options becomes a value, and what is wrong with a value, where type, choices and bounds do not say.
+
+A judge returns the cause for the error message, None if there is nothing wrong.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .cpus import available_cpus
+
+YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
+
+
+def parse_workers(text: str) -> int:
+    return available_cpus() if text == "auto" else int(text)
+
+
+def parse_switch(text: str) -> bool:
+    """Raises ValueError if ``text`` is neither yes nor no."""
+    word = text.strip().lower()
+    if word not in (*YES, *NO):
+        raise ValueError(text)
+    return word in YES
+
+
+def judge_bind(text: str) -> str | None:
+    found = re.fullmatch(r"unix:.+|fd://\d+|(\[[^]]+\]|[^:]*):(\d+)", text)
+    fits = found is not None and int(found[2] or 0) <= 65535
+    return None if fits else "must be HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N"
+
+
+def judge_mode(text: str) -> str | None:
+    return None if re.fullmatch(r"(0o)?[0-7]{1,4}", text) else "must be a mode in octal, such as 660"
+
+
+def judge_app(text: str) -> str | None:
+    module, _, attribute = text.partition(":")
+    return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
+
+
+def judge_hooks(text: str) -> str | None:
+    return None if re.fullmatch(r"[^:]+(:[^:]+)?", text) else "must be a module, or have the form MODULE:OBJECT"
+
+
+def judge_header(line: str) -> str | None:
+    """``Name:Value`` as a header of every response (RFC 9110 section 5)."""
+    name, colon, value = line.partition(":")
+    name = name.strip()
+    if not colon or not name:
+        return "must have the form Name:Value"
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
+        return f"{name!r} is not the name of a header"
+    if not re.fullmatch(r"[\t -~\xa0-\xff]*", value):
+        return "the value has characters that a header can't have"
+    if name.lower() in ("content-length", "transfer-encoding", "connection"):
+        return f"{name} is the server's to say, for each response"
+    return None
