@@ -14,7 +14,6 @@ from typing import cast
 
 from .. import closing
 from ..proxy import Origin, Proxies
-from ..service import Phase as ServicePhase
 from ..service import Service
 from . import sizes
 from .codec import BadRequest, RequestHead
@@ -25,7 +24,6 @@ from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER, Output
 from .response import Framing, plain
 from .scope import connection_scope
 
-STOPPING = ServicePhase.STOPPING
 NEVER = float("inf")
 END = b"\r\n\r\n"
 CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
@@ -41,6 +39,31 @@ SPEAKS_TLS: Refusal = (400, "plain HTTP sent to a port that speaks TLS: ask for 
 
 
 class HttpConnection(Output):
+    # Slots: of more attributes than thirty without, each would be found the slow way.
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_buffer",
+        "_checked",
+        "_close_by",
+        "_eof",
+        "_exchange",
+        "_last",
+        "_peer",
+        "_proxies",
+        "_reading",
+        "_resting",
+        "_room",
+        "_scope",
+        "_skipped",
+        "_surplus",
+        "_unwanted",
+        "client",
+        "deadline",
+        "origin",
+        "refusal",
+    )
+
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         self.origin: Origin | None = None
@@ -55,6 +78,9 @@ class HttpConnection(Output):
         self._answered = False
         """At least one request was."""
         self._eof = False
+        """The client sends no more."""
+        self._last = False
+        """After what has come there is nothing more to wait for: the client sends no more, or the worker stops."""
         self._reading = True
         self._resting = False
         """There is more of the body to read in what has come, in the next turn."""
@@ -114,7 +140,7 @@ class HttpConnection(Output):
 
     def eof_received(self) -> bool:
         """The client has closed its side. It still gets the answers to what it has asked (RFC 9112 section 9.6)."""
-        self._eof = True
+        self._eof = self._last = True
         if not self.transport.can_write_eof():
             # Half a TLS connection is more than asyncio can do: it closes, and complains of those who ask it not to.
             return False
@@ -174,6 +200,10 @@ class HttpConnection(Output):
 
     def stop(self) -> None:
         """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
+        self._last = True
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
         if self._phase is IDLE and not self._buffer:
             if self._answered:
                 self._close()
@@ -184,13 +214,13 @@ class HttpConnection(Output):
         """If the client has not begun to ask, let another worker have the connection: ``give`` is passed its descriptor.
 
         What the client has sent meanwhile is still in the kernel and goes along. What TLS knows would not; nor can a queue
-        that is full take it. Then it is as for :meth:`stop`.
+        that is full take it. Then it ends if it is idle.
         """
         idle = self._phase is IDLE and not self._buffer and self.transport.get_extra_info("sslcontext") is None
         if idle and give(self.transport.get_extra_info("socket").fileno()):
             self.abort()
         else:
-            self.stop()
+            self._end_if_idle()
 
     def abort(self) -> None:
         self._phase = CLOSED
@@ -354,7 +384,7 @@ class HttpConnection(Output):
         self._answered = True
         self._exchange = None
         if self._body is None and keep_alive:
-            if self._buffer or self._eof or self._service.phase is STOPPING or not self._reading:
+            if self._buffer or self._last or not self._reading:
                 self._next()
             else:
                 self._phase = IDLE
@@ -392,7 +422,7 @@ class HttpConnection(Output):
             self._service.loop.call_soon(self._read_pipelined)
             return
         self._phase = IDLE
-        if self._eof or self._service.phase is STOPPING:
+        if self._last:
             self._close()
             return
         self.deadline = self._service.idle_until

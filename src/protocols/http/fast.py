@@ -48,6 +48,8 @@ Start = tuple[str, bytes, Parts]
 """What a request line says: method, target, and what the target is in a scope."""
 Block = tuple[list[Field], int, bool]
 """What a header block means: its fields, the bytes of the body, and whether the connection persists."""
+Rest = tuple[list[Field], int, bool, int]
+"""What a block means whose cookie was cut out, and the cookie's place among the fields."""
 
 _heads: dict[bytes, RequestHead] = {}
 """Whole heads of which both parts were remembered: health checks and others who ask for the same again and again."""
@@ -55,8 +57,8 @@ _starts: dict[bytes, Start] = {}
 """Valid request lines without a query, and what they say."""
 _blocks: dict[bytes, Block] = {}
 """Valid header blocks without secrets."""
-_rests: dict[tuple[bytes, bytes], tuple[Block, int]] = {}
-"""What comes before and after a cookie, together a valid block that is remembered; and the cookie's place among the fields."""
+_rests: dict[tuple[bytes, bytes], Rest] = {}
+"""What comes before and after a cookie, together a valid block that is remembered."""
 _lines: dict[bytes, Field] = {}
 """Valid lines and their fields, but for those whose names are watched."""
 _watched_lines: dict[bytes, Field] = {}
@@ -82,36 +84,32 @@ def parse(raw: bytes) -> RequestHead | None:
         return None
     # The block without its cookie is likely to be known.
     before, cookie, rest = block.partition(_COOKIE)
-    known = _read_around(before, *rest.split(b"\r\n", 1)) if cookie else _blocks.get(block) or _read(block)
-    if known is None:
+    if cookie:
+        value, _, after = rest.partition(b"\r\n")
+        known = _rests.get((before, after)) or _learn_rest(before, after)
+        if known is None or len(value.translate(None, _CONTROLS)) != len(value):
+            return None
+        headers, length, lasting, place = known
+        headers = headers.copy()
+        headers.insert(place, (b"cookie", value.strip(b" \t")))
+        return RequestHead(start[0], start[1], start[2], "1.1", headers, length, lasting)
+    block_known = _blocks.get(block) or _read(block)
+    if block_known is None:
         return None
-    method, target, parts = start
-    head = RequestHead(method, target, parts, "1.1", *known)
+    headers, length, lasting = block_known
+    head = RequestHead(start[0], start[1], start[2], "1.1", headers, length, lasting)
     if len(raw) <= _LONGEST and line in _starts and block in _blocks:
         _remember(_heads, raw, head)
     return head
 
 
-def _read_around(before: bytes, value: bytes, after: bytes = b"") -> Block | None:
-    """What a header block means that has the cookie ``value`` between ``before`` and ``after``; None to decline."""
-    known = _rests.get((before, after)) or _learn_rest(before, after)
-    if known is None or len(value.translate(None, _CONTROLS)) != len(value):
-        return None
-    (headers, length, lasting), place = known
-    if len(headers) == MOST_FIELDS:
-        return None
-    headers = headers.copy()
-    headers.insert(place, (b"cookie", value.strip(b" \t")))
-    return headers, length, lasting
-
-
-def _learn_rest(before: bytes, after: bytes) -> tuple[Block, int] | None:
-    """What a header block means that had a cookie cut out, and which field that was; remembered if it is worth it."""
+def _learn_rest(before: bytes, after: bytes) -> Rest | None:
+    """What a header block means that had a cookie cut out; remembered if it is worth it, None to decline."""
     block = before + b"\r\n" + after
     known = _blocks.get(block) or _read(block)
-    if known is None:
+    if known is None or len(known[0]) == MOST_FIELDS:
         return None
-    rest = (known, before.count(b"\r\n") + 1)
+    rest = (*known, before.count(b"\r\n") + 1)
     if block in _blocks:
         _remember(_rests, (before, after), rest, _MOST_BLOCKS)
     return rest

@@ -34,6 +34,8 @@ IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
 class Corked(asyncio.Protocol):
     """The writing half of any connection, WebSockets included; a base and not a part of it, so that a write is one call."""
 
+    __slots__ = ("_corked", "_corked_size", "_most_corked", "_prompt", "_service", "room", "transport")
+
     transport: asyncio.Transport
 
     def __init__(self, service: Service) -> None:
@@ -85,6 +87,8 @@ class Corked(asyncio.Protocol):
 
 class Output(Corked):
     """What an exchange writes to (exchange.Wire)."""
+
+    __slots__ = ("_gone", "_phase")
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)

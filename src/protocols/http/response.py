@@ -5,10 +5,8 @@ Everything an application can get wrong in a response head is found here, before
 
 from __future__ import annotations
 
-import http
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeVar
 
@@ -44,19 +42,15 @@ _heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
 Only for requests without peculiarities, and only without fields that are secret."""
 
 
-@dataclass(slots=True)
 class Defaults:
     """Header lines added to every response; the worker's tick renews ``date``."""
 
-    server: bytes = b"server: tricorn\r\n"
-    date: bytes = b""
-    extra: bytes = b""
-    block: bytes = field(init=False, default=b"")
-    """All of them."""
-    tail: bytes = field(init=False, default=b"")
-    """All of them and the end of the head."""
+    __slots__ = ("block", "date", "extra", "server", "tail")
 
-    def __post_init__(self) -> None:
+    def __init__(self, server: bytes = b"server: tricorn\r\n", date: bytes = b"", extra: bytes = b"") -> None:
+        self.server = server
+        self.date = date
+        self.extra = extra
         self._join()
 
     def renew(self, date: bytes) -> None:
@@ -66,7 +60,9 @@ class Defaults:
 
     def _join(self) -> None:
         self.block = self.server + self.date + self.extra
+        """All of them."""
         self.tail = self.block + b"\r\n"
+        """All of them and the end of the head."""
 
     def without(self, given: set[bytes]) -> bytes:
         """The block less what the application gave itself."""
@@ -76,16 +72,24 @@ class Defaults:
 
 def reason(status: int) -> str:
     """The reason phrase, empty for statuses without a name."""
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    # Late: making that enumeration takes longer than answering many requests.
+    from http import HTTPStatus
+
+    return next((known.phrase for known in HTTPStatus if known == status), "")
 
 
-_STATUS_LINES = {status: b"HTTP/1.1 %d \r\n" % status for status in range(200, 1000)}
-for _known in http.HTTPStatus:
-    if _known >= 200:
-        _STATUS_LINES[_known] = f"HTTP/1.1 {_known:d} {_known.phrase}\r\n".encode("ascii")
+_status_lines = {200: b"HTTP/1.1 200 OK\r\n"}
+"""Those that were used, 800 at most."""
+
+
+def _status_line(status: int) -> bytes:
+    """Raises :class:`AppError` for what is no final status."""
+    if not isinstance(status, int) or not 200 <= status <= 999:
+        raise AppError(f"response status {status!r} is not a final HTTP status, 200 to 999")
+    line = _status_lines.get(status)
+    if line is None:
+        _status_lines[status] = line = f"HTTP/1.1 {status:d} {reason(status)}\r\n".encode("ascii")
+    return line
 
 
 ResponseHead = tuple[bytes, Framing, int, bool]
@@ -133,10 +137,7 @@ def _encode(
     key: tuple[object, ...] | None,
 ) -> ResponseHead:
     """What :func:`encode` does for a head that it does not know yet; remembers it under ``key``."""
-    start = _STATUS_LINES.get(status)
-    if start is None:
-        raise AppError(f"response status {status!r} is not a final HTTP status, 200 to 999")
-    parts = [start]
+    parts = [_status_line(status)]
     block = defaults.block
     meaningful, secret = _collect(headers, parts)
     given = _content_length(meaningful)
@@ -276,7 +277,7 @@ def plain(status: int, text: str, defaults: Defaults, *, extra: bytes = b"", wit
     body = text.encode("utf-8", "replace")
     return b"".join(
         (
-            _STATUS_LINES[status],
+            _status_line(status),
             defaults.block,
             extra,
             b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body),
