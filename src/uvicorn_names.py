@@ -93,6 +93,9 @@ class Top(ModuleType):
         self.__path__: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
+        if name in MODULES and name != "main":
+            # Not Tricorn's of the same name.
+            return importlib.import_module(f"uvicorn.{name}")
         return getattr(sys.modules[HOME], name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -322,6 +322,12 @@ def test_uvicorns_modules() -> None:
     assert (ended.returncode, ended.stdout) == (0, "all is there\n"), ended.stderr
 
 
+def test_a_module_taken_from_the_top_is_uvicorns() -> None:
+    text = "import uvicorn.server\nfrom uvicorn import config, main\nassert callable(main) and config.Config is tricorn.Config"
+    ended = run_python(f"import sys, tricorn, tricorn.config\nsys.modules['uvicorn'] = tricorn\n{text}")
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_who_has_the_real_uvicorn_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "uvicorn").mkdir()
     (tmp_path / "uvicorn" / "__init__.py").write_text("")
