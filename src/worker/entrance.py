@@ -10,7 +10,8 @@ import logging
 import socket
 
 from ..config import Config, ConfigError
-from ..protocols.http.connection import SPEAKS_TLS, HttpConnection
+from ..protocols.http.connection import HttpConnection
+from ..protocols.http.ending import SPEAKS_TLS
 from ..protocols.proxy import Origin, Trusted
 from .tls import Certificates
 

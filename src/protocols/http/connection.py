@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: keep-alive, pipelining, timeouts and flow control; output.py has its writing half.
+"""One HTTP/1.1 connection: keep-alive, pipelining, timeouts and flow control. Its writing half is output.py, its end ending.py.
 
 Written once for all codecs: it finds where a head ends, has it parsed, frames the body, and runs one exchange after another.
 """
@@ -7,47 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import struct
 from collections.abc import Callable
 from typing import cast
 
-from .. import closing
 from ..proxy import Origin, Proxies
 from ..service import Service
 from . import sizes
 from .codec import BadRequest, RequestHead
+from .ending import NEVER, TOO_MANY, Ending, Refusal
 from .exchange import Exchange
 from .exchange import Phase as ExchangePhase
-from .framing import BodyReader, ChunkedReader, LengthReader
-from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER, Output
-from .response import Framing, plain
+from .framing import ChunkedReader, LengthReader
+from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
 from .scope import connection_scope
 
-NEVER = float("inf")
 END = b"\r\n\r\n"
 CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
-MOST_DISCARDED = 256 * 1024
-"""How much of an unwanted body is read and thrown away so that the connection can persist."""
-MOST_LINGERED = 16 * 1024 * 1024
-"""How much is thrown away after a last response: many clients read it only when they have sent all of their body."""
-
-Refusal = tuple[int, str, bytes]
-"""Status, reason, and further header lines."""
-TOO_MANY: Refusal = (503, "too many connections", b"retry-after: 1\r\n")
-SPEAKS_TLS: Refusal = (400, "plain HTTP sent to a port that speaks TLS: ask for https", b"")
 
 
-class HttpConnection(Output):
-    # Slots: of more attributes than thirty without, each would be found the slow way.
+class HttpConnection(Ending):
     __slots__ = (
         "_answered",
-        "_body",
-        "_buffer",
         "_checked",
-        "_close_by",
-        "_eof",
-        "_exchange",
         "_last",
         "_peer",
         "_proxies",
@@ -56,10 +37,7 @@ class HttpConnection(Output):
         "_room",
         "_scope",
         "_skipped",
-        "_surplus",
         "_unwanted",
-        "client",
-        "deadline",
         "origin",
         "refusal",
     )
@@ -70,22 +48,13 @@ class HttpConnection(Output):
         """For whom a proxy has opened the connection, if it said so in the PROXY protocol."""
         self._proxies: Proxies | None = None
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
-        self._buffer = b""
-        """Received and not interpreted yet: the start of a head, or pipelined requests."""
-        self._body: BodyReader | None = None
-        """Reads the current request's body; None when there is none or it is complete."""
-        self._exchange: Exchange | None = None
         self._answered = False
         """At least one request was."""
-        self._eof = False
-        """The client sends no more."""
         self._last = False
         """After what has come there is nothing more to wait for: the client sends no more, or the worker stops."""
         self._reading = True
         self._resting = False
         """There is more of the body to read in what has come, in the next turn."""
-        self._surplus = 0
-        """Bytes thrown away since the response."""
         self._checked = 0
         """Bytes of an unfinished head that are known to be good; looking at them again for each new byte would be quadratic."""
         self._room = 0
@@ -97,7 +66,6 @@ class HttpConnection(Output):
         """Opened above the limit of concurrency."""
         self.refusal: Refusal | None = None
         """What the first request is answered with, whatever it is."""
-        self.deadline = self._close_by = NEVER
 
     # Called by the event loop.
 
@@ -173,10 +141,7 @@ class HttpConnection(Output):
         elif self._phase is EXCHANGE:
             self._expire_exchange()
         elif self._phase is CLOSED:
-            if closing.is_over(self.transport, self._service.now, self._close_by):
-                self.transport.abort()
-            else:
-                self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
+            self._expire_closing()
         else:
             self._close()
 
@@ -221,10 +186,6 @@ class HttpConnection(Output):
             self.abort()
         else:
             self._end_if_idle()
-
-    def abort(self) -> None:
-        self._phase = CLOSED
-        self.transport.abort()
 
     # Reading.
 
@@ -364,13 +325,6 @@ class HttpConnection(Output):
             else:
                 self.transport.pause_reading()
 
-    def _throw_away(self, size: int) -> None:
-        self._surplus += size
-        if self._phase is DISCARD and self._surplus > MOST_DISCARDED:
-            self._linger()
-        elif self._surplus > MOST_LINGERED:
-            self.abort()
-
     def consumed(self) -> None:
         if not self._reading:
             self._regulate()
@@ -400,18 +354,6 @@ class HttpConnection(Output):
             self.deadline = self._service.now + 1 + self._service.limits.linger_time
             self._regulate()
 
-    def broken(self, framing: Framing) -> None:
-        """The response can't be completed."""
-        self._exchange = None
-        self._uncork()
-        if framing is Framing.CLOSE:
-            # Here the end of the connection is the end of the body: only a reset says that this one isn't.
-            linger = struct.pack("ii", 1, 0)
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.abort()
-        else:
-            self._close()
-
     def _next(self) -> None:
         """Wait for the next request."""
         if self._buffer:
@@ -438,16 +380,6 @@ class HttpConnection(Output):
             # What is left is no whole request, and the client sends no more.
             self._close()
 
-    # Ending.
-
-    def _refuse(self, status: int, reason: str, extra: bytes = b"") -> None:
-        """Answer the client's mistake; nothing after it on the connection is interpreted. ``extra``: further header lines."""
-        self._buffer = b""
-        self.write_last(plain(status, reason, self._service.defaults, extra=extra))
-        if self._service.access is not None:
-            self._service.access(self.client, "-", "-", "1.1", status)
-        self._linger()
-
     def _fail(self, error: BadRequest) -> None:
         """The body of the current request turned out malformed."""
         exchange, self._exchange = self._exchange, None
@@ -458,28 +390,3 @@ class HttpConnection(Output):
             self._refuse(error.status, error.reason)
         else:
             self._close()
-
-    def _linger(self) -> None:
-        """Close for writing, and go on reading for a while.
-
-        Closing at once would reset the connection and could destroy the response before the client has read it (RFC 9112
-        section 9.6).
-        """
-        if self._eof or self.transport.is_closing():
-            self._close()
-            return
-        self._phase = LINGER
-        self._surplus = 0
-        self._body = None
-        self._buffer = b""
-        self.deadline = self._service.now + 1 + self._service.limits.linger_time
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._regulate()
-
-    def _close(self) -> None:
-        """Close once all that is written has been sent, or the client has had time enough to take it."""
-        self._phase = CLOSED
-        self._close_by = self._service.now + 1 + self._service.limits.flush_time
-        self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
-        self.transport.close()

@@ -1,0 +1,115 @@
+"""How an HTTP connection ends, so that the client gets what was written and can tell whether that is all.
+
+Written once for whatever the reason is: a last response, a refusal, a response that breaks off, a deadline.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from .. import closing
+from ..service import Service
+from .exchange import Exchange
+from .framing import BodyReader
+from .output import CLOSED, DISCARD, LINGER, Output
+from .response import Framing, plain
+
+NEVER = float("inf")
+MOST_DISCARDED = 256 * 1024
+"""How much of an unwanted body is read and thrown away so that the connection can persist."""
+MOST_LINGERED = 16 * 1024 * 1024
+"""How much is thrown away after a last response: many clients read it only when they have sent all of their body."""
+
+Refusal = tuple[int, str, bytes]
+"""Status, reason, and further header lines."""
+TOO_MANY: Refusal = (503, "too many connections", b"retry-after: 1\r\n")
+SPEAKS_TLS: Refusal = (400, "plain HTTP sent to a port that speaks TLS: ask for https", b"")
+
+
+class Ending(Output):
+    """What the end of a connection needs of it, and the end; the base of the connection."""
+
+    # Slots: of more attributes than thirty without, each would be found the slow way.
+    __slots__ = ("_body", "_buffer", "_close_by", "_eof", "_exchange", "_surplus", "client", "deadline")
+
+    client: str
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self._buffer = b""
+        """Received and not interpreted yet: the start of a head, or pipelined requests."""
+        self._body: BodyReader | None = None
+        """Reads the current request's body; None when there is none or it is complete."""
+        self._exchange: Exchange | None = None
+        self._eof = False
+        """The client sends no more."""
+        self._surplus = 0
+        """Bytes thrown away since the response."""
+        self.deadline = self._close_by = NEVER
+
+    def _regulate(self) -> None:
+        """Read on only while what waits in memory is within bounds."""
+        raise NotImplementedError
+
+    def _refuse(self, status: int, reason: str, extra: bytes = b"") -> None:
+        """Answer the client's mistake; nothing after it on the connection is interpreted. ``extra``: further header lines."""
+        self._buffer = b""
+        self.write_last(plain(status, reason, self._service.defaults, extra=extra))
+        if self._service.access is not None:
+            self._service.access(self.client, "-", "-", "1.1", status)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close for writing, and go on reading for a while.
+
+        Closing at once would reset the connection and could destroy the response before the client has read it (RFC 9112
+        section 9.6).
+        """
+        if self._eof or self.transport.is_closing():
+            self._close()
+            return
+        self._phase = LINGER
+        self._surplus = 0
+        self._body = None
+        self._buffer = b""
+        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._regulate()
+
+    def _close(self) -> None:
+        """Close once all that is written has been sent, or the client has had time enough to take it."""
+        self._phase = CLOSED
+        self._close_by = self._service.now + 1 + self._service.limits.flush_time
+        self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
+        self.transport.close()
+
+    def _expire_closing(self) -> None:
+        if closing.is_over(self.transport, self._service.now, self._close_by):
+            self.transport.abort()
+        else:
+            self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
+
+    def _throw_away(self, size: int) -> None:
+        self._surplus += size
+        if self._phase is DISCARD and self._surplus > MOST_DISCARDED:
+            self._linger()
+        elif self._surplus > MOST_LINGERED:
+            self.abort()
+
+    def broken(self, framing: Framing) -> None:
+        """The response can't be completed."""
+        self._exchange = None
+        self._uncork()
+        if framing is Framing.CLOSE:
+            # Here the end of the connection is the end of the body: only a reset says that this one isn't.
+            linger = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.abort()
+        else:
+            self._close()
+
+    def abort(self) -> None:
+        self._phase = CLOSED
+        self.transport.abort()
