@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from play import GET, answer, body, run, sends, start
 from tricorn.protocols.limits import Limits
+from tricorn.protocols.proxy import Proxies, Trusted
 from tricorn.protocols.service import Phase
 from wire import Receive, Send, Wire, echo, turn
 
@@ -224,6 +225,56 @@ def test_an_idle_connection_ends_at_a_stop() -> None:
         wire = await answer(echo)
         wire.service.drain(Phase.STOPPING)
         assert wire.transport.closed
+
+
+def test_a_connection_that_comes_when_the_others_were_stopped_gets_as_short_a_time() -> None:
+    """It waited in the listener's queue meanwhile."""
+
+    @run
+    async def play() -> None:
+        service = (await answer(echo)).service
+        service.drain(Phase.STOPPING)
+        late = Wire(service=service)
+        late.pass_seconds(2)
+        assert late.transport.closed
+
+
+@pytest.mark.parametrize("lines", [(b"\r\n",), (b"", b"\r\n")], ids=["with the body", "later"])
+def test_a_connection_is_idle_after_an_empty_line_behind_a_body(lines: tuple[bytes, ...]) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
+
+    @run
+    async def play() -> None:
+        wire = await answer(echo, post + lines[0])
+        await wire.feed(*lines[1:])
+        await wire.feed(GET)
+        await wire.settle()
+        # Once more: the line that was skipped before the plain request counts no longer.
+        await wire.feed(post + lines[0], *lines[1:])
+        await wire.settle()
+        assert [response.status for response in wire.responses()] == [200, 200, 200]
+        wire.service.drain(Phase.STOPPING)
+        assert wire.transport.closed
+
+
+def test_a_refusal_is_not_logged_as_of_the_client_before() -> None:
+    logged: list[tuple[Any, ...]] = []
+
+    @run
+    async def play() -> None:
+        service = (await answer(echo, access=lambda *line: logged.append(line))).service
+        service.proxies = Proxies(Trusted("*"))
+        wire = Wire(service=service)
+        forwarded = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\n%b\r\n"
+        await wire.feed(forwarded % b"")
+        await wire.settle()
+        await wire.feed(forwarded % b"Bad Name: 1\r\n")
+        await wire.settle()
+
+    assert [line[4] for line in logged] == [200, 200, 400]
+    peer, told, refused = (line[0] for line in logged)
+    assert told.startswith("203.0.113.9")
+    assert refused == peer
 
 
 def test_an_unread_body_is_thrown_away_and_the_connection_persists() -> None:

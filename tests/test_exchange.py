@@ -320,3 +320,19 @@ def test_no_100_continue_in_http_1_0_nor_unasked(line: bytes) -> None:
         await wire.feed(b"abc")
         await wire.settle()
         assert [response.status for response in wire.responses()] == [200]
+
+
+@pytest.mark.parametrize("sent", [b"hello", b""], ids=["with a body", "without"])
+def test_after_the_response_nobody_is_told_that_the_body_was_empty(sent: bytes) -> None:
+    got: list[dict[str, Any]] = []
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"a"))
+        got.append(await receive())
+
+    @run
+    async def play() -> None:
+        await answer(app, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(sent), sent))
+
+    assert got == [{"type": "http.disconnect"}]

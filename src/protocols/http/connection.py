@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ..proxy import Origin, Proxies
+from ..service import Phase as ServicePhase
 from ..service import Service
 from . import sizes
 from .codec import BadRequest, RequestHead
@@ -21,6 +22,7 @@ from .framing import ChunkedReader, LengthReader
 from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
 from .scope import connection_scope
 
+STOPPING = ServicePhase.STOPPING
 END = b"\r\n\r\n"
 CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
@@ -34,10 +36,9 @@ class HttpConnection(Ending):
         "_proxies",
         "_reading",
         "_resting",
-        "_room",
         "_scope",
         "_skipped",
-        "_unwanted",
+        "_unlooked",
         "origin",
         "refusal",
     )
@@ -57,13 +58,11 @@ class HttpConnection(Ending):
         """There is more of the body to read in what has come, in the next turn."""
         self._checked = 0
         """Bytes of an unfinished head that are known to be good; looking at them again for each new byte would be quadratic."""
-        self._room = 0
+        self._unlooked = 0
         """How much more of an unfinished head may come before anybody needs to look at it. Slow lorises live here: a thousand
         clients who send a byte at a time must cost little more than the loop needs to receive those."""
         self._skipped = False
         """The empty line that may stand before a request has been skipped."""
-        self._unwanted = False
-        """Opened above the limit of concurrency."""
         self.refusal: Refusal | None = None
         """What the first request is answered with, whatever it is."""
 
@@ -78,11 +77,13 @@ class HttpConnection(Ending):
             self._proxies = proxies
         self.deadline = self._service.now + 1 + self._service.limits.request_head_time
         self._service.opened(self)
-        if (most := self._service.limits.concurrency) is not None:
-            self._unwanted = len(self._service.connections) - self._service.unwanted > most
-            self._service.unwanted += self._unwanted
-            if self._unwanted:
-                self.refusal = TOO_MANY
+        most = self._service.limits.concurrency
+        if most is not None and len(self._service.connections) - self._service.unwanted > most:
+            self.refusal = TOO_MANY
+            self._service.unwanted += 1
+        if self._service.phase is STOPPING:
+            # It waited in the listener's queue when the others were told.
+            self.stop()
 
     def data_received(self, data: bytes) -> None:
         if self._phase is IDLE:
@@ -93,8 +94,8 @@ class HttpConnection(Ending):
                 self._read_head()
         elif self._phase is HEAD:
             self._buffer += data
-            if len(data) <= self._room and not CONTROLS.search(data):
-                self._room -= len(data)
+            if len(data) <= self._unlooked and not CONTROLS.search(data):
+                self._unlooked -= len(data)
             else:
                 self._read_head()
         elif self._phase in (EXCHANGE, DISCARD):
@@ -129,7 +130,7 @@ class HttpConnection(Ending):
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         self._corked.clear()
-        self._service.unwanted -= self._unwanted
+        self._service.unwanted -= self.refusal is TOO_MANY
         self._service.closed(self)
 
     # Called by the service.
@@ -137,6 +138,7 @@ class HttpConnection(Ending):
     def expire(self) -> None:
         """The deadline has passed: of a head, of keep-alive, of a body, or of lingering."""
         if self._phase is HEAD and self._buffer:
+            self.client = self._peer
             self._refuse(408, "the request head took too long")
         elif self._phase is EXCHANGE:
             self._expire_exchange()
@@ -194,16 +196,20 @@ class HttpConnection(Ending):
         try:
             raw = self._whole_head(self._buffer)
             if raw is None:
+                if not self._buffer and self._answered:
+                    # Nothing but the empty line that some send behind a body: the connection is as idle as before.
+                    self._next()
                 return
             head = self._service.fast(raw)
             if head is None:
                 sizes.check(raw, self._service.limits)
                 head = self._service.codec(raw)
         except BadRequest as error:
+            # Not for whom a proxy has asked before.
+            self.client = self._peer
             self._refuse(error.status, error.reason)
             return
-        self._checked = self._room = 0
-        self._skipped = False
+        self._checked = self._unlooked = 0
         self._begin(head, self._buffer[len(raw) :])
 
     def _whole_head(self, data: bytes) -> bytes | None:
@@ -220,7 +226,7 @@ class HttpConnection(Ending):
                 if self._answered:
                     # From its first byte on; for the first request, from the opening of the connection.
                     self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-            self._room = sizes.check_unfinished(data, self._checked, self._service.limits)
+            self._unlooked = sizes.check_unfinished(data, self._checked, self._service.limits)
             self._checked = len(data)
             return None
         return data[:end]
@@ -230,6 +236,7 @@ class HttpConnection(Ending):
         if self.refusal is not None:
             self._refuse(*self.refusal)
             return
+        self._skipped = False
         scope = self._scope
         if self._proxies is not None:
             scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)

@@ -183,7 +183,7 @@ class Exchange:
         while True:
             if self._pieces and self.phase is not COMPLETE:
                 return self._take()
-            if self.body_complete and not self._told_end and not self.disconnected:
+            if self.body_complete and not self._told_end and not self.disconnected and self.phase is not COMPLETE:
                 self._told_end = True
                 return {"type": "http.request", "body": b"", "more_body": False}
             if self.client_done or self.phase is COMPLETE:
