@@ -5,6 +5,7 @@ Everything an application can get wrong in a response head is found here, before
 
 from __future__ import annotations
 
+import http
 import re
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -72,13 +73,13 @@ class Defaults:
 
 def reason(status: int) -> str:
     """The reason phrase, empty for statuses without a name."""
-    # Late: making that enumeration takes longer than answering many requests.
-    from http import HTTPStatus
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
-    return next((known.phrase for known in HTTPStatus if known == status), "")
 
-
-_status_lines = {200: b"HTTP/1.1 200 OK\r\n"}
+_status_lines: dict[int, bytes] = {}
 """Those that were used, 800 at most."""
 
 
