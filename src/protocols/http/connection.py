@@ -338,16 +338,14 @@ class HttpConnection(Ending):
 
     def respond(self, data: bytes, keep_alive: bool) -> None:
         """The response is complete with ``data``: on to the next request, or close."""
-        if self._corked:
-            self.write_last(data)
-        elif data:
-            self.transport.write(data)
+        self.write_last(data)
         self._answered = True
         self._exchange = None
         if self._body is None and keep_alive:
             if self._buffer or self._last or not self._reading:
                 self._next()
             else:
+                # As _next would, but without a call in the case that comes most often.
                 self._phase = IDLE
                 self.deadline = self._service.idle_until
         elif not keep_alive:

@@ -86,6 +86,7 @@ class Exchange:
         "_waiter",
         "_wire",
         "body_complete",
+        "buffered",
         "client_done",
         "disconnected",
         "phase",
@@ -118,8 +119,9 @@ class Exchange:
         self.client_done = False
         """The client sends no more (it is gone or half-closed): ``receive`` says http.disconnect."""
         self.body_complete = True
+        self.buffered = 0
         self._pieces: list[bytes] | None = None
-        """Body bytes waiting for ``receive``."""
+        """Body bytes waiting for ``receive``, ``buffered`` of them: adding them up for each that comes would be quadratic."""
         self._told_end = False
         """``receive`` has handed out the end of the body."""
         self._asked = False
@@ -143,6 +145,7 @@ class Exchange:
             self._pieces = [data]
         else:
             self._pieces.append(data)
+        self.buffered += len(data)
         self._wake()
 
     def feed_end(self) -> None:
@@ -159,11 +162,6 @@ class Exchange:
         """The connection is gone."""
         self.disconnected = self.client_done = True
         self._wake()
-
-    @property
-    def buffered(self) -> int:
-        """Body bytes waiting for ``receive``."""
-        return sum(map(len, self._pieces)) if self._pieces else 0
 
     @property
     def withholds_body(self) -> bool:
@@ -201,6 +199,7 @@ class Exchange:
         assert self._pieces
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
+        self.buffered = 0
         self._told_end = self.body_complete
         self._wire.consumed()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}

@@ -13,13 +13,13 @@ looked up, not parsed. That goes for whole heads, for header blocks (less a cook
 from __future__ import annotations
 
 import re
-from typing import TypeVar
 
-from .codec import TOKEN, Parts, RequestHead, is_host, unquote
+from .codec import TOKEN, Parts, RequestHead, is_host, split_target
+from .memory import remember
 
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
-_START = re.compile(rb"(%b) ((/[!\"$->@-~]*)(?:\?([!\"$-~]*))?) HTTP/1\.1" % b"|".join(_METHODS))
+_START = re.compile(rb"(%b) (/[!\"$-~]*) HTTP/1\.1" % b"|".join(_METHODS))
 _NAME = re.compile(TOKEN)
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST_NAME = b"host"
@@ -41,8 +41,6 @@ _LONGEST_BLOCK = 1024
 """Bytes of a header block that is remembered."""
 _MOST_BLOCKS = 256
 
-K = TypeVar("K")
-V = TypeVar("V")
 Field = tuple[bytes, bytes]
 Start = tuple[str, bytes, Parts]
 """What a request line says: method, target, and what the target is in a scope."""
@@ -99,7 +97,7 @@ def parse(raw: bytes) -> RequestHead | None:
     headers, length, lasting = block_known
     head = RequestHead(start[0], start[1], start[2], "1.1", headers, length, lasting)
     if len(raw) <= _LONGEST and line in _starts and block in _blocks:
-        _remember(_heads, raw, head)
+        remember(_heads, raw, head, _MOST)
     return head
 
 
@@ -111,7 +109,7 @@ def _learn_rest(before: bytes, after: bytes) -> Rest | None:
         return None
     rest = (*known, before.count(b"\r\n") + 1)
     if block in _blocks:
-        _remember(_rests, (before, after), rest, _MOST_BLOCKS)
+        remember(_rests, (before, after), rest, _MOST_BLOCKS)
     return rest
 
 
@@ -154,7 +152,7 @@ def _read(block: bytes) -> Block | None:
         return None
     known = (headers, length, connection is None or connection[1].lower() != b"close")
     if not secret and len(block) <= _LONGEST_BLOCK:
-        _remember(_blocks, block, known, _MOST_BLOCKS)
+        remember(_blocks, block, known, _MOST_BLOCKS)
     return known
 
 
@@ -163,12 +161,11 @@ def _learn_start(line: bytes) -> Start | None:
     match = _START.fullmatch(line)
     if match is None:
         return None
-    method, target, path, query = match.groups()
-    text = path.decode("ascii")
-    start = (_METHODS[method], target, (unquote(text) if "%" in text else text, path, query or b""))
-    if not query and len(line) <= _LONGEST:
+    method, target = match.groups()
+    start = (_METHODS[method], target, split_target(target))
+    if not start[2][2] and len(line) <= _LONGEST:
         # Queries differ from request to request, and hold secrets at times.
-        _remember(_starts, line, start)
+        remember(_starts, line, start, _MOST)
     return start
 
 
@@ -184,7 +181,7 @@ def _learn(line: bytes) -> Field | None:
         name = raw_name.lower()
         name = _WATCHED.get(name, name)
         if len(raw_name) <= _LONGEST:
-            _remember(_names, raw_name, name)
+            remember(_names, raw_name, name, _MOST)
     if len(value.translate(None, _CONTROLS)) != len(value) or name in _DECLINED:
         return None
     value = value.strip(b" \t")
@@ -198,11 +195,5 @@ def _learn(line: bytes) -> Field | None:
         return None
     field = (name, value)
     if name not in _SECRET and len(line) <= _LONGEST:
-        _remember(_watched_lines if name in _WATCHED else _lines, line, field)
+        remember(_watched_lines if name in _WATCHED else _lines, line, field, _MOST)
     return field
-
-
-def _remember(known: dict[K, V], key: K, value: V, most: int = _MOST) -> None:
-    if len(known) >= most:
-        known.clear()
-    known[key] = value

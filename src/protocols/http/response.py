@@ -9,10 +9,10 @@ import http
 import re
 from collections.abc import Iterable
 from enum import Enum, auto
-from typing import TypeVar
 
 from ..asgi import AppError
 from .codec import TOKEN, RequestHead
+from .memory import remember
 
 
 class Framing(Enum):
@@ -154,7 +154,7 @@ def _encode(
     if given is not None and size is not None:
         parts.append(b"content-length: %d\r\n" % size)
     if key is not None and not secret and (framing is not Framing.EMPTY):
-        _remember(_heads, key, (b"".join(parts), framing, -1 if given is None and size is not None else size or 0))
+        remember(_heads, key, (b"".join(parts), framing, -1 if given is None and size is not None else size or 0), _MOST)
     if given is None and size is not None:
         parts.append(b"content-length: %d\r\n" % size)
     if not keep_alive:
@@ -163,16 +163,6 @@ def _encode(
         parts.append(b"connection: keep-alive\r\n")
     parts += block, b"\r\n"
     return b"".join(parts), framing, size or 0, keep_alive
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _remember(known: dict[K, V], key: K, value: V) -> None:
-    if len(known) >= _MOST:
-        known.clear()
-    known[key] = value
 
 
 def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
@@ -199,7 +189,7 @@ def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> tupl
             if lowered in _SECRET or len(line) > _LONGEST:
                 secret = True
             else:
-                _remember(_lines, pair, line)
+                remember(_lines, pair, line, _MOST)
         parts.append(line)
     return meaningful, secret
 

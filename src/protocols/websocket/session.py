@@ -130,11 +130,6 @@ class Session:
         """Hand a message to the application; returns whether it was waiting for one."""
         self.inbox.append(message)
         self._size += len(message)
-        if self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return True
         return self._wake_one()
 
     def end(self, code: int, reason: str, *, gone: bool) -> None:
