@@ -277,6 +277,35 @@ def test_a_refusal_is_not_logged_as_of_the_client_before() -> None:
     assert refused == peer
 
 
+@pytest.mark.parametrize("codec", ["auto", "h11", "httptools"])
+def test_what_a_proxy_tells_of_one_request_is_not_believed_of_the_next(codec: str) -> None:
+    logged: list[str] = []
+
+    @run
+    async def play() -> None:
+        seen: list[Any] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            seen.append(scope["client"])
+            await echo(scope, receive, send)
+
+        service = Wire(app, codec, access=lambda client, *rest: logged.append(client)).service
+        service.proxies = Proxies(Trusted("192.0.2.7"))
+        wire = Wire(service=service)
+        for line in (
+            b"Forwarded: for=203.0.113.9\r\n",
+            b"",
+            b"X-Forwarded-For: 203.0.113.8\r\nCookie: a\r\n",
+            b"Cookie: a\r\n",
+        ):
+            await wire.feed(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % line)
+            await wire.settle()
+        peer = ("192.0.2.7", 4711)
+        assert seen == [("203.0.113.9", 0), peer, ("203.0.113.8", 0), peer]
+
+    assert logged == ["203.0.113.9:0", "192.0.2.7:4711", "203.0.113.8:0", "192.0.2.7:4711"]
+
+
 def test_an_unread_body_is_thrown_away_and_the_connection_persists() -> None:
     @run
     async def play() -> None:

@@ -88,6 +88,61 @@ def test_framing(
         assert wire.transport.closed is (connection == "close")
 
 
+LARGE = bytes(range(256)) * 400
+SIZE = (b"content-length", b"%d" % len(LARGE))
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.parametrize("data", [GET, OLD, HEAD])
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [start(), body(LARGE)],
+        [start(SIZE), body(LARGE)],
+        [start(SIZE), body(LARGE, more=True), body()],
+        [start(SIZE), body(LARGE[:9], more=True), body(LARGE[9:])],
+        [start(), body(LARGE, more=True), body()],
+        [start(), body(LARGE[:9], more=True), body(LARGE[9:], more=True), body()],
+        [start(), body(LARGE[:50_000], more=True), body(LARGE[50_000:])],
+        [start(), *(body(LARGE[at : at + 100], more=True) for at in range(0, len(LARGE), 100)), body()],
+    ],
+    ids=range(8),
+)
+def test_large_bodies_arrive_whole_and_in_order(messages: list[dict[str, Any]], data: bytes, gathers: bool) -> None:
+    @run
+    async def play() -> None:
+        wire = Wire(sends(*messages))
+        wire.service.gathers = gathers
+        await wire.feed(data, data)
+        await wire.settle()
+        assert not wire.transport.wrong
+        count = 1 if data is OLD else 2
+        assert [response.body for response in wire.responses()] == [b"" if data is HEAD else LARGE] * count
+        assert gathers or not wire.transport.gathered
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_large_body_is_not_copied_where_the_transport_gathers(more: bool) -> None:
+    @run
+    async def play() -> None:
+        wire = Wire(sends(start(SIZE), body(LARGE, more=more), *[body()] * more))
+        wire.service.gathers = True
+        await wire.feed(GET)
+        await wire.settle()
+        head, sent = wire.transport.gathered
+        assert sent is LARGE
+        assert wire.transport.writes == [head + LARGE]
+
+
+def test_many_small_chunks_in_one_turn_leave_before_they_fill_the_memory() -> None:
+    @run
+    async def play() -> None:
+        count = 100_000
+        wire = await answer(sends(start(), *[body(b"x", more=True)] * count, body()))
+        assert wire.responses()[0].body == b"x" * count
+        assert max(map(len, wire.transport.writes)) < 80_000
+
+
 @pytest.mark.parametrize(
     ("value", "closed"),
     [(b"close", True), (b"Close", True), (b"x, close", True), (b"keep-alive", False), (b"x", False)],

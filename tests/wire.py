@@ -79,6 +79,7 @@ class FakeTransport(asyncio.Transport):
         self._loop = loop
         self.protocol: Any = None
         self.writes: list[bytes] = []
+        self.gathered: list[bytes] = []
         self.wrong: list[str] = []
         self.closing = self.eof_written = self.paused = self.reset = self.lost = False
         self.high = 64 * 1024
@@ -107,6 +108,7 @@ class FakeTransport(asyncio.Transport):
             self.writes.append(bytes(data))
 
     def writelines(self, list_of_data: Any) -> None:
+        self.gathered += list_of_data
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:

@@ -84,6 +84,9 @@ class Service:
         self.loop = loop
         self.make_task = _task_maker(loop)
         """Runs an exchange's coroutine."""
+        self.gathers = not isinstance(loop, asyncio.BaseEventLoop)
+        """Whether transports write several pieces at once without copying. asyncio's own do copy them before Python 3.12, and
+        from then on, until 3.12.9 and 3.13.2, don't tell when their buffer is full (CVE-2024-12254)."""
         self.limits = limits or Limits()
         self.codec = codec
         self.fast = sizes.within(self.limits, fast) if fast is not None else _not_plain

@@ -45,7 +45,18 @@ class RequestHead:
     Not a dataclass, whose making would be a fifth of what a start costs beside the libraries.
     """
 
-    __slots__ = ("expect_continue", "headers", "keep_alive", "length", "method", "parts", "target", "upgrade", "version")
+    __slots__ = (
+        "expect_continue",
+        "headers",
+        "keep_alive",
+        "length",
+        "method",
+        "parts",
+        "proxied",
+        "target",
+        "upgrade",
+        "version",
+    )
 
     def __init__(
         self,
@@ -56,6 +67,7 @@ class RequestHead:
         headers: Fields,
         length: int | None = 0,
         keep_alive: bool = True,
+        proxied: bool = False,
     ) -> None:
         self.method = method
         self.target = target
@@ -68,6 +80,8 @@ class RequestHead:
         """Bytes of the body; None when it is chunked."""
         self.keep_alive = keep_alive
         """Whether the client lets the connection persist (RFC 9112 section 9.3)."""
+        self.proxied = proxied
+        """Whether there are fields by which a proxy tells for whom it asks."""
         self.expect_continue = False
         self.upgrade: bytes | None = None
         """The protocol asked for by Upgrade, in lower case, if Connection names it too (RFC 9110 section 7.8)."""

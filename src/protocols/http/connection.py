@@ -239,7 +239,9 @@ class HttpConnection(Ending):
         self._skipped = False
         scope = self._scope
         if self._proxies is not None:
-            scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
+            self.client = self._peer
+            if head.proxied:
+                scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
         if head.upgrade is not None and head.upgrade == b"websocket" and self._service.websocket is not None:
             self._hand_over(self._service.websocket(head, scope, self.client), rest)
             return

@@ -40,6 +40,8 @@ EXPECTED, STARTED, STREAMING, TRAILING, COMPLETE = Phase
 LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
 SERVING = ServicePhase.SERVING
 _CHUNK = b"%x\r\n%b\r\n"
+_LARGE = 32 * 1024
+"""Bytes of a body that are not copied behind the head, but handed to the kernel beside it."""
 
 
 class Wire(Protocol):
@@ -52,6 +54,9 @@ class Wire(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send, together with whatever else is sent in this turn of the event loop."""
+
+    def write_chunk(self, data: bytes) -> None:
+        """As ``write``, ``data`` as one chunk of a chunked body."""
 
     def write_last(self, data: bytes) -> None:
         """Send at once, with all that waits."""
@@ -217,8 +222,14 @@ class Exchange:
             if type(body) is not bytes:
                 body = _as_bytes(body)
             if self.phase is STREAMING:
-                # Without two calls in the case that comes most often.
-                data = _CHUNK % (len(body), body) if self._framing is CHUNKED and more and body else self._continue(body, more)
+                if more and body and self._framing is CHUNKED:
+                    # The case that comes most often.
+                    self._wire.write_chunk(body)
+                    if self._wire.room is not None:
+                        # Shielded: who is cancelled while waiting must not take the others' future with him.
+                        await asyncio.shield(self._wire.room)
+                    return
+                data = self._continue(body, more)
             elif self.phase is STARTED:
                 data = self._begin(body, more)
             else:
@@ -232,7 +243,6 @@ class Exchange:
             if data:
                 self._wire.write(data)
             if self._wire.room is not None:
-                # Shielded: who is cancelled while waiting must not take the others' future with him.
                 await asyncio.shield(self._wire.room)
         elif kind == "http.response.start":
             if self.phase is not EXPECTED:
@@ -298,7 +308,7 @@ class Exchange:
         }[self.phase]
 
     def _begin(self, body: bytes, more: bool) -> bytes:
-        """The head with the first of the body."""
+        """The head with the first of the body, or only that, the head being written."""
         self._sent = size = len(body)
         head = self._encode_head(None if more or self._trailers is not None else size)
         if self._framing is not LENGTH:
@@ -306,7 +316,10 @@ class Exchange:
         elif size != self._length and (size > self._length or not more):
             raise self._mismatch(size, more)
         self.phase = STREAMING
-        return head + body
+        if size < _LARGE:
+            return head + body
+        self._wire.write(head)
+        return body
 
     def _encode_head(self, whole: int | None) -> bytes:
         """The head, for a body of ``whole`` bytes if that is known; sets what is to be known of the body."""

@@ -5,34 +5,44 @@ always right. So its grammar is a strict subset: a method everybody knows, a tar
 Host, at most one Content-Length and Content-Type, and no field that changes framing or the connection's meaning but
 ``Connection: keep-alive`` or ``close``.
 
-A client sends the same header lines with every request, but for its cookies: so what was found valid once is remembered and
-looked up, not parsed. That goes for whole heads, for header blocks (less a cookie) and for single lines. What is secret
-(cookies, credentials, queries) or long is parsed each time and not kept.
+A client sends the same header lines with every request, but for its cookies and credentials: so what was found valid once is
+remembered and looked up, not parsed. That goes for whole heads, for header blocks (less one secret) and for single lines. What
+is secret (cookies, credentials, queries) or long is parsed each time and not kept.
 """
 
 from __future__ import annotations
 
 import re
 
-from .codec import TOKEN, Parts, RequestHead, is_host, split_target
+from ..proxy import FIELDS as PROXY_FIELDS
+from .codec import TOKEN, RequestHead, is_host, unquote
 from .memory import remember
 
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
-_CONTROLS = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
-_START = re.compile(rb"(%b) (/[!\"$-~]*) HTTP/1\.1" % b"|".join(_METHODS))
+_CONTROLS = frozenset((*range(0x09), *range(0x0A, 0x20), 0x7F))
+_UNCONTROLLED = bytes(0xFF - code if code in _CONTROLS else code for code in range(256))
+"""For ``bytes.translate``: changes control characters and nothing else."""
+_START = re.compile(rb"(?s)(%b) ((/[!\"$->@-~]*+)\??+([!\"$-~]*+)) HTTP/1\.1(.*)" % b"|".join(_METHODS))
+"""Method, target, its path and query, and all that follows. What can't match is given up at once, without backtracking."""
 _NAME = re.compile(TOKEN)
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST_NAME = b"host"
 _LENGTH_NAME = b"content-length"
 _TYPE_NAME = b"content-type"
 _CONNECTION_NAME = b"connection"
-_WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME, _CONNECTION_NAME)}
+_WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME, _CONNECTION_NAME, *PROXY_FIELDS)}
 _SECRET = frozenset((b"cookie", b"authorization", b"proxy-authorization"))
 _DECLINED = frozenset((b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer"))
 LONGEST_HEAD = 8190
 """Bytes; longer heads are not plain, nor are those with more than ``MOST_FIELDS``."""
 MOST_FIELDS = 100
 _COOKIE = b"\r\nCookie: "
+_RARER = (
+    (b"\r\nAuthorization: ", b"authorization"),
+    (b"\r\ncookie: ", b"cookie"),
+    (b"\r\nauthorization: ", b"authorization"),
+)
+"""What lines with other secrets begin with, and their names. In lower case from clients and proxies that know HTTP/2."""
 _LONGEST = 200
 """Bytes of a line that is remembered."""
 _MOST = 2048
@@ -42,21 +52,18 @@ _LONGEST_BLOCK = 1024
 _MOST_BLOCKS = 256
 
 Field = tuple[bytes, bytes]
-Start = tuple[str, bytes, Parts]
-"""What a request line says: method, target, and what the target is in a scope."""
-Block = tuple[list[Field], int, bool]
-"""What a header block means: its fields, the bytes of the body, and whether the connection persists."""
-Rest = tuple[list[Field], int, bool, int]
-"""What a block means whose cookie was cut out, and the cookie's place among the fields."""
+Block = tuple[list[Field], int, bool, bool]
+"""What a header block means: its fields, the bytes of the body, whether the connection persists, whether a proxy tells of its
+client."""
+Rest = tuple[list[Field], int, bool, bool, int]
+"""What a block means of which a secret line was cut out, and that line's place among the fields."""
 
 _heads: dict[bytes, RequestHead] = {}
-"""Whole heads of which both parts were remembered: health checks and others who ask for the same again and again."""
-_starts: dict[bytes, Start] = {}
-"""Valid request lines without a query, and what they say."""
+"""Whole heads without secrets: health checks and others who ask for the same again and again."""
 _blocks: dict[bytes, Block] = {}
-"""Valid header blocks without secrets."""
+"""Valid header blocks without secrets, from the end of the request line on."""
 _rests: dict[tuple[bytes, bytes], Rest] = {}
-"""What comes before and after a cookie, together a valid block that is remembered."""
+"""What comes before and after a secret line, together a valid block that is remembered."""
 _lines: dict[bytes, Field] = {}
 """Valid lines and their fields, but for those whose names are watched."""
 _watched_lines: dict[bytes, Field] = {}
@@ -76,52 +83,73 @@ def parse(raw: bytes) -> RequestHead | None:
             return head
     if len(raw) > LONGEST_HEAD:
         return None
-    line, _, block = raw.partition(b"\r\n")
-    start = _starts.get(line) or _learn_start(line)
-    if start is None:
+    match = _START.match(raw)
+    if match is None:
         return None
-    # The block without its cookie is likely to be known.
+    method, target, path, query, block = match.groups()
     before, cookie, rest = block.partition(_COOKIE)
-    if cookie:
-        value, _, after = rest.partition(b"\r\n")
-        known = _rests.get((before, after)) or _learn_rest(before, after)
-        if known is None or len(value.translate(None, _CONTROLS)) != len(value):
-            return None
-        headers, length, lasting, place = known
-        headers = headers.copy()
-        headers.insert(place, (b"cookie", value.strip(b" \t")))
-        return RequestHead(start[0], start[1], start[2], "1.1", headers, length, lasting)
-    block_known = _blocks.get(block) or _read(block)
-    if block_known is None:
+    known = _read_around(before, b"cookie", rest) if cookie else _blocks.get(block) or _read_unknown(block)
+    if known is None:
         return None
-    headers, length, lasting = block_known
-    head = RequestHead(start[0], start[1], start[2], "1.1", headers, length, lasting)
-    if len(raw) <= _LONGEST and line in _starts and block in _blocks:
+    headers, length, lasting, proxied = known
+    text = path.decode()
+    if "%" in text:
+        text = unquote(text)
+    head = RequestHead(_METHODS[method], target, (text, path, query), "1.1", headers, length, lasting, proxied)
+    if len(raw) <= _LONGEST and not query and block in _blocks:
+        # Queries differ from request to request, and hold secrets at times.
         remember(_heads, raw, head, _MOST)
     return head
 
 
+def _read_around(before: bytes, name: bytes, rest: bytes) -> Block | None:
+    """What a header block means with a secret line ``name`` behind ``before``, whose value ``rest`` begins with.
+
+    What is around that line is likely to be remembered. None to decline.
+    """
+    value, _, after = rest.partition(b"\r\n")
+    known = _rests.get((before, after)) or _learn_rest(before, after)
+    if known is None or value.translate(_UNCONTROLLED) != value:
+        return None
+    headers, length, lasting, proxied, place = known
+    headers = headers.copy()
+    headers.insert(place, (name, value.strip()))
+    return headers, length, lasting, proxied
+
+
 def _learn_rest(before: bytes, after: bytes) -> Rest | None:
-    """What a header block means that had a cookie cut out; remembered if it is worth it, None to decline."""
+    """What a header block means that had a secret line cut out; remembered if it is worth it, None to decline."""
     block = before + b"\r\n" + after
     known = _blocks.get(block) or _read(block)
     if known is None or len(known[0]) == MOST_FIELDS:
         return None
-    rest = (*known, before.count(b"\r\n") + 1)
+    rest = (*known, before.count(b"\r\n"))
     if block in _blocks:
         remember(_rests, (before, after), rest, _MOST_BLOCKS)
     return rest
 
 
+def _read_unknown(block: bytes) -> Block | None:
+    """What a header block means that is not remembered as it stands; None to decline."""
+    for mark, name in _RARER:
+        before, found, rest = block.partition(mark)
+        if found:
+            return _read_around(before, name, rest)
+    return _read(block)
+
+
 def _read(block: bytes) -> Block | None:
-    """What a header block, final empty line included, means; remembered if it is worth it, None to decline."""
-    if not block.endswith(b"\r\n\r\n"):
+    """What a header block means, remembered if it is worth it; None to decline.
+
+    It begins with the end of the request line, and ends with an empty line.
+    """
+    if not block.startswith(b"\r\n") or not block.endswith(b"\r\n\r\n"):
         return None
     headers: list[Field] = []
     length = 0
     host = size = kind = connection = None
-    secret = False
-    for line in block[:-4].split(b"\r\n"):
+    secret = proxied = False
+    for line in block[2:-4].split(b"\r\n"):
         field = _lines.get(line)
         if field is None:
             field = _watched_lines.get(line) or _learn(line)
@@ -147,26 +175,15 @@ def _read(block: bytes) -> Block | None:
                 connection = field
             elif name in _SECRET:
                 secret = True
+            elif name in PROXY_FIELDS:
+                proxied = True
         headers.append(field)
     if host is None or len(headers) > MOST_FIELDS:
         return None
-    known = (headers, length, connection is None or connection[1].lower() != b"close")
+    known = (headers, length, connection is None or connection[1].lower() != b"close", proxied)
     if not secret and len(block) <= _LONGEST_BLOCK:
         remember(_blocks, block, known, _MOST_BLOCKS)
     return known
-
-
-def _learn_start(line: bytes) -> Start | None:
-    """What a request line says, remembered if it is worth it; None to decline."""
-    match = _START.fullmatch(line)
-    if match is None:
-        return None
-    method, target = match.groups()
-    start = (_METHODS[method], target, split_target(target))
-    if not start[2][2] and len(line) <= _LONGEST:
-        # Queries differ from request to request, and hold secrets at times.
-        remember(_starts, line, start, _MOST)
-    return start
 
 
 def _learn(line: bytes) -> Field | None:
@@ -182,7 +199,7 @@ def _learn(line: bytes) -> Field | None:
         name = _WATCHED.get(name, name)
         if len(raw_name) <= _LONGEST:
             remember(_names, raw_name, name, _MOST)
-    if len(value.translate(None, _CONTROLS)) != len(value) or name in _DECLINED:
+    if value.translate(_UNCONTROLLED) != value or name in _DECLINED:
         return None
     value = value.strip(b" \t")
     if name is _LENGTH_NAME:

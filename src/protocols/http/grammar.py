@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..asgi import Fields
+from ..proxy import FIELDS as PROXY_FIELDS
 from .codec import TOKEN, BadRequest, RequestHead, is_host, split_target
 
 _HEAD = re.compile(
@@ -104,6 +105,8 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
             expected.update(item.strip(b" \t").lower() for item in value.split(b","))
         elif name == b"upgrade":
             upgrade = value.lower()
+        elif name in PROXY_FIELDS:
+            head.proxied = True
     _check_host(hosts, head.version)
     if head.length is None:
         if head.version == "1.0":

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from ..asgi import ClientDisconnected
 from ..service import Service
+from .memory import remember
 from .sendfile import read_piece, send_by_kernel
 
 
@@ -29,6 +30,19 @@ class Phase(Enum):
 
 # Bound once: each look-up of an enumeration's member costs as much as a call.
 IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
+
+
+_LARGE = 8192
+"""Bytes of a piece, on average, above which copying pieces together costs more than handing them over one by one."""
+_size_lines: dict[int, bytes] = {}
+"""The first lines of chunks (RFC 9112 section 7.1) by the bytes of their data: applications send the same few sizes."""
+_MOST_SIZES = 1024
+
+
+def _size_line(size: int) -> bytes:
+    line = b"%x\r\n" % size
+    remember(_size_lines, size, line, _MOST_SIZES)
+    return line
 
 
 class Corked(asyncio.Protocol):
@@ -80,7 +94,12 @@ class Corked(asyncio.Protocol):
     def _uncork(self) -> None:
         corked = self._corked
         if corked and not self.transport.is_closing():
-            self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+            if len(corked) == 1:
+                self.transport.write(corked[0])
+            elif self._corked_size < len(corked) * _LARGE or not self._service.gathers:
+                self.transport.write(b"".join(corked))
+            else:
+                self.transport.writelines(corked)
         corked.clear()
         self._corked_size = 0
 
@@ -96,9 +115,22 @@ class Output(Corked):
         self._gone: asyncio.Future[None] | None = None
         """Done when the connection is lost; made for who waits for it."""
 
+    def write_chunk(self, data: bytes) -> None:
+        """As ``write``, but for one chunk of a body; ``data`` is not copied before all of them are."""
+        corked = self._corked
+        if not corked:
+            self._service.loop.call_soon(self._uncork)
+        size = len(data)
+        corked += (_size_lines.get(size) or _size_line(size), data, b"\r\n")
+        # With about what goes around it: else many small chunks could pile up to a multiple of the bound.
+        self._corked_size = size = self._corked_size + size + 8
+        if size >= self._most_corked:
+            self._uncork()
+
     def write_last(self, data: bytes) -> None:
         if self._corked:
             self._corked.append(data)
+            self._corked_size += len(data)
             self._uncork()
         elif data:
             self.transport.write(data)
