@@ -134,6 +134,18 @@ def test_a_large_body_is_not_copied_where_the_transport_gathers(more: bool) -> N
         assert wire.transport.writes == [head + LARGE]
 
 
+def test_through_tls_pieces_are_copied_together() -> None:
+    @run
+    async def play() -> None:
+        wire = Wire(sends(start(SIZE), body(LARGE)))
+        wire.service.gathers = True
+        wire.transport.get_extra_info = {"sslcontext": object()}.get  # type: ignore[method-assign]
+        await wire.feed(GET)
+        await wire.settle()
+        assert not wire.transport.gathered
+        assert [response.body for response in wire.responses()] == [LARGE]
+
+
 def test_many_small_chunks_in_one_turn_leave_before_they_fill_the_memory() -> None:
     @run
     async def play() -> None:

@@ -37,12 +37,13 @@ LONGEST_HEAD = 8190
 """Bytes; longer heads are not plain, nor are those with more than ``MOST_FIELDS``."""
 MOST_FIELDS = 100
 _COOKIE = b"\r\nCookie: "
-_RARER = (
+_OTHER_SECRETS = (
     (b"\r\nAuthorization: ", b"authorization"),
     (b"\r\ncookie: ", b"cookie"),
     (b"\r\nauthorization: ", b"authorization"),
 )
-"""What lines with other secrets begin with, and their names. In lower case from clients and proxies that know HTTP/2."""
+"""How lines with secrets begin, the end of the one before included, and their names. In lower case they come from clients and
+proxies that know HTTP/2."""
 _LONGEST = 200
 """Bytes of a line that is remembered."""
 _MOST = 2048
@@ -92,6 +93,7 @@ def parse(raw: bytes) -> RequestHead | None:
     if known is None:
         return None
     headers, length, lasting, proxied = known
+    # As split_target would, but the expression has split it already.
     text = path.decode()
     if "%" in text:
         text = unquote(text)
@@ -131,7 +133,7 @@ def _learn_rest(before: bytes, after: bytes) -> Rest | None:
 
 def _read_unknown(block: bytes) -> Block | None:
     """What a header block means that is not remembered as it stands; None to decline."""
-    for mark, name in _RARER:
+    for mark, name in _OTHER_SECRETS:
         before, found, rest = block.partition(mark)
         if found:
             return _read_around(before, name, rest)

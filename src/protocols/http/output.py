@@ -8,7 +8,6 @@ from typing import BinaryIO
 
 from ..asgi import ClientDisconnected
 from ..service import Service
-from .memory import remember
 from .sendfile import read_piece, send_by_kernel
 
 
@@ -32,17 +31,8 @@ class Phase(Enum):
 IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
 
 
-_LARGE = 8192
+_LARGE_PIECE = 8192
 """Bytes of a piece, on average, above which copying pieces together costs more than handing them over one by one."""
-_size_lines: dict[int, bytes] = {}
-"""The first lines of chunks (RFC 9112 section 7.1) by the bytes of their data: applications send the same few sizes."""
-_MOST_SIZES = 1024
-
-
-def _size_line(size: int) -> bytes:
-    line = b"%x\r\n" % size
-    remember(_size_lines, size, line, _MOST_SIZES)
-    return line
 
 
 class Corked(asyncio.Protocol):
@@ -91,21 +81,35 @@ class Corked(asyncio.Protocol):
         if size >= self._most_corked:
             self._uncork()
 
+    def write_pieces(self, pieces: tuple[bytes, ...], size: int) -> None:
+        """As ``write``, of pieces that need not be copied together before; ``size``: about what all of them have in bytes."""
+        corked = self._corked
+        if not corked:
+            self._service.loop.call_soon(self._uncork)
+        corked += pieces
+        self._corked_size = size = self._corked_size + size
+        if size >= self._most_corked:
+            self._uncork()
+
     def _uncork(self) -> None:
         corked = self._corked
         if corked and not self.transport.is_closing():
             if len(corked) == 1:
                 self.transport.write(corked[0])
-            elif self._corked_size < len(corked) * _LARGE or not self._service.gathers:
-                self.transport.write(b"".join(corked))
-            else:
+            elif self._corked_size >= len(corked) * _LARGE_PIECE and self._gathers():
                 self.transport.writelines(corked)
+            else:
+                self.transport.write(b"".join(corked))
         corked.clear()
         self._corked_size = 0
 
+    def _gathers(self) -> bool:
+        """Whether the transport writes several pieces at once without copying them; TLS would make records of each."""
+        return self._service.gathers and self.transport.get_extra_info("sslcontext") is None
+
 
 class Output(Corked):
-    """What an exchange writes to (exchange.Wire)."""
+    """What an exchange writes to (wire.Wire)."""
 
     __slots__ = ("_gone", "_phase")
 
@@ -114,18 +118,6 @@ class Output(Corked):
         self._phase = IDLE
         self._gone: asyncio.Future[None] | None = None
         """Done when the connection is lost; made for who waits for it."""
-
-    def write_chunk(self, data: bytes) -> None:
-        """As ``write``, but for one chunk of a body; ``data`` is not copied before all of them are."""
-        corked = self._corked
-        if not corked:
-            self._service.loop.call_soon(self._uncork)
-        size = len(data)
-        corked += (_size_lines.get(size) or _size_line(size), data, b"\r\n")
-        # With about what goes around it: else many small chunks could pile up to a multiple of the bound.
-        self._corked_size = size = self._corked_size + size + 8
-        if size >= self._most_corked:
-            self._uncork()
 
     def write_last(self, data: bytes) -> None:
         if self._corked:

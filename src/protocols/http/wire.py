@@ -1,0 +1,36 @@
+"""An exchange's connection, as the exchange knows it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import BinaryIO, Protocol
+
+from .response import Framing
+
+
+class Wire(Protocol):
+    client: str
+    """For whom the current request is, in the access log."""
+    room: asyncio.Future[None] | None
+    """What to wait for before sending more; None when there is room."""
+
+    def write(self, data: bytes) -> None:
+        """Send, together with whatever else is sent in this turn of the event loop."""
+
+    def write_pieces(self, pieces: tuple[bytes, ...], size: int) -> None:
+        """As ``write``, of pieces that need not be copied together before; ``size``: about what all of them have in bytes."""
+
+    def write_last(self, data: bytes) -> None:
+        """Send at once, with all that waits."""
+
+    async def send_file(self, file: BinaryIO, size: int) -> None:
+        """Send ``size`` bytes of a file behind all that was written."""
+
+    def consumed(self) -> None:
+        """The application has taken what was buffered of the request's body."""
+
+    def respond(self, data: bytes, keep_alive: bool) -> None:
+        """Send the last of a response."""
+
+    def broken(self, framing: Framing) -> None:
+        """The response can't be completed: close so that the client can tell."""
