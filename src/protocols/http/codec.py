@@ -25,8 +25,11 @@ Parts = tuple[str, bytes, bytes]
 """A target as an ASGI scope has it: ``path`` with percent-encodings decoded, ``raw_path``, ``query_string``."""
 
 
-def unquote(text: str) -> str:
-    """``text`` with its percent-encodings decoded."""
+def decode_path(path: bytes) -> str:
+    """A path of ASCII with its percent-encodings decoded."""
+    text = path.decode("ascii")
+    if "%" not in text:
+        return text
     # Late, for nobody's start should wait for what few requests need.
     from urllib import parse
 
@@ -35,8 +38,7 @@ def unquote(text: str) -> str:
 
 def split_target(target: bytes) -> Parts:
     path, _, query = target.partition(b"?")
-    text = path.decode("ascii")
-    return unquote(text) if "%" in text else text, path, query
+    return decode_path(path), path, query
 
 
 class RequestHead:

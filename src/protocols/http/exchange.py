@@ -40,7 +40,6 @@ class Phase(Enum):
 EXPECTED, STARTED, STREAMING, TRAILING, COMPLETE = Phase
 LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
 SERVING = ServicePhase.SERVING
-_CHUNK = b"%x\r\n%b\r\n"
 _MOST_COPIED = 32 * 1024
 """Bytes; what is larger is not copied behind the response's head, but written beside it."""
 _size_lines: dict[int, bytes] = {}
@@ -195,29 +194,27 @@ class Exchange:
             body, more = message.get("body", b""), message.get("more_body", False)
             if type(body) is not bytes:
                 body = _as_bytes(body)
-            if self.phase is STREAMING:
-                if more and body and self._framing is CHUNKED:
-                    # The case that comes most often, without a call. What goes around the data counts with about 8 bytes.
-                    size = len(body)
-                    self._wire.write_pieces((_size_lines.get(size) or _size_line(size), body, b"\r\n"), size + 8)
-                    if self._wire.room is not None:
-                        # Shielded: who is cancelled while waiting must not take the others' future with him.
-                        await asyncio.shield(self._wire.room)
-                    return
-                data = self._continue(body, more)
-            elif self.phase is STARTED:
-                data = self._begin(body, more)
+            if self.phase is STREAMING and more and body and self._framing is CHUNKED:
+                # The case that comes most often, without a call. What goes around the data counts with about 8 bytes.
+                size = len(body)
+                self._wire.write_pieces((_size_lines.get(size) or _size_line(size), body, b"\r\n"), size + 8)
             else:
-                raise AppError(f"ASGI message 'http.response.body' sent {self._when()}")
-            if not more:
-                if self._trailers is None:
-                    self._complete(data)
+                if self.phase is STARTED:
+                    data = self._begin(body, more)
+                elif self.phase is STREAMING:
+                    data = self._continue(body, more)
                 else:
-                    self._await_trailers(data)
-                return
-            if data:
-                self._wire.write(data)
+                    raise AppError(f"ASGI message 'http.response.body' sent {self._when()}")
+                if not more:
+                    if self._trailers is None:
+                        self._complete(data)
+                    else:
+                        self._await_trailers(data)
+                    return
+                if data:
+                    self._wire.write(data)
             if self._wire.room is not None:
+                # Shielded: who is cancelled while waiting must not take the others' future with him.
                 await asyncio.shield(self._wire.room)
         elif kind == "http.response.start":
             if self.phase is not EXPECTED:
@@ -319,7 +316,7 @@ class Exchange:
     def _frame(self, body: bytes, more: bool) -> bytes:
         if self._framing is CHUNKED:
             if body:
-                body = _CHUNK % (len(body), body)
+                body = _size_line(len(body)) + body + b"\r\n"
             return body if more else body + b"0\r\n\r\n"
         return b"" if self._framing is EMPTY else body
 
@@ -389,6 +386,7 @@ class Exchange:
 
 
 def _size_line(size: int) -> bytes:
+    """The first line of a chunk, remembered."""
     line = b"%x\r\n" % size
     remember(_size_lines, size, line, _MOST_SIZES)
     return line

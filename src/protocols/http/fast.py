@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 from ..proxy import FIELDS as PROXY_FIELDS
-from .codec import TOKEN, RequestHead, is_host, unquote
+from .codec import TOKEN, RequestHead, decode_path, is_host
 from .memory import remember
 
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
@@ -93,11 +93,8 @@ def parse(raw: bytes) -> RequestHead | None:
     if known is None:
         return None
     headers, length, lasting, proxied = known
-    # As split_target would, but the expression has split it already.
-    text = path.decode()
-    if "%" in text:
-        text = unquote(text)
-    head = RequestHead(_METHODS[method], target, (text, path, query), "1.1", headers, length, lasting, proxied)
+    parts = decode_path(path), path, query
+    head = RequestHead(_METHODS[method], target, parts, "1.1", headers, length, lasting, proxied)
     if len(raw) <= _LONGEST and not query and block in _blocks:
         # Queries differ from request to request, and hold secrets at times.
         remember(_heads, raw, head, _MOST)

@@ -81,16 +81,6 @@ class Corked(asyncio.Protocol):
         if size >= self._most_corked:
             self._uncork()
 
-    def write_pieces(self, pieces: tuple[bytes, ...], size: int) -> None:
-        """As ``write``, of pieces that need not be copied together before; ``size``: about what all of them have in bytes."""
-        corked = self._corked
-        if not corked:
-            self._service.loop.call_soon(self._uncork)
-        corked += pieces
-        self._corked_size = size = self._corked_size + size
-        if size >= self._most_corked:
-            self._uncork()
-
     def _uncork(self) -> None:
         corked = self._corked
         if corked and not self.transport.is_closing():
@@ -118,6 +108,16 @@ class Output(Corked):
         self._phase = IDLE
         self._gone: asyncio.Future[None] | None = None
         """Done when the connection is lost; made for who waits for it."""
+
+    def write_pieces(self, pieces: tuple[bytes, ...], size: int) -> None:
+        """As ``write``, of pieces that need not be copied together before; ``size``: about what all of them have in bytes."""
+        corked = self._corked
+        if not corked:
+            self._service.loop.call_soon(self._uncork)
+        corked += pieces
+        self._corked_size = size = self._corked_size + size
+        if size >= self._most_corked:
+            self._uncork()
 
     def write_last(self, data: bytes) -> None:
         if self._corked:
