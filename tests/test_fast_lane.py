@@ -28,8 +28,9 @@ def check(raw: bytes) -> str:
     """Compare all codecs on one whole head; says what the fast lane did."""
     reference, other = reading(h11_codec.parse, raw), reading(httptools_codec.parse, raw)
     assert other == reference, f"httptools and h11 differ about {raw!r}"
-    for attempt in ("first", "with all lines known"):
-        head = fast.parse(raw)
+    lane = fast.lane()
+    for attempt in ("first", "after the same", "with all lines known"):
+        head = (fast.lane() if attempt == "with all lines known" else lane)(raw)
         agrees = head is None or head == reference
         assert agrees, f"the fast lane ({attempt}) reads {raw!r} as {head}"
     return "declined" if head is None else "agreed"
@@ -49,10 +50,10 @@ def nasty_heads() -> list[bytes]:
 
 
 def test_the_fast_lane_takes_plain_requests() -> None:
-    head = fast.parse(PLAIN)
+    head = fast.lane()(PLAIN)
     assert head is not None
     assert (head.method, head.target, head.length) == ("GET", b"/a?b=c", 3)
-    assert head.headers == [(b"host", b"a"), (b"accept", b"*/*"), (b"content-length", b"3")]
+    assert [*head.headers] == [(b"host", b"a"), (b"accept", b"*/*"), (b"content-length", b"3")]
     assert {check(raw) for raw in heads()} == {"agreed", "declined"}
 
 
@@ -118,8 +119,8 @@ def test_what_the_lane_remembers_is_bounded_and_holds_no_secrets() -> None:
     for number in range(5_000):
         for start, line in (("/", f"X-{number}: {number}"), (f"/?secret={number}", "X: a")):
             head = f"GET {start} HTTP/1.1\r\nHost: a\r\n{line}\r\n{names[number % 5]}: secret={number}\r\n\r\n"
-            assert fast.parse(head.encode("ascii")) is not None
-        assert fast.parse(b"GET /?secret=%d HTTP/1.1\r\nHost: a\r\n\r\n" % number) is not None
+            assert fast.lane()(head.encode("ascii")) is not None
+        assert fast.lane()(b"GET /?secret=%d HTTP/1.1\r\nHost: a\r\n\r\n" % number) is not None
     stores = [value for name, value in vars(fast).items() if isinstance(value, dict) and not name.startswith("__")]
     assert stores
     assert all(len(store) <= 2048 for store in stores)

@@ -21,8 +21,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[Any]]
 
-CODECS: dict[str, tuple[Codec, Callable[[bytes], RequestHead | None] | None]] = {
-    "auto": (h11_codec.parse, fast.parse),
+CODECS: dict[str, tuple[Codec, Callable[[], Callable[[bytes], RequestHead | None]] | None]] = {
+    "auto": (h11_codec.parse, fast.lane),
     "h11": (h11_codec.parse, None),
     "httptools": (httptools_codec.parse, None),
 }

@@ -72,7 +72,7 @@ class Service:
         loop: asyncio.AbstractEventLoop,
         codec: Codec,
         *,
-        fast: Callable[[bytes], RequestHead | None] | None = None,
+        fast: Callable[[], sizes.Parse] | None = None,
         limits: Limits | None = None,
         defaults: Defaults | None = None,
         date_header: bool = True,
@@ -89,8 +89,7 @@ class Service:
         from then on, until 3.12.9 and 3.13.2, don't tell when their buffer is full (CVE-2024-12254)."""
         self.limits = limits or Limits()
         self.codec = codec
-        self.fast = sizes.within(self.limits, fast) if fast is not None else _not_plain
-        """The fast lane: parses a whole request head that is plain and within the limits, or says None."""
+        self._fast = fast
         self.defaults = defaults or Defaults()
         self.date_header = date_header
         self.root_path = root_path
@@ -121,6 +120,10 @@ class Service:
         """Called after each completed response."""
         self._empty: asyncio.Future[None] | None = None
         self.tick()
+
+    def lane(self) -> sizes.Parse:
+        """A new connection's fast lane: parses a whole request head that is plain and within the limits, or says None."""
+        return sizes.within(self.limits, self._fast()) if self._fast is not None else _not_plain
 
     def tick(self) -> None:
         """Once a second: renew the clock and the Date header, and end what has passed its deadline."""

@@ -165,7 +165,7 @@ class Server:
             self._wrap(access),
             self._loop,
             codec_of(config.http),
-            fast=fast.parse if config.http == "auto" else None,
+            fast=fast.lane if config.http == "auto" else None,
             limits=make_limits(config),
             defaults=make_defaults(config),
             date_header=config.date_header,

@@ -78,6 +78,7 @@ class RequestHead:
         self.version = version
         """``1.0`` or ``1.1``."""
         self.headers = headers
+        """A list, or a tuple if other heads share it."""
         self.length = length
         """Bytes of the body; None when it is chunked."""
         self.keep_alive = keep_alive
@@ -97,7 +98,7 @@ class RequestHead:
         return f"RequestHead({self._fields()})"
 
     def _fields(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__} | {"headers": list(self.headers)}
 
 
 Codec = Callable[[bytes], RequestHead]

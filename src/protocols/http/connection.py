@@ -31,6 +31,7 @@ class HttpConnection(Ending):
     __slots__ = (
         "_answered",
         "_checked",
+        "_fast",
         "_last",
         "_peer",
         "_proxies",
@@ -47,6 +48,7 @@ class HttpConnection(Ending):
         super().__init__(service)
         self.origin: Origin | None = None
         """For whom a proxy has opened the connection, if it said so in the PROXY protocol."""
+        self._fast = service.lane()
         self._proxies: Proxies | None = None
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._answered = False
@@ -87,7 +89,7 @@ class HttpConnection(Ending):
 
     def data_received(self, data: bytes) -> None:
         if self._phase is IDLE:
-            if data.endswith(END) and (head := self._service.fast(data)) is not None:
+            if data.endswith(END) and (head := self._fast(data)) is not None:
                 self._begin(head, b"")
             else:
                 self._buffer = data
@@ -200,7 +202,7 @@ class HttpConnection(Ending):
                     # Nothing but the empty line that some send behind a body: the connection is as idle as before.
                     self._next()
                 return
-            head = self._service.fast(raw)
+            head = self._fast(raw)
             if head is None:
                 sizes.check(raw, self._service.limits)
                 head = self._service.codec(raw)

@@ -13,7 +13,9 @@ is secret (cookies, credentials, queries) or long is parsed each time and not ke
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+from ..asgi import Field, Fields
 from ..proxy import FIELDS as PROXY_FIELDS
 from .codec import TOKEN, RequestHead, decode_path, is_host
 from .memory import remember
@@ -22,8 +24,8 @@ _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT"
 _CONTROLS = frozenset((*range(0x09), *range(0x0A, 0x20), 0x7F))
 _UNCONTROLLED = bytes(0xFF - code if code in _CONTROLS else code for code in range(256))
 """For ``bytes.translate``: changes control characters and nothing else."""
-_START = re.compile(rb"(?s)(%b) ((/[!\"$->@-~]*+)\??+([!\"$-~]*+)) HTTP/1\.1(.*)" % b"|".join(_METHODS))
-"""Method, target, its path and query, and all that follows. What can't match is given up at once, without backtracking."""
+_START = re.compile(rb"(%b) ((/[!\"$->@-~]*+)\??+([!\"$-~]*+)) HTTP/1\.1" % b"|".join(_METHODS))
+"""Method, target, its path and query. What can't match is given up at once, without backtracking."""
 _NAME = re.compile(TOKEN)
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST_NAME = b"host"
@@ -36,8 +38,8 @@ _DECLINED = frozenset((b"transfer-encoding", b"transfer_encoding", b"content_len
 LONGEST_HEAD = 8190
 """Bytes; longer heads are not plain, nor are those with more than ``MOST_FIELDS``."""
 MOST_FIELDS = 100
-_COOKIE = b"\r\nCookie: "
-_OTHER_SECRETS = (
+_SECRET_STARTS = (
+    (b"\r\nCookie: ", b"cookie"),
     (b"\r\nAuthorization: ", b"authorization"),
     (b"\r\ncookie: ", b"cookie"),
     (b"\r\nauthorization: ", b"authorization"),
@@ -52,19 +54,19 @@ _LONGEST_BLOCK = 1024
 """Bytes of a header block that is remembered."""
 _MOST_BLOCKS = 256
 
-Field = tuple[bytes, bytes]
-Block = tuple[list[Field], int, bool, bool]
-"""What a header block means: its fields, the bytes of the body, whether the connection persists, whether a proxy tells of its
-client."""
-Rest = tuple[list[Field], int, bool, bool, int]
-"""What a block means of which a secret line was cut out, and that line's place among the fields."""
+Block = tuple[Fields, int, bool, bool]
+"""What a header block means: its fields (a tuple if they are remembered), the bytes of the body, whether the connection
+persists, whether a proxy tells of its client."""
+Around = tuple[bytes, bytes, bytes, Fields, Fields, int, bool, bool]
+"""What stands around a secret: the block up to it and from its end on, its field's name, the fields before and after it, and the
+rest of what the block means, whatever the secret is."""
 
 _heads: dict[bytes, RequestHead] = {}
 """Whole heads without secrets: health checks and others who ask for the same again and again."""
 _blocks: dict[bytes, Block] = {}
 """Valid header blocks without secrets, from the end of the request line on."""
-_rests: dict[tuple[bytes, bytes], Rest] = {}
-"""What comes before and after a secret line, together a valid block that is remembered."""
+_arounds: dict[tuple[bytes, bytes], Around] = {}
+"""What is valid around a secret, by what is before and after it."""
 _lines: dict[bytes, Field] = {}
 """Valid lines and their fields, but for those whose names are watched."""
 _watched_lines: dict[bytes, Field] = {}
@@ -73,68 +75,94 @@ _names: dict[bytes, bytes] = {}
 """Valid names as clients write them, in lower case; the watched ones as the very objects that :func:`_read` looks for."""
 
 
-def parse(raw: bytes) -> RequestHead | None:
-    """Parse one whole request head, final empty line included; None for one that is not plain.
+def lane() -> Callable[[bytes], RequestHead | None]:
+    """The fast lane of a new connection: :meth:`Lane.parse` of its own."""
+    return Lane().parse
 
-    The same head may be returned again: it is not to be changed.
+
+class Lane:
+    """One connection's way to read plain heads.
+
+    What its client sends around a secret (the cookie, as a rule) is compared with what came around the last, which costs less
+    than to look it up.
     """
-    if len(raw) <= _LONGEST:
-        head = _heads.get(raw)
-        if head is not None:
-            return head
-    if len(raw) > LONGEST_HEAD:
-        return None
-    match = _START.match(raw)
-    if match is None:
-        return None
-    method, target, path, query, block = match.groups()
-    before, cookie, rest = block.partition(_COOKIE)
-    known = _read_around(before, b"cookie", rest) if cookie else _blocks.get(block) or _read_unknown(block)
-    if known is None:
-        return None
-    headers, length, lasting, proxied = known
-    parts = decode_path(path), path, query
-    head = RequestHead(_METHODS[method], target, parts, "1.1", headers, length, lasting, proxied)
-    if len(raw) <= _LONGEST and not query and block in _blocks:
-        # Queries differ from request to request, and hold secrets at times.
-        remember(_heads, raw, head, _MOST)
-    return head
+
+    __slots__ = ("_around",)
+
+    def __init__(self) -> None:
+        self._around: Around = _NOTHING
+
+    def parse(self, raw: bytes) -> RequestHead | None:
+        """Parse one whole request head, final empty line included; None for one that is not plain.
+
+        The same head may be returned again, on other connections as well: it is not to be changed.
+        """
+        size = len(raw)
+        if size <= _LONGEST:
+            head = _heads.get(raw)
+            if head is not None:
+                return head
+        elif size > LONGEST_HEAD:
+            return None
+        match = _START.match(raw)
+        if match is None:
+            return None
+        method, target, path, query = match.groups()
+        start = match.end()
+        headers: Fields
+        before, after, name, first, last, length, lasting, proxied = self._around
+        begin, end = start + len(before), size - len(after)
+        if raw[start:begin] == before and raw[end:] == after and begin <= end:
+            secret = raw[begin:end]
+            if secret.translate(_UNCONTROLLED) != secret:
+                return None
+            headers = [*first, (name, secret.strip()), *last]
+        else:
+            block = raw[start:]
+            known = _blocks.get(block)
+            if known is None:
+                around = _look_around(block)
+                if around is not None:
+                    self._around = around
+                    return self.parse(raw)
+                known = _read(block)
+                if known is None:
+                    return None
+            headers, length, lasting, proxied = known
+        head = RequestHead(_METHODS[method], target, (decode_path(path), path, query), "1.1", headers, length, lasting, proxied)
+        if size <= _LONGEST and type(headers) is tuple and not query:
+            # Queries differ from request to request, and hold secrets at times.
+            remember(_heads, raw, head, _MOST)
+        return head
 
 
-def _read_around(before: bytes, name: bytes, rest: bytes) -> Block | None:
-    """What a header block means with a secret line ``name`` behind ``before``, whose value ``rest`` begins with.
-
-    What is around that line is likely to be remembered. None to decline.
-    """
-    value, _, after = rest.partition(b"\r\n")
-    known = _rests.get((before, after)) or _learn_rest(before, after)
-    if known is None or value.translate(_UNCONTROLLED) != value:
-        return None
-    headers, length, lasting, proxied, place = known
-    headers = headers.copy()
-    headers.insert(place, (name, value.strip()))
-    return headers, length, lasting, proxied
+_NOTHING: Around = b"nothing", b"", b"", (), (), 0, True, False
+"""Around no secret: a header block begins with the end of a line."""
 
 
-def _learn_rest(before: bytes, after: bytes) -> Rest | None:
-    """What a header block means that had a secret line cut out; remembered if it is worth it, None to decline."""
-    block = before + b"\r\n" + after
+def _look_around(block: bytes) -> Around | None:
+    """What stands around the first secret in a header block; None if there is none, or the rest is not plain."""
+    for mark, name in _SECRET_STARTS:
+        before, found, rest = block.partition(mark)
+        if found:
+            after = rest[rest.find(b"\r\n") :]
+            return _arounds.get((before + mark, after)) or _learn_around(before, mark, name, after)
+    return None
+
+
+def _learn_around(before: bytes, mark: bytes, name: bytes, after: bytes) -> Around | None:
+    """What a header block means of which a secret line was cut out, remembered if it is worth it; None to decline."""
+    block = before + after
     known = _blocks.get(block) or _read(block)
     if known is None or len(known[0]) == MOST_FIELDS:
         return None
-    rest = (*known, before.count(b"\r\n"))
-    if block in _blocks:
-        remember(_rests, (before, after), rest, _MOST_BLOCKS)
-    return rest
-
-
-def _read_unknown(block: bytes) -> Block | None:
-    """What a header block means that is not remembered as it stands; None to decline."""
-    for mark, name in _OTHER_SECRETS:
-        before, found, rest = block.partition(mark)
-        if found:
-            return _read_around(before, name, rest)
-    return _read(block)
+    headers, length, lasting, proxied = known
+    before += mark
+    place = before.count(b"\r\n") - 1
+    around = before, after, name, headers[:place], headers[place:], length, lasting, proxied
+    if type(headers) is tuple:
+        remember(_arounds, (before, after), around, _MOST_BLOCKS)
+    return around
 
 
 def _read(block: bytes) -> Block | None:
@@ -179,9 +207,11 @@ def _read(block: bytes) -> Block | None:
         headers.append(field)
     if host is None or len(headers) > MOST_FIELDS:
         return None
-    known = (headers, length, connection is None or connection[1].lower() != b"close", proxied)
-    if not secret and len(block) <= _LONGEST_BLOCK:
-        remember(_blocks, block, known, _MOST_BLOCKS)
+    lasting = connection is None or connection[1].lower() != b"close"
+    if secret or len(block) > _LONGEST_BLOCK:
+        return headers, length, lasting, proxied
+    known = tuple(headers), length, lasting, proxied
+    remember(_blocks, block, known, _MOST_BLOCKS)
     return known
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httptools
 
-from ..asgi import Fields
+from ..asgi import Field
 from .codec import BadRequest, RequestHead
 from .grammar import check_grammar, interpret
 
@@ -13,7 +13,7 @@ class _Collector:
     """What httptools calls."""
 
     def __init__(self) -> None:
-        self.headers: Fields = []
+        self.headers: list[Field] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value.strip(b" \t")))

@@ -27,8 +27,9 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     scope["path"] = text
     scope["raw_path"] = path
     scope["query_string"] = query
-    # A copy: heads are remembered, and the list becomes the application's, which may change it.
-    scope["headers"] = head.headers.copy()
+    headers = head.headers
+    # The list becomes the application's, which may change it.
+    scope["headers"] = headers if type(headers) is list else [*headers]
     if service.state is not None:
         scope["state"] = service.state.copy()
     return scope

@@ -8,7 +8,7 @@ from ..limits import Limits
 from .codec import BadRequest, RequestHead
 from .fast import LONGEST_HEAD, MOST_FIELDS
 
-Lane = Callable[[bytes], RequestHead | None]
+Parse = Callable[[bytes], RequestHead | None]
 
 
 def check(raw: bytes, limits: Limits) -> None:
@@ -25,16 +25,16 @@ def check(raw: bytes, limits: Limits) -> None:
         raise BadRequest(431, "too many headers")
 
 
-def within(limits: Limits, lane: Lane) -> Lane:
-    """``lane``, taking no heads but those within ``limits``; others are for :func:`check` to refuse by the right name."""
+def within(limits: Limits, parse: Parse) -> Parse:
+    """``parse``, taking no heads but those within ``limits``; others are for :func:`check` to refuse by the right name."""
     size, count = min(limits.request_line, limits.field_size, limits.head), limits.header_count
     if size >= LONGEST_HEAD and count >= MOST_FIELDS:
-        return lane
+        return parse
 
     def fits(raw: bytes) -> RequestHead | None:
         if len(raw) > size:
             return None
-        head = lane(raw)
+        head = parse(raw)
         return head if head is not None and len(head.headers) <= count else None
 
     return fits

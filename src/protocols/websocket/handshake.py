@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..asgi import AppError, Fields
+from ..asgi import AppError, Field, Fields
 from ..http.codec import TOKEN, RequestHead
 from .deflate import Agreement, agree
 
@@ -139,7 +139,7 @@ def answer(offer: Offer, subprotocol: str | None, headers: Iterable[tuple[bytes,
     ``subprotocol`` and ``headers`` are what the application gave with ``websocket.accept``; a Sec-WebSocket-Protocol header is
     taken for a subprotocol, as some frameworks write it. Raises :class:`AppError` for what the handshake does not allow.
     """
-    extra: Fields = []
+    extra: list[Field] = []
     for name, value in headers:
         lower = name.lower()
         if lower == b"sec-websocket-protocol":
