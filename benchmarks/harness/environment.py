@@ -43,7 +43,9 @@ def prepare(folder: Path, refresh: bool = False) -> Path:
     python = folder / "bin" / "python"
     if refresh or not stamp.exists() or stamp.read_text() != fingerprint:
         print(f"preparing {folder.relative_to(CHECKOUT) if folder.is_relative_to(CHECKOUT) else folder} ...", flush=True)
-        venv.create(folder, with_pip=True, clear=False)
+        if not python.exists():
+            # Debian's venv stumbles over the links of an environment that is there already.
+            venv.create(folder, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--upgrade", *wanted], check=True)
         stamp.write_text(fingerprint)
     link_tricorn(folder)

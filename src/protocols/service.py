@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -191,6 +190,7 @@ def _task_maker(loop: asyncio.AbstractEventLoop) -> MakeTask:
     """
     if loop.get_task_factory() is not None:
         return loop.create_task
+    Task, name = asyncio.Task, "tricorn request"
     if sys.version_info >= (3, 12):
-        return functools.partial(asyncio.Task, loop=loop, name="tricorn request", eager_start=True)
-    return functools.partial(asyncio.Task, loop=loop, name="tricorn request")
+        return lambda coroutine: Task(coroutine, loop=loop, name=name, eager_start=True)
+    return lambda coroutine: Task(coroutine, loop=loop, name=name)

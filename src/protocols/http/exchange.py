@@ -34,10 +34,25 @@ class Phase(Enum):
     TRAILING = auto()
     """The body is on the wire, trailers are to follow."""
     COMPLETE = auto()
+    GONE = auto()
+    """The connection was lost before the response was complete: nothing can be sent."""
+
+
+class Intake(Enum):
+    """How far the request's body is."""
+
+    WITHHELD = auto()
+    """The client may be waiting to be asked for it (Expect: 100-continue)."""
+    COMING = auto()
+    WHOLE = auto()
+    """It has arrived to its end."""
+    TAKEN = auto()
+    """``receive`` has handed out the end."""
 
 
 # Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
-EXPECTED, STARTED, STREAMING, TRAILING, COMPLETE = Phase
+EXPECTED, STARTED, STREAMING, TRAILING, COMPLETE, GONE = Phase
+WITHHELD, COMING, WHOLE, TAKEN = Intake
 LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
 SERVING = ServicePhase.SERVING
 _MOST_COPIED = 32 * 1024
@@ -50,7 +65,6 @@ _MOST_SIZES = 1024
 class Exchange:
     # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
-        "_asked",
         "_framing",
         "_headers",
         "_keep_alive",
@@ -59,14 +73,12 @@ class Exchange:
         "_sent",
         "_service",
         "_task",
-        "_told_end",
         "_trailers",
         "_waiter",
         "_wire",
-        "body_complete",
         "buffered",
         "client_done",
-        "disconnected",
+        "intake",
         "phase",
         "request",
         "scope",
@@ -92,18 +104,13 @@ class Exchange:
         self.request = head
         self.scope = request_scope(service, base, head)
         self.phase = EXPECTED
-        self.disconnected = False
-        """The connection is gone: nothing can be sent."""
+        self.intake = WHOLE
+        """There is no body, unless the connection says something else."""
         self.client_done = False
         """The client sends no more (it is gone or half-closed): ``receive`` says http.disconnect."""
-        self.body_complete = True
         self.buffered = 0
         self._pieces: list[bytes] | None = None
         """Body bytes waiting for ``receive``, ``buffered`` of them: adding them up for each that comes would be quadratic."""
-        self._told_end = False
-        """``receive`` has handed out the end of the body."""
-        self._asked = False
-        """The client was told to go on and send its body."""
         self._waiter: asyncio.Future[None] | None = None
         self._trailers: list[bytes] | None = None
         """Trailer lines to send, if the application has announced that there are going to be some."""
@@ -112,8 +119,15 @@ class Exchange:
 
     def start(self) -> None:
         """Run the application."""
-        self._service.works.add(self)
-        self._task = self._service.make_task(self._run())
+        service = self._service
+        service.works.add(self)
+        # Called from a variable, as are all functions that are attributes: CPython 3.11 is quick with methods only.
+        make_task = service.make_task
+        self._task = make_task(self._run())
+
+    def await_body(self) -> None:
+        """There is a body, and it is not here yet."""
+        self.intake = WITHHELD if self.request.expect_continue else COMING
 
     def feed(self, data: bytes) -> None:
         """Body bytes have arrived."""
@@ -128,7 +142,7 @@ class Exchange:
 
     def feed_end(self) -> None:
         """The body is complete."""
-        self.body_complete = True
+        self.intake = WHOLE
         self._wake()
 
     def half_close(self) -> None:
@@ -138,13 +152,10 @@ class Exchange:
 
     def disconnect(self) -> None:
         """The connection is gone."""
-        self.disconnected = self.client_done = True
+        self.client_done = True
+        if self.phase is not COMPLETE:
+            self.phase = GONE
         self._wake()
-
-    @property
-    def withholds_body(self) -> bool:
-        """The client may be waiting to be asked for its body."""
-        return self.request.expect_continue and not self._asked
 
     def describe(self) -> str:
         return f"{self.request.method} {self.request.target.decode('ascii')}"
@@ -159,16 +170,15 @@ class Exchange:
         while True:
             if self._pieces and self.phase is not COMPLETE:
                 return self._take()
-            if self.body_complete and not self._told_end and not self.disconnected and self.phase is not COMPLETE:
-                self._told_end = True
+            if self.intake is WHOLE and self.phase not in (COMPLETE, GONE):
+                self.intake = TAKEN
                 return {"type": "http.request", "body": b"", "more_body": False}
             if self.client_done or self.phase is COMPLETE:
                 return {"type": "http.disconnect"}
-            if self.withholds_body and self.phase in (EXPECTED, STARTED):
+            if self.intake is WITHHELD and self.phase in (EXPECTED, STARTED):
                 # Only now, that the application wants the body, is the client asked for it (RFC 9110 section 10.1.1).
-                self._asked = True
-                if not self.body_complete:
-                    self._wire.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.intake = COMING
+                self._wire.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
             if self._waiter is None:
                 self._waiter = self._service.loop.create_future()
             await asyncio.shield(self._waiter)
@@ -178,54 +188,56 @@ class Exchange:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self.buffered = 0
-        self._told_end = self.body_complete
+        more = self.intake is not WHOLE
+        if not more:
+            self.intake = TAKEN
         self._wire.consumed()
-        return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+        return {"type": "http.request", "body": body, "more_body": more}
 
     async def send(self, message: Message) -> None:
         """Take ``http.response.start`` and ``http.response.body``.
 
         Raises :class:`AppError` for what the ASGI specification forbids, :class:`ClientDisconnected` when the client is gone.
         """
-        if self.disconnected and self.phase is not COMPLETE:
-            raise ClientDisconnected("the client has disconnected")
         kind = message["type"]
-        if kind == "http.response.body":
-            body, more = message.get("body", b""), message.get("more_body", False)
-            if type(body) is not bytes:
-                body = _as_bytes(body)
-            if self.phase is STREAMING and more and body and self._framing is CHUNKED:
-                # The case that comes most often, without a call. What goes around the data counts with about 8 bytes.
-                size = len(body)
-                self._wire.write_pieces((_size_lines.get(size) or _size_line(size), body, b"\r\n"), size + 8)
-            else:
-                if self.phase is STARTED:
-                    data = self._begin(body, more)
-                elif self.phase is STREAMING:
-                    data = self._continue(body, more)
-                else:
-                    raise AppError(f"ASGI message 'http.response.body' sent {self._when()}")
-                if not more:
-                    if self._trailers is None:
-                        self._complete(data)
-                    else:
-                        self._await_trailers(data)
-                    return
-                if data:
-                    self._wire.write(data)
-            if self._wire.room is not None:
-                # Shielded: who is cancelled while waiting must not take the others' future with him.
-                await asyncio.shield(self._wire.room)
-        elif kind == "http.response.start":
+        if kind == "http.response.start":
             if self.phase is not EXPECTED:
-                raise self._fault(f"ASGI message 'http.response.start' sent {self._when()}")
+                raise self._misplaced(kind)
             self.status = message["status"]
             self._headers = message.get("headers", ())
             if message.get("trailers", False):
                 self._trailers = []
             self.phase = STARTED
-        else:
+            return
+        if kind != "http.response.body":
             await self._extend(kind, message)
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if type(body) is not bytes:
+            body = _as_bytes(body)
+        phase = self.phase
+        if phase is STREAMING and more and body and self._framing is CHUNKED:
+            # The case that comes most often, without a call. What goes around the data counts with about 8 bytes.
+            size = len(body)
+            self._wire.write_pieces((_size_lines.get(size) or _size_line(size), body, b"\r\n"), size + 8)
+        else:
+            if phase is STARTED:
+                data = self._begin(body, len(body), more)
+            elif phase is STREAMING:
+                data = self._continue(body, more)
+            else:
+                raise self._misplaced(kind)
+            if not more:
+                if self._trailers is None:
+                    self._complete(data)
+                else:
+                    self._await_trailers(data)
+                return
+            if data:
+                self._wire.write(data)
+        if self._wire.room is not None:
+            # Shielded: who is cancelled while waiting must not take the others' future with him.
+            await asyncio.shield(self._wire.room)
 
     async def _extend(self, kind: str, message: Message) -> None:
         """Take the messages of the extensions (ASGI specification, Extensions)."""
@@ -233,7 +245,7 @@ class Exchange:
             raise AppError(f"ASGI message type {kind!r} is not one of a response")
         wanted = {"http.response.pathsend": (STARTED,), "http.response.trailers": (TRAILING,)}
         if self.phase not in wanted.get(kind, (EXPECTED, STARTED, STREAMING)):
-            raise AppError(f"ASGI message {kind!r} sent {self._when()}")
+            raise self._misplaced(kind)
         if kind == "http.response.pathsend":
             await self._send_path(message["path"])
         elif kind == "http.response.trailers":
@@ -259,49 +271,54 @@ class Exchange:
 
     async def _send_path(self, path: str) -> None:
         with open(path, "rb", buffering=0) as file:
-            self._sent = size = os.fstat(file.fileno()).st_size
-            head = self._encode_head(size)
-            if self._framing is LENGTH and size != self._length:
-                raise self._mismatch(size, False)
-            self.phase = STREAMING
+            size = os.fstat(file.fileno()).st_size
+            data = self._begin(b"", size, False)
             if self._framing is LENGTH:
-                self._wire.write(head)
+                self._wire.write(data)
                 await self._wire.send_file(file, size)
-                head = b""
-        self._complete(head)
+                data = b""
+        self._complete(data)
 
-    def _when(self) -> str:
-        return {
+    def _misplaced(self, kind: str) -> Exception:
+        """A message that does not fit the phase."""
+        if self.phase is GONE:
+            return ClientDisconnected("the client has disconnected")
+        when = {
             EXPECTED: "before 'http.response.start'",
             STARTED: "twice",
             STREAMING: "twice",
             TRAILING: "after the body was complete",
             COMPLETE: "after the response was complete",
-        }[self.phase]
+        }
+        what = f"ASGI message {kind!r} sent {when[self.phase]}"
+        return self._fault(what) if kind == "http.response.start" else AppError(what)
 
-    def _begin(self, body: bytes, more: bool) -> bytes:
-        """What is to be written first: the head and what there is of the body. If that is large, the head is written here."""
-        self._sent = size = len(body)
-        head = self._encode_head(None if more or self._trailers is not None else size)
+    def _begin(self, body: bytes, size: int, more: bool) -> bytes:
+        """The head and ``body``, what there is of it, to be written first; if that is large, the head is written here.
+
+        ``size``: the bytes that are sent of the body now, be it from ``body`` or from a file.
+        """
+        service = self._service
+        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
+        head, self._framing, length, self._keep_alive = encode(
+            self.request,
+            self.status,
+            self._headers,
+            service.defaults,
+            None if more or self._trailers is not None else size,
+            service.phase is SERVING and self.intake is not WITHHELD,
+        )
+        self._length = length
         if self._framing is not LENGTH:
             body = self._frame(body, more)
-        elif size != self._length and (size > self._length or not more):
+        elif size != length and (size > length or not more):
             raise self._mismatch(size, more)
+        self._sent = size
         self.phase = STREAMING
-        if size < _MOST_COPIED:
+        if len(body) < _MOST_COPIED:
             return head + body
         self._wire.write(head)
         return body
-
-    def _encode_head(self, whole: int | None) -> bytes:
-        """The head, for a body of ``whole`` bytes if that is known; sets what is to be known of the body."""
-        service = self._service
-        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
-        persist = service.phase is SERVING and (self.body_complete or not self.withholds_body)
-        head, self._framing, self._length, self._keep_alive = encode(
-            self.request, self.status, self._headers, service.defaults, whole, persist
-        )
-        return head
 
     def _continue(self, body: bytes, more: bool) -> bytes:
         """More of the body."""
@@ -347,15 +364,13 @@ class Exchange:
     # The application's life.
 
     async def _run(self) -> None:
+        app = self._service.app
         try:
-            result = await self._service.app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
+            result = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
             if result is not None:
                 raise AppError(f"the application returned {result!r}; an ASGI application returns None")
-            if self.phase is TRAILING and not self._trailers and not self.disconnected:
-                # The body is whole: servers without trailers miss none that were announced. ASGIWebDAV sends none, ever.
-                self._take_trailers((), False)
-            if self.phase is not COMPLETE and not self.disconnected:
-                raise self._fault(f"the application returned {self._lack()}")
+            if self.phase is not COMPLETE:
+                self._end_early()
         except asyncio.CancelledError:
             self._abandon()
             raise
@@ -363,7 +378,16 @@ class Exchange:
             report(error, self.describe(), self.client_done)
             self._abandon()
         finally:
-            self._service.end(self)
+            end = self._service.end
+            end(self)
+
+    def _end_early(self) -> None:
+        """The application has returned and did not send all of a response."""
+        if self.phase is TRAILING and not self._trailers:
+            # The body is whole: servers without trailers miss none that were announced. ASGIWebDAV sends none, ever.
+            self._take_trailers((), False)
+        elif self.phase is not GONE:
+            raise self._fault(f"the application returned {self._lack()}")
 
     def _fault(self, what: str) -> Exception:
         """What the application did wrong; but who is told that the client has left may break off as he likes."""
@@ -374,7 +398,7 @@ class Exchange:
 
     def _abandon(self) -> None:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
-        if self.phase is COMPLETE or self.disconnected:
+        if self.phase in (COMPLETE, GONE):
             return
         if self.phase is STREAMING or self.phase is TRAILING:
             self._wire.broken(self._framing)

@@ -58,8 +58,8 @@ Block = tuple[Fields, int, bool, bool]
 """What a header block means: its fields (a tuple if they are remembered), the bytes of the body, whether the connection
 persists, whether a proxy tells of its client."""
 Around = tuple[bytes, bytes, bytes, Fields, Fields, int, bool, bool]
-"""What stands around a secret: the block up to it and from its end on, its field's name, the fields before and after it, and the
-rest of what the block means, whatever the secret is."""
+"""What stands around a secret: the block up to it and from its end on, its field's name, the fields before and after it, and
+the rest of what the block means, whatever the secret is."""
 
 _heads: dict[bytes, RequestHead] = {}
 """Whole heads without secrets: health checks and others who ask for the same again and again."""
