@@ -41,6 +41,9 @@ _lines: dict[tuple[bytes, bytes], bytes] = {}
 _heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
 """What was encoded for status, kind of body and fields (the key): the bytes before the default block, and what they promise.
 Only for requests without peculiarities, and only without fields that are secret."""
+_recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
+"""Of those, for each size of a body the one used last, with its fields and status: the next response of that size is likely
+to have the same, and to compare them takes a fifth of the time of a look-up."""
 
 
 class Defaults:
@@ -110,22 +113,36 @@ def encode(
     ``whole`` is the body's size in bytes when it is known to be complete already, else None; ``keep_alive`` is whether the
     server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
     """
-    fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
     if keep_alive and request.keep_alive and request.method != "HEAD" and request.version == "1.1":
-        key = (status, whole is None, fields)
-        try:
-            known = _heads.get(key)
-        except TypeError:
-            # A field that is a list can't be looked up.
-            return _encode(request, status, fields, defaults, whole, True, None)
-        if known is None:
-            return _encode(request, status, fields, defaults, whole, True, key)
-        before, framing, size = known
-        if size < 0:
-            size = whole or 0
-            before += b"content-length: %d\r\n" % size
-        return before + defaults.tail, framing, size, True
-    return _encode(request, status, fields, defaults, whole, keep_alive and request.keep_alive, None)
+        recent = _recent.get(whole)
+        if recent is not None:
+            fields, its_status, before, framing, size = recent
+            if fields == headers and its_status == status:
+                return before + defaults.tail, framing, size, True
+        return _look_up(request, status, headers, defaults, whole)
+    return _encode(request, status, tuple(headers), defaults, whole, keep_alive and request.keep_alive, None)
+
+
+def _look_up(
+    request: RequestHead, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Defaults, whole: int | None
+) -> ResponseHead:
+    """What :func:`encode` does for a request without peculiarities."""
+    fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
+    key = (status, whole is None, fields)
+    try:
+        known = _heads.get(key)
+    except TypeError:
+        # A field that is a list can't be looked up.
+        return _encode(request, status, fields, defaults, whole, True, None)
+    if known is None:
+        return _encode(request, status, fields, defaults, whole, True, key)
+    before, framing, size = known
+    if size < 0:
+        size = whole or 0
+        before += b"content-length: %d\r\n" % size
+    if type(headers) is list:
+        remember(_recent, whole, (headers.copy(), status, before, framing, size), _MOST)
+    return before + defaults.tail, framing, size, True
 
 
 def _encode(
