@@ -77,4 +77,4 @@ def test_row(row: Row, codec: str, loop: asyncio.AbstractEventLoop) -> None:
 @pytest.mark.parametrize(("lines", "upgrade"), [(b"", b"websocket"), (b"Content-Length: 2\r\n", None)])
 def test_an_upgrade_with_a_body_is_none(codec: str, lines: bytes, upgrade: bytes | None) -> None:
     head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n" + lines + b"\r\n"
-    assert CODECS[codec][0](head).upgrade == upgrade
+    assert CODECS[codec][0](head).terms.upgrade == upgrade

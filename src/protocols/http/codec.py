@@ -41,53 +41,55 @@ def split_target(target: bytes) -> Parts:
     return decode_path(path), path, query
 
 
-class RequestHead:
-    """A request head as the exchange needs it: parsed, checked and interpreted.
+class Terms:
+    """What a head says of the connection, and what is unusual about the request. Shared among heads: never changed.
 
-    Not a dataclass, whose making would be a fifth of what a start costs beside the libraries.
+    Neither this nor the head is a dataclass, whose making would be a fifth of what a start costs beside the libraries.
     """
 
-    __slots__ = (
-        "expect_continue",
-        "headers",
-        "keep_alive",
-        "length",
-        "method",
-        "parts",
-        "proxied",
-        "target",
-        "upgrade",
-        "version",
-    )
+    __slots__ = ("expect_continue", "keep_alive", "ordinary", "proxied", "upgrade", "version")
 
     def __init__(
         self,
-        method: str,
-        target: bytes,
-        parts: Parts,
-        version: str,
-        headers: Fields,
-        length: int | None = 0,
+        version: str = "1.1",
         keep_alive: bool = True,
         proxied: bool = False,
+        expect_continue: bool = False,
+        upgrade: bytes | None = None,
+    ) -> None:
+        self.version = version
+        """``1.0`` or ``1.1``."""
+        self.keep_alive = keep_alive
+        """Whether the client lets the connection persist (RFC 9112 section 9.3)."""
+        self.ordinary = keep_alive and version == "1.1"
+        self.proxied = proxied
+        """Whether there are fields by which a proxy tells for whom it asks."""
+        self.expect_continue = expect_continue
+        """Whether the client may wait to be asked for the body (RFC 9110 section 10.1.1)."""
+        self.upgrade = upgrade
+        """The protocol asked for by Upgrade, in lower case, if Connection names it too (RFC 9110 section 7.8)."""
+
+
+PLAIN = Terms()
+
+
+class RequestHead:
+    """A request head as the exchange needs it: parsed, checked and interpreted. It may be shared: not to be changed."""
+
+    __slots__ = ("headers", "length", "method", "parts", "target", "terms")
+
+    def __init__(
+        self, method: str, target: bytes, parts: Parts, headers: Fields, length: int | None = 0, terms: Terms = PLAIN
     ) -> None:
         self.method = method
         self.target = target
         """Origin-form (``/path?query``) or ``*``; an absolute-form target is already reduced to it."""
         self.parts = parts
-        self.version = version
-        """``1.0`` or ``1.1``."""
         self.headers = headers
         """A list, or a tuple if other heads share it."""
         self.length = length
         """Bytes of the body; None when it is chunked."""
-        self.keep_alive = keep_alive
-        """Whether the client lets the connection persist (RFC 9112 section 9.3)."""
-        self.proxied = proxied
-        """Whether there are fields by which a proxy tells for whom it asks."""
-        self.expect_continue = False
-        self.upgrade: bytes | None = None
-        """The protocol asked for by Upgrade, in lower case, if Connection names it too (RFC 9110 section 7.8)."""
+        self.terms = terms
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RequestHead) and other._fields() == self._fields()
@@ -98,7 +100,8 @@ class RequestHead:
         return f"RequestHead({self._fields()})"
 
     def _fields(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__} | {"headers": list(self.headers)}
+        own = {"method": self.method, "target": self.target, "parts": self.parts, "length": self.length}
+        return own | {"headers": list(self.headers)} | {name: getattr(self.terms, name) for name in Terms.__slots__}
 
 
 Codec = Callable[[bytes], RequestHead]

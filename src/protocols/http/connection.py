@@ -14,7 +14,7 @@ from ..proxy import Origin, Proxies
 from ..service import Phase as ServicePhase
 from ..service import Service
 from . import sizes
-from .codec import BadRequest, RequestHead
+from .codec import PLAIN, BadRequest, RequestHead
 from .ending import NEVER, TOO_MANY, Ending, Refusal
 from .exchange import Exchange, Intake
 from .exchange import Phase as ExchangePhase
@@ -216,6 +216,7 @@ class HttpConnection(Ending):
             self._refuse(error.status, error.reason)
             return
         self._checked = self._unlooked = 0
+        self._skipped = False
         self._begin(head, self._buffer[len(raw) :])
 
     def _whole_head(self, data: bytes) -> bytes | None:
@@ -242,15 +243,15 @@ class HttpConnection(Ending):
         if self.refusal is not None:
             self._refuse(*self.refusal)
             return
-        self._skipped = False
         scope = self._scope
-        if self._proxies is not None:
-            self.client = self._peer
-            if head.proxied:
+        self.client = self._peer
+        terms = head.terms
+        if terms is not PLAIN:
+            if terms.proxied and self._proxies is not None:
                 scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
-        if head.upgrade is not None and head.upgrade == b"websocket" and self._service.websocket is not None:
-            self._hand_over(self._service.websocket(head, scope, self.client), rest)
-            return
+            if terms.upgrade == b"websocket" and self._service.websocket is not None:
+                self._hand_over(self._service.websocket(head, scope, self.client), rest)
+                return
         self._phase = EXCHANGE
         self.deadline = NEVER
         self._exchange = exchange = Exchange(self._service, self, head, scope)

@@ -127,7 +127,7 @@ class Exchange:
 
     def await_body(self) -> None:
         """There is a body, and it is not here yet."""
-        self.intake = WITHHELD if self.request.expect_continue else COMING
+        self.intake = WITHHELD if self.request.terms.expect_continue else COMING
 
     def feed(self, data: bytes) -> None:
         """Body bytes have arrived."""
@@ -250,7 +250,7 @@ class Exchange:
             await self._send_path(message["path"])
         elif kind == "http.response.trailers":
             self._take_trailers(message.get("headers", ()), message.get("more_trailers", False))
-        elif self.phase is not STREAMING and self.request.version == "1.1":
+        elif self.phase is not STREAMING and self.request.terms.version == "1.1":
             # Behind the head there is no place for hints any more, and HTTP/1.0 has none at all: then they are dropped.
             lines = encode_lines((b"link", link) for link in message["links"])
             self._wire.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
@@ -347,7 +347,9 @@ class Exchange:
         service = self._service
         if service.access is not None:
             request = self.request
-            service.access(self._wire.client, request.method, request.target.decode("ascii"), request.version, self.status)
+            service.access(
+                self._wire.client, request.method, request.target.decode("ascii"), request.terms.version, self.status
+            )
         service.requests += 1
         if service.on_request is not None:
             service.on_request()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from ..asgi import Field, Fields
 from ..proxy import FIELDS as PROXY_FIELDS
-from .codec import TOKEN, RequestHead, decode_path, is_host
+from .codec import PLAIN, TOKEN, RequestHead, Terms, decode_path, is_host
 from .memory import remember
 
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
@@ -46,6 +46,13 @@ _SECRET_STARTS = (
 )
 """How lines with secrets begin, the end of the one before included, and their names. In lower case they come from clients and
 proxies that know HTTP/2."""
+_TERMS = {
+    (True, False): PLAIN,
+    (True, True): Terms(proxied=True),
+    (False, False): Terms(keep_alive=False),
+    (False, True): Terms(keep_alive=False, proxied=True),
+}
+"""By whether the connection persists, and whether a proxy tells of its client."""
 _LONGEST = 200
 """Bytes of a line that is remembered."""
 _MOST = 2048
@@ -54,10 +61,9 @@ _LONGEST_BLOCK = 1024
 """Bytes of a header block that is remembered."""
 _MOST_BLOCKS = 256
 
-Block = tuple[Fields, int, bool, bool]
-"""What a header block means: its fields (a tuple if they are remembered), the bytes of the body, whether the connection
-persists, whether a proxy tells of its client."""
-Around = tuple[bytes, bytes, bytes, Fields, Fields, int, bool, bool]
+Block = tuple[Fields, int, Terms]
+"""What a header block means: its fields (a tuple if they are remembered), the bytes of the body, and the terms."""
+Around = tuple[bytes, bytes, bytes, Fields, Fields, int, Terms]
 """What stands around a secret: the block up to it and from its end on, its field's name, the fields before and after it, and
 the rest of what the block means, whatever the secret is."""
 
@@ -110,7 +116,7 @@ class Lane:
         method, target, path, query = match.groups()
         start = match.end()
         headers: Fields
-        before, after, name, first, last, length, lasting, proxied = self._around
+        before, after, name, first, last, length, terms = self._around
         begin, end = start + len(before), size - len(after)
         if raw[start:begin] == before and raw[end:] == after and begin <= end:
             secret = raw[begin:end]
@@ -128,15 +134,15 @@ class Lane:
                 known = _read(block)
                 if known is None:
                     return None
-            headers, length, lasting, proxied = known
-        head = RequestHead(_METHODS[method], target, (decode_path(path), path, query), "1.1", headers, length, lasting, proxied)
+            headers, length, terms = known
+        head = RequestHead(_METHODS[method], target, (decode_path(path), path, query), headers, length, terms)
         if size <= _LONGEST and type(headers) is tuple and not query:
             # Queries differ from request to request, and hold secrets at times.
             remember(_heads, raw, head, _MOST)
         return head
 
 
-_NOTHING: Around = b"nothing", b"", b"", (), (), 0, True, False
+_NOTHING: Around = b"nothing", b"", b"", (), (), 0, PLAIN
 """Around no secret: a header block begins with the end of a line."""
 
 
@@ -156,10 +162,10 @@ def _learn_around(before: bytes, mark: bytes, name: bytes, after: bytes) -> Arou
     known = _blocks.get(block) or _read(block)
     if known is None or len(known[0]) == MOST_FIELDS:
         return None
-    headers, length, lasting, proxied = known
+    headers, length, terms = known
     before += mark
     place = before.count(b"\r\n") - 1
-    around = before, after, name, headers[:place], headers[place:], length, lasting, proxied
+    around = before, after, name, headers[:place], headers[place:], length, terms
     if type(headers) is tuple:
         remember(_arounds, (before, after), around, _MOST_BLOCKS)
     return around
@@ -207,10 +213,10 @@ def _read(block: bytes) -> Block | None:
         headers.append(field)
     if host is None or len(headers) > MOST_FIELDS:
         return None
-    lasting = connection is None or connection[1].lower() != b"close"
+    terms = _TERMS[connection is None or connection[1].lower() != b"close", proxied]
     if secret or len(block) > _LONGEST_BLOCK:
-        return headers, length, lasting, proxied
-    known = tuple(headers), length, lasting, proxied
+        return headers, length, terms
+    known = tuple(headers), length, terms
     remember(_blocks, block, known, _MOST_BLOCKS)
     return known
 

@@ -9,7 +9,7 @@ import re
 
 from ..asgi import Fields
 from ..proxy import FIELDS as PROXY_FIELDS
-from .codec import TOKEN, BadRequest, RequestHead, is_host, split_target
+from .codec import TOKEN, BadRequest, RequestHead, Terms, is_host, split_target
 
 _HEAD = re.compile(
     rb"(%b) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN),
@@ -84,21 +84,22 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
 
     ``version`` is such as ``b"1.1"``; the names in ``headers`` are in lower case. Raises :class:`BadRequest`.
     """
-    head = RequestHead(method.decode("ascii"), target, ("", b"", b""), "1.0" if version == b"1.0" else "1.1", headers)
+    length: int | None = 0
     hosts: list[bytes] = []
     options: set[bytes] = set()
     expected: set[bytes] = set()
     types = 0
     upgrade = None
+    proxied = False
     for name, value in headers:
         if name == b"host":
             hosts.append(value)
         elif name == b"connection":
             options.update(option.strip(b" \t").lower() for option in value.split(b","))
         elif name == b"content-length":
-            head.length = int(value)
+            length = int(value)
         elif name == b"transfer-encoding":
-            head.length = None
+            length = None
         elif name == b"content-type":
             types += 1
         elif name == b"expect":
@@ -106,58 +107,61 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
         elif name == b"upgrade":
             upgrade = value.lower()
         elif name in PROXY_FIELDS:
-            head.proxied = True
-    _check_host(hosts, head.version)
-    if head.length is None:
-        if head.version == "1.0":
+            proxied = True
+    old = version == b"1.0"
+    _check_host(hosts, old)
+    if length is None:
+        if old:
             raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
         # In one case for all, as h11 does.
-        head.headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
+        headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
     if types > 1:
         # Not a list (RFC 9110 sections 5.3 and 8.3): two recipients could read the body as two different things.
         raise BadRequest(400, "more than one Content-Type")
-    if method == b"TRACE" and head.length != 0:
+    if method == b"TRACE" and length != 0:
         raise BadRequest(400, "TRACE with a body")
-    head.keep_alive = b"close" not in options and (head.version == "1.1" or b"keep-alive" in options)
-    if b"upgrade" in options and head.version == "1.1" and head.length == 0:
+    if old or length != 0 or b"upgrade" not in options:
         # With a body there would be two readings of what comes next: the body, or the other protocol. It is ignored then.
-        head.upgrade = upgrade
-    if expected and head.version == "1.1":
-        # HTTP/1.0 knows no expectations: there they are ignored (RFC 9110 section 10.1.1).
-        if expected - {b"100-continue", b""}:
-            raise BadRequest(417, "expectation not supported")
-        head.expect_continue = head.length != 0 and b"100-continue" in expected
-    _reduce_target(head)
-    head.parts = split_target(head.target)
-    return head
+        upgrade = None
+    lasting = b"close" not in options and (not old or b"keep-alive" in options)
+    terms = Terms("1.0" if old else "1.1", lasting, proxied, _expects(expected, old) and length != 0, upgrade)
+    target, headers = _reduce_target(method, target, headers)
+    return RequestHead(method.decode("ascii"), target, split_target(target), headers, length, terms)
 
 
-def _check_host(hosts: list[bytes], version: str) -> None:
+def _expects(expected: set[bytes], old: bool) -> bool:
+    """Whether the client waits to be asked for its body. HTTP/1.0 knows no expectations: ignored (RFC 9110 section 10.1.1)."""
+    if old:
+        return False
+    if expected - {b"100-continue", b""}:
+        raise BadRequest(417, "expectation not supported")
+    return b"100-continue" in expected
+
+
+def _check_host(hosts: list[bytes], old: bool) -> None:
     """RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1; at most one before."""
     if len(hosts) > 1:
         raise BadRequest(400, "more than one Host")
     if not hosts:
-        if version == "1.1":
+        if not old:
             raise BadRequest(400, "missing Host")
     elif not is_host(hosts[0]):
         raise BadRequest(400, "malformed Host")
 
 
-def _reduce_target(head: RequestHead) -> None:
-    """The four forms of RFC 9112 section 3.2, reduced to origin-form or an asterisk."""
-    target = head.target
+def _reduce_target(method: bytes, target: bytes, headers: Fields) -> tuple[bytes, Fields]:
+    """The four forms of RFC 9112 section 3.2, reduced to origin-form or an asterisk; and the fields that go with it."""
     if b"#" in target:
         raise BadRequest(400, "fragment in the request target")
-    if head.method == "CONNECT":
+    if method == b"CONNECT":
         raise BadRequest(501 if _AUTHORITY.fullmatch(target) and is_host(target) else 400, "CONNECT is not supported")
-    if target[:1] == b"/" or (target == b"*" and head.method == "OPTIONS"):
-        return
+    if target[:1] == b"/" or (target == b"*" and method == b"OPTIONS"):
+        return target, headers
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or not is_host(absolute[1]):
         raise BadRequest(400, "malformed request target")
-    path = absolute[2] or (b"*" if head.method == "OPTIONS" and not absolute[3] else b"/")
-    head.target = path + (absolute[3] or b"")
+    path = absolute[2] or (b"*" if method == b"OPTIONS" and not absolute[3] else b"/")
     # The target's authority replaces Host (section 3.2.2): an application must not see two different hosts.
     # HTTP/1.0 may have none.
-    others = [field for field in head.headers if field[0] != b"host"]
-    head.headers = [(b"host", absolute[1]), *others]
+    others = [field for field in headers if field[0] != b"host"]
+    return path + (absolute[3] or b""), [(b"host", absolute[1]), *others]

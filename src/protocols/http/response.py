@@ -113,14 +113,14 @@ def encode(
     ``whole`` is the body's size in bytes when it is known to be complete already, else None; ``keep_alive`` is whether the
     server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
     """
-    if keep_alive and request.keep_alive and request.method != "HEAD" and request.version == "1.1":
+    if keep_alive and request.terms.ordinary and request.method != "HEAD":
         recent = _recent.get(whole)
         if recent is not None:
             fields, its_status, before, framing, size = recent
             if fields == headers and its_status == status:
                 return before + defaults.tail, framing, size, True
         return _look_up(request, status, headers, defaults, whole)
-    return _encode(request, status, tuple(headers), defaults, whole, keep_alive and request.keep_alive, None)
+    return _encode(request, status, tuple(headers), defaults, whole, keep_alive and request.terms.keep_alive, None)
 
 
 def _look_up(
@@ -176,7 +176,7 @@ def _encode(
         parts.append(b"content-length: %d\r\n" % size)
     if not keep_alive:
         parts.append(b"connection: close\r\n")
-    elif request.version == "1.0":
+    elif request.terms.version == "1.0":
         parts.append(b"connection: keep-alive\r\n")
     parts += block, b"\r\n"
     return b"".join(parts), framing, size or 0, keep_alive
@@ -277,7 +277,7 @@ def _framing(request: RequestHead, status: int, given: int | None, whole: int | 
         return Framing.EMPTY, given if given is not None else whole or None
     if given is not None or whole is not None:
         return Framing.LENGTH, given if given is not None else whole
-    return (Framing.CHUNKED if request.version == "1.1" else Framing.CLOSE), None
+    return (Framing.CHUNKED if request.terms.version == "1.1" else Framing.CLOSE), None
 
 
 def plain(status: int, text: str, defaults: Defaults, *, extra: bytes = b"", with_body: bool = True) -> bytes:

@@ -22,7 +22,7 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
         text, path = service.root_path + text, service.root_path.encode("ascii") + path
     # The base has all keys already, so that the copy need not grow.
     scope: Scope = base.copy()  # type: ignore[attr-defined]
-    scope["http_version"] = head.version
+    scope["http_version"] = head.terms.version
     scope["method"] = head.method
     scope["path"] = text
     scope["raw_path"] = path

@@ -63,7 +63,8 @@ def judge(head: RequestHead, deflate: bool = True) -> Offer | Refusal | None:
 
     ``deflate``: whether the server wants permessage-deflate.
     """
-    if head.upgrade is None or b"websocket" not in [name.strip(b" \t") for name in head.upgrade.split(b",")]:
+    upgrade = head.terms.upgrade
+    if upgrade is None or b"websocket" not in [name.strip(b" \t") for name in upgrade.split(b",")]:
         return None
     if head.method != "GET":
         return _NO_METHOD
