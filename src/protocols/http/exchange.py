@@ -200,7 +200,10 @@ class Exchange:
         Raises :class:`AppError` for what the ASGI specification forbids, :class:`ClientDisconnected` when the client is gone.
         """
         kind = message["type"]
-        if kind == "http.response.start":
+        if kind != "http.response.body":
+            if kind != "http.response.start":
+                await self._extend(kind, message)
+                return
             if self.phase is not EXPECTED:
                 raise self._misplaced(kind)
             self.status = message["status"]
@@ -208,9 +211,6 @@ class Exchange:
             if message.get("trailers", False):
                 self._trailers = []
             self.phase = STARTED
-            return
-        if kind != "http.response.body":
-            await self._extend(kind, message)
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         if type(body) is not bytes:
