@@ -347,7 +347,11 @@ class HttpConnection(Ending):
 
     def respond(self, data: bytes, keep_alive: bool) -> None:
         """The response is complete with ``data``: on to the next request, or close."""
-        self.write_last(data)
+        if self._corked or not data:
+            self.write_last(data)
+        else:
+            # Without a call in the case that comes most often.
+            self.transport.write(data)
         self._answered = True
         self._exchange = None
         if self._body is None and keep_alive:
