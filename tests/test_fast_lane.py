@@ -16,6 +16,10 @@ ROUNDS = 100_000
 PLAIN = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nContent-Length: 3\r\n\r\n"
 
 
+WORN = fast.lane()
+"""A connection on which every head of this module comes, one after another."""
+
+
 def reading(parse: Codec, raw: bytes) -> RequestHead | None:
     """What the codec reads, comparable; None if it refuses."""
     try:
@@ -28,9 +32,14 @@ def check(raw: bytes) -> str:
     """Compare all codecs on one whole head; says what the fast lane did."""
     reference, other = reading(h11_codec.parse, raw), reading(httptools_codec.parse, raw)
     assert other == reference, f"httptools and h11 differ about {raw!r}"
-    lane = fast.lane()
-    for attempt in ("first", "after the same", "with all lines known"):
-        head = (fast.lane() if attempt == "with all lines known" else lane)(raw)
+    new = fast.lane()
+    for attempt, lane in (
+        ("first", new),
+        ("after the same", new),
+        ("after others", WORN),
+        ("on a new connection", fast.lane()),
+    ):
+        head = lane(raw)
         agrees = head is None or head == reference
         assert agrees, f"the fast lane ({attempt}) reads {raw!r} as {head}"
     return "declined" if head is None else "agreed"
@@ -112,6 +121,34 @@ def test_a_secret_is_read_alike_wherever_it_stands(line: str, outcome: str) -> N
             lines = [*others[:place], line.format(value), *others[place:]]
             raw = "\r\n".join(["GET /?a=%20 HTTP/1.1", *lines, "", ""]).encode("latin-1")
             assert check(raw) == outcome, raw
+
+
+def test_fields_may_come_and_go_around_a_secret_on_one_connection() -> None:
+    lane = fast.lane()
+    befores = ("", "Accept: */*\r\n", "Cookie: a\r\n", "Authorization: Basic YQ==\r\n")
+    afters = ("", "If-None-Match: x\r\n", "Cookie: \r\n", "Cookie: a\r\nCookie: a\r\n", "authorization: b\r\n")
+    kinds = [(before, after) for before in befores for after in afters]
+    heads = [
+        f"GET /{number} HTTP/1.1\r\nHost: a\r\n{before}Cookie: {secret}\r\n{after}\r\n".encode("ascii")
+        for number, (before, after) in enumerate(kinds)
+        for secret in ("", "a", "b", " ", "a\r\nCookie: a", "a\r\nX: b")
+    ]
+    for raw in heads + heads[::-1] + heads[::7] + heads[::-5]:
+        assert lane(raw) == h11_codec.parse(raw)
+    for spoilt in (b"\x00", b"\r", b"\n", b"\x7f", b"\r\n X: folded", b"\r\nHost: b", b"\r\nTransfer-Encoding: chunked"):
+        for raw in heads:
+            cut = raw.index(b"Cookie: ") + 8
+            assert lane(raw) is not None
+            assert lane(raw[:cut] + b"a" + spoilt + raw[cut:]) is None
+
+
+def test_a_head_that_is_a_part_of_the_last_is_read_as_what_it_is() -> None:
+    lane = fast.lane()
+    whole = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: a\r\nCookie: a\r\n\r\n"
+    assert lane(whole) == h11_codec.parse(whole)
+    part = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: a\r\n\r\n"
+    assert lane(part) == h11_codec.parse(part)
+    assert lane(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: \r\n") is None
 
 
 def test_what_the_lane_remembers_is_bounded_and_holds_no_secrets() -> None:

@@ -115,27 +115,25 @@ class Lane:
             return None
         method, target, path, query = match.groups()
         start = match.end()
-        headers: Fields
+        parts = decode_path(path), path, query
         before, after, name, first, last, length, terms = self._around
         begin, end = start + len(before), size - len(after)
         if raw[start:begin] == before and raw[end:] == after and begin <= end:
             secret = raw[begin:end]
-            if secret.translate(_UNCONTROLLED) != secret:
-                return None
-            headers = [*first, (name, secret.strip()), *last]
-        else:
-            block = raw[start:]
-            known = _blocks.get(block)
+            if secret.translate(_UNCONTROLLED) == secret:
+                return RequestHead(_METHODS[method], target, parts, [*first, (name, secret.strip()), *last], length, terms)
+        block = raw[start:]
+        known = _blocks.get(block)
+        if known is None:
+            around = _look_around(block)
+            if around is not None:
+                self._around = around
+                return self.parse(raw)
+            known = _read(block)
             if known is None:
-                around = _look_around(block)
-                if around is not None:
-                    self._around = around
-                    return self.parse(raw)
-                known = _read(block)
-                if known is None:
-                    return None
-            headers, length, terms = known
-        head = RequestHead(_METHODS[method], target, (decode_path(path), path, query), headers, length, terms)
+                return None
+        headers, length, terms = known
+        head = RequestHead(_METHODS[method], target, parts, headers, length, terms)
         if size <= _LONGEST and type(headers) is tuple and not query:
             # Queries differ from request to request, and hold secrets at times.
             remember(_heads, raw, head, _MOST)
@@ -147,11 +145,14 @@ _NOTHING: Around = b"nothing", b"", b"", (), (), 0, PLAIN
 
 
 def _look_around(block: bytes) -> Around | None:
-    """What stands around the first secret in a header block; None if there is none, or the rest is not plain."""
+    """What stands around the first secret in a header block; None if there is none, or the block is not plain."""
     for mark, name in _SECRET_STARTS:
         before, found, rest = block.partition(mark)
         if found:
-            after = rest[rest.find(b"\r\n") :]
+            secret, _, _ = rest.partition(b"\r\n")
+            if secret.translate(_UNCONTROLLED) != secret:
+                return None
+            after = rest[len(secret) :]
             return _arounds.get((before + mark, after)) or _learn_around(before, mark, name, after)
     return None
 
