@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from play import GET, OLD, answer, body, run, sends, start
+from tricorn.protocols.http import response as response_module
 from tricorn.protocols.http.response import Defaults, plain
 from wire import Receive, Send, Wire
 
@@ -80,7 +81,7 @@ GIVEN_PIECES = [start((b"content-length", b"5")), body(b"hel", more=True), body(
 def test_framing(
     data: bytes, messages: list[dict[str, Any]], length: str | None, coding: str | None, connection: str | None, read: bytes
 ) -> None:
-    for _ in range(2):  # The second time the head may be remembered.
+    for _ in range(3):  # The second time the head may be remembered, the third time it may be the most recent.
         wire = respond(messages, data)
         (response,) = wire.responses()
         assert (response["content-length"], response["transfer-encoding"]) == (length, coding)
@@ -175,7 +176,7 @@ def test_any_final_status_goes_out_with_its_reason(status: int) -> None:
 
 def test_header_lines_go_out_as_they_are_and_in_order() -> None:
     fields = [(b"X-One", b"1"), (b"x-two", b" caf\xe9\t2"), (b"X-One", b""), (b"Set-Cookie", b"a=b"), (b"Set-Cookie", b"c=d")]
-    for _ in range(2):
+    for _ in range(3):
         lines = respond([start(*fields), body()]).output.split(b"\r\n")
         assert [line for line in lines if line.lower().startswith((b"x-", b"set-"))] == [b"%b: %b" % field for field in fields]
 
@@ -195,7 +196,7 @@ def make(kind: str) -> Iterable[Any]:
 
 @pytest.mark.parametrize("kind", ["list of tuples", "tuple", "list of lists", "generator", "iterator", "dictionary's items"])
 def test_headers_may_be_any_iterable(kind: str) -> None:
-    for _ in range(2):
+    for _ in range(3):
         (response,) = respond([start() | {"headers": make(kind)}, body(b"a")]).responses()
         assert (response["x-one"], response["x-two"]) == ("1", "2")
 
@@ -245,7 +246,7 @@ def test_one_applications_remembered_head_is_not_anothers() -> None:
             for left in reversed(range(pieces)):
                 await send(body(b"a", more=left > 0))
 
-        for _ in range(2):
+        for _ in range(3):
             requests = [GET, GET.replace(b"/ ", b"/?3 "), HEAD, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
             wire = await answer(app, *requests)
             first, second, third, last = wire.responses()
@@ -253,6 +254,31 @@ def test_one_applications_remembered_head_is_not_anothers() -> None:
             assert (second["transfer-encoding"], second.body) == ("chunked", b"aaa")
             assert (third["content-length"], third.body) == ("1", b"")
             assert (last["connection"], last.body) == ("close", b"a")
+
+
+def test_responses_of_one_size_are_not_taken_for_each_other() -> None:
+    kinds = [(status, value, given) for status in (200, 201) for value in (b"a", b"b") for given in (False, True)]
+    shared: list[tuple[bytes, bytes]] = []
+    for status, value, given in [*kinds, *kinds, *kinds[::-1], *(kind for kind in kinds for _ in range(3))]:
+        # An application may use one list for all of its responses.
+        shared[:] = [(b"x", value), *([(b"content-length", b"1")] if given else [])]
+        messages = [start(status=status) | {"headers": shared}, body(b"c")]
+        (response,) = respond(messages).responses()
+        assert (response.status, response["x"], response["content-length"], response.body) == (
+            status,
+            value.decode(),
+            "1",
+            b"c",
+        )
+        shared.append((b"y", b"z"))
+
+
+def test_no_secrets_are_remembered_of_responses() -> None:
+    for _ in range(3):
+        respond([start((b"Set-Cookie", b"secret=1"), (b"x", b"y")), body(b"a")])
+    stores = [value for name, value in vars(response_module).items() if isinstance(value, dict) and not name.startswith("__")]
+    assert any(stores)
+    assert not any("secret" in repr(item) for store in stores for item in store.items())
 
 
 def test_our_own_answers_are_whole_responses() -> None:
