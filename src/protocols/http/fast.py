@@ -24,8 +24,10 @@ _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT"
 _CONTROLS = frozenset((*range(0x09), *range(0x0A, 0x20), 0x7F))
 _UNCONTROLLED = bytes(0xFF - code if code in _CONTROLS else code for code in range(256))
 """For ``bytes.translate``: changes control characters and nothing else."""
-_START = re.compile(rb"(%b) ((/[!\"$->@-~]*+)\??+([!\"$-~]*+)) HTTP/1\.1" % b"|".join(_METHODS))
-"""Method, target, its path and query. What can't match is given up at once, without backtracking."""
+_TARGET = bytes(code if 0x20 < code < 0x7F and code != 0x23 else 0xFF - code for code in range(256))
+"""For ``bytes.translate``: leaves alone what may stand in a target, and changes all else, ``#`` included."""
+_SLASH = 0x2F
+_VERSION = b"HTTP/1.1\r\n"
 _NAME = re.compile(TOKEN)
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST_NAME = b"host"
@@ -70,7 +72,7 @@ the rest of what the block means, whatever the secret is."""
 _heads: dict[bytes, RequestHead] = {}
 """Whole heads without secrets: health checks and others who ask for the same again and again."""
 _blocks: dict[bytes, Block] = {}
-"""Valid header blocks without secrets, from the end of the request line on."""
+"""Valid header blocks without secrets, from the version at the end of the request line on."""
 _arounds: dict[tuple[bytes, bytes], Around] = {}
 """What is valid around a secret, by what is before and after it."""
 _lines: dict[bytes, Field] = {}
@@ -110,19 +112,21 @@ class Lane:
                 return head
         elif size > LONGEST_HEAD:
             return None
-        match = _START.match(raw)
-        if match is None:
+        try:
+            start, target, block = raw.split(b" ", 2)
+        except ValueError:
             return None
-        method, target, path, query = match.groups()
-        start = match.end()
+        method = _METHODS.get(start)
+        if method is None or not target or target[0] != _SLASH or target.translate(_TARGET) != target:
+            return None
+        path, _, query = target.partition(b"?")
         parts = decode_path(path), path, query
         before, after, name, first, last, length, terms = self._around
-        begin, end = start + len(before), size - len(after)
-        if raw[start:begin] == before and raw[end:] == after and begin <= end:
-            secret = raw[begin:end]
+        begin, end = len(before), len(block) - len(after)
+        if block[:begin] == before and block[end:] == after and begin <= end:
+            secret = block[begin:end]
             if secret.translate(_UNCONTROLLED) == secret:
-                return RequestHead(_METHODS[method], target, parts, [*first, (name, secret.strip()), *last], length, terms)
-        block = raw[start:]
+                return RequestHead(method, target, parts, [*first, (name, secret.strip()), *last], length, terms)
         known = _blocks.get(block)
         if known is None:
             around = _look_around(block)
@@ -133,7 +137,7 @@ class Lane:
             if known is None:
                 return None
         headers, length, terms = known
-        head = RequestHead(_METHODS[method], target, parts, headers, length, terms)
+        head = RequestHead(method, target, parts, headers, length, terms)
         if size <= _LONGEST and type(headers) is tuple and not query:
             # Queries differ from request to request, and hold secrets at times.
             remember(_heads, raw, head, _MOST)
@@ -141,7 +145,7 @@ class Lane:
 
 
 _NOTHING: Around = b"nothing", b"", b"", (), (), 0, PLAIN
-"""Around no secret: a header block begins with the end of a line."""
+"""Around no secret: no block begins so."""
 
 
 def _look_around(block: bytes) -> Around | None:
@@ -175,15 +179,15 @@ def _learn_around(before: bytes, mark: bytes, name: bytes, after: bytes) -> Arou
 def _read(block: bytes) -> Block | None:
     """What a header block means, remembered if it is worth it; None to decline.
 
-    It begins with the end of the request line, and ends with an empty line.
+    It begins with the version, as the end of the request line, and ends with an empty line.
     """
-    if not block.startswith(b"\r\n") or not block.endswith(b"\r\n\r\n"):
+    if not block.startswith(_VERSION) or not block.endswith(b"\r\n\r\n"):
         return None
     headers: list[Field] = []
     length = 0
     host = size = kind = connection = None
     secret = proxied = False
-    for line in block[2:-4].split(b"\r\n"):
+    for line in block[len(_VERSION) : -4].split(b"\r\n"):
         field = _lines.get(line)
         if field is None:
             field = _watched_lines.get(line) or _learn(line)
