@@ -7,7 +7,7 @@ Host, at most one Content-Length and Content-Type, and no field that changes fra
 
 A client sends the same header lines with every request, but for its cookies and credentials: so what was found valid once is
 remembered and looked up, not parsed. That goes for whole heads, for header blocks (less one secret) and for single lines. What
-is secret (cookies, credentials, queries) or long is parsed each time and not kept.
+is secret (cookies, credentials, queries) or long is parsed each time, and kept in no memory that connections share.
 """
 
 from __future__ import annotations
