@@ -39,6 +39,12 @@ def arguments(words: list[str]) -> argparse.Namespace:
         help="write benchmarks.md and its picture to this folder (docs)",
     )
     parser.add_argument("--with", dest="merge", metavar="FILE", help="report also what this file of the results holds")
+    parser.add_argument(
+        "--beside", metavar="FILE", help="report in a chapter of its own what another Python's file of results holds"
+    )
+    parser.add_argument(
+        "--save-as", metavar="FILE", help="the file of the results folder that keeps what is measured (bench.json)"
+    )
     parser.add_argument("--again", action="store_true", help="measure nothing: report the last run again")
     parser.add_argument("--list", action="store_true", help="print the names of scenarios and servers")
     parser.add_argument("--venv", type=Path, default=environment.DEFAULT_VENV, help="where the servers are installed")
@@ -67,13 +73,13 @@ def main(words: list[str], saved_as: str = "bench.json") -> int:
     except KeyError as error:
         print(f"there is no {error.args[0]}; --list names all", file=sys.stderr)
         return 2
-    saved = environment.RESULTS / saved_as
+    saved = environment.RESULTS / (options.save_as or saved_as)
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     found = results.load(saved) if options.again else run.measure(plan, command)
     found.save(saved)
     if options.merge and (other := environment.RESULTS / options.merge).exists():
         found.rows |= results.load(other).rows
-    run.publish(found, options.write)
+    run.publish(found, options.write, results.load(environment.RESULTS / options.beside) if options.beside else None)
     return 0
 
 

@@ -192,6 +192,14 @@ def test_head_304_and_empty_files_send_no_body(loop: str, file: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_a_file_arrives_whole_though_trailers_were_announced(loop: str, file: Path) -> None:
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        data = runner.run(fetch(sends(start() | {"trailers": True}, pathsend(file)), GET))
+    (response,) = read_responses(data, ["GET"], closed=True)
+    assert (response["content-length"], response.body) == ("3000000", file.read_bytes())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_client_that_leaves_in_the_middle_of_a_file(loop: str, file: Path) -> None:
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         data = runner.run(fetch(sends(start(), pathsend(file)), GET, limit=200_000))

@@ -119,8 +119,18 @@ def text(results: Results) -> str:
     return "\n".join(scenario(name, row) for name, row in results.rows.items())
 
 
-def document(results: Results, plot: str | None) -> str:
-    """The page ``docs/benchmarks.md``; ``plot`` is the name of the picture beside it, if there is one."""
+def chapter(other: Results) -> list[str]:
+    """What was measured with another Python, in lines."""
+    title = f"## With Python {other.machine['Python']}"
+    lost = losses(other) or ["Tricorn loses nothing, in this run."]
+    return ["", title, "", "```", other.command, "```", "", summary(other), "", *lost, "", text(other)]
+
+
+def document(results: Results, plot: str | None, beside: Results | None = None) -> str:
+    """The page ``docs/benchmarks.md``; ``plot`` is the name of the picture beside it, if there is one.
+
+    ``beside``: what was measured with another Python, for a chapter of its own.
+    """
     lost = losses(results) or ["Nothing, in this run."]
     packages = [f"- {name}: {version}" for name, version in results.versions.items()]
     place = [f"- {name}: {value}" for name, value in results.machine.items()]
@@ -131,5 +141,6 @@ def document(results: Results, plot: str | None) -> str:
             *("## Summary", "", summary(results), ""),
             *("## Where Tricorn loses", "", *lost, "", "## What was measured, and how", "", METHOD),
             *("Machine:", "", *place, "", "Versions:", "", *packages, "", "## All figures", "", text(results)),
+            *(chapter(beside) if beside else []),
         ]
     )

@@ -155,11 +155,11 @@ def fail(row: Row, server: Server, error: Exception) -> None:
     print(f"  {row.title}: {server.name}: {error}", flush=True)
 
 
-def publish(found: Results, folder: Path | None) -> None:
-    """Prints the tables, and makes the page and the picture in ``folder`` if that is given."""
+def publish(found: Results, folder: Path | None, beside: Results | None = None) -> None:
+    """Prints the tables, and makes the page and the picture in ``folder`` if that is given; ``beside``: with another Python."""
     print(report.text(found))
     if folder:
         folder.mkdir(exist_ok=True)
         drawn = plot.draw(found, folder / PICTURE)
-        (folder / "benchmarks.md").write_text(report.document(found, PICTURE if drawn else None))
+        (folder / "benchmarks.md").write_text(report.document(found, PICTURE if drawn else None, beside))
         print(f"written: {folder / 'benchmarks.md'}")

@@ -272,6 +272,8 @@ class Exchange:
     async def _send_path(self, path: str) -> None:
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
+            # A file goes out with its length, and then there is no place for trailers.
+            self._trailers = None
             data = self._begin(b"", size, False)
             if self._framing is LENGTH:
                 self._wire.write(data)
