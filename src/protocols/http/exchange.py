@@ -30,7 +30,9 @@ class Phase(Enum):
     STARTED = auto()
     """``http.response.start`` received and held back: the head goes out with the first body message."""
     STREAMING = auto()
-    """The head is on the wire."""
+    """The head is on the wire, and the body goes out as it is."""
+    CHUNKING = auto()
+    """The head is on the wire, and the body goes out in chunks."""
     TRAILING = auto()
     """The body is on the wire, trailers are to follow."""
     COMPLETE = auto()
@@ -51,7 +53,7 @@ class Intake(Enum):
 
 
 # Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
-EXPECTED, STARTED, STREAMING, TRAILING, COMPLETE, GONE = Phase
+EXPECTED, STARTED, STREAMING, CHUNKING, TRAILING, COMPLETE, GONE = Phase
 WITHHELD, COMING, WHOLE, TAKEN = Intake
 LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
 SERVING = ServicePhase.SERVING
@@ -216,14 +218,19 @@ class Exchange:
         if type(body) is not bytes:
             body = _as_bytes(body)
         phase = self.phase
-        if phase is STREAMING and more and body and self._framing is CHUNKED:
-            # The case that comes most often, without a call. What goes around the data counts with about 8 bytes.
+        if phase is CHUNKING and more and body:
+            # The case that comes most often, with as few calls as can be.
             size = len(body)
-            self._wire.write_pieces((_size_lines.get(size) or _size_line(size), body, b"\r\n"), size + 8)
+            try:
+                line = _size_lines[size]
+            except KeyError:
+                line = _size_line(size)
+            # What goes around the data counts with about 8 bytes.
+            self._wire.write_pieces((line, body, b"\r\n"), size + 8)
         else:
             if phase is STARTED:
                 data = self._begin(body, len(body), more)
-            elif phase is STREAMING:
+            elif phase is STREAMING or phase is CHUNKING:
                 data = self._continue(body, more)
             else:
                 raise self._misplaced(kind)
@@ -244,13 +251,13 @@ class Exchange:
         if kind not in EXTENSIONS:
             raise AppError(f"ASGI message type {kind!r} is not one of a response")
         wanted = {"http.response.pathsend": (STARTED,), "http.response.trailers": (TRAILING,)}
-        if self.phase not in wanted.get(kind, (EXPECTED, STARTED, STREAMING)):
+        if self.phase not in wanted.get(kind, (EXPECTED, STARTED, STREAMING, CHUNKING)):
             raise self._misplaced(kind)
         if kind == "http.response.pathsend":
             await self._send_path(message["path"])
         elif kind == "http.response.trailers":
             self._take_trailers(message.get("headers", ()), message.get("more_trailers", False))
-        elif self.phase is not STREAMING and self.request.terms.version == "1.1":
+        elif self.phase in (EXPECTED, STARTED) and self.request.terms.version == "1.1":
             # Behind the head there is no place for hints any more, and HTTP/1.0 has none at all: then they are dropped.
             lines = encode_lines((b"link", link) for link in message["links"])
             self._wire.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
@@ -289,6 +296,7 @@ class Exchange:
             EXPECTED: "before 'http.response.start'",
             STARTED: "twice",
             STREAMING: "twice",
+            CHUNKING: "twice",
             TRAILING: "after the body was complete",
             COMPLETE: "after the response was complete",
         }
@@ -316,7 +324,7 @@ class Exchange:
         elif size != length and (size > length or not more):
             raise self._mismatch(size, more)
         self._sent = size
-        self.phase = STREAMING
+        self.phase = CHUNKING if self._framing is CHUNKED else STREAMING
         if len(body) < _MOST_COPIED:
             return head + body
         self._wire.write(head)
@@ -404,7 +412,7 @@ class Exchange:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
         if self.phase in (COMPLETE, GONE):
             return
-        if self.phase is STREAMING or self.phase is TRAILING:
+        if self.phase in (STREAMING, CHUNKING, TRAILING):
             self._wire.broken(self._framing)
             return
         self.status = 500
