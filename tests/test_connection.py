@@ -162,6 +162,15 @@ def test_what_is_sent_in_one_turn_is_one_write() -> None:
         assert wire.responses()[0].body == b"chunk" * 20
 
 
+def test_body_bytes_sent_in_one_turn_are_one_chunk() -> None:
+    @run
+    async def play() -> None:
+        wire = await answer(sends(start(), body(more=True), *[body(b"some", more=True)] * 5, body(b"more")), GET, GET)
+        for response in wire.transport.writes:
+            assert response.partition(b"\r\n\r\n")[2] == b"18\r\n" + b"some" * 5 + b"more\r\n0\r\n\r\n"
+        assert len(wire.transport.writes) == 2
+
+
 def test_what_is_sent_in_different_turns_does_not_wait() -> None:
     @run
     async def play() -> None:
@@ -176,7 +185,27 @@ def test_what_is_sent_in_different_turns_does_not_wait() -> None:
         wire = Wire(app)
         await wire.feed(GET)
         await wire.settle()
-        assert len(wire.transport.writes) == 4
+        assert wire.transport.writes[0].endswith(b"\r\n\r\n1\r\nx\r\n")
+        assert wire.transport.writes[1:] == [b"1\r\nx\r\n", b"1\r\nx\r\n", b"0\r\n\r\n"]
+
+
+def test_nothing_is_left_of_a_chunk_whose_client_goes_in_its_turn() -> None:
+    @run
+    async def play() -> None:
+        errors: list[dict[str, Any]] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            await send(body(b"x", more=True))
+            wire.transport.lose()
+
+        wire = Wire(app)
+        wire.loop.set_exception_handler(lambda _, context: errors.append(context))
+        await wire.feed(GET)
+        await wire.settle()
+        assert not wire.output
+        assert not errors
+        assert not wire.service.works
 
 
 def test_much_in_one_turn_does_not_wait_for_its_end() -> None:

@@ -16,10 +16,10 @@ from ..service import Service
 from . import sizes
 from .codec import PLAIN, BadRequest, RequestHead
 from .ending import NEVER, TOO_MANY, Ending, Refusal
-from .exchange import Exchange, Intake
-from .exchange import Phase as ExchangePhase
+from .exchange import Exchange
 from .framing import ChunkedReader, LengthReader
 from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
+from .progress import EXPECTED, STARTED, WITHHELD
 from .scope import connection_scope
 
 STOPPING = ServicePhase.STOPPING
@@ -135,7 +135,6 @@ class HttpConnection(Ending):
         self.resume_writing()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
-        self._corked.clear()
         self._service.unwanted -= self.refusal is TOO_MANY
         self._service.closed(self)
 
@@ -159,7 +158,7 @@ class HttpConnection(Ending):
             self.deadline = NEVER
             if exchange is not None:
                 exchange.half_close()
-        elif self._reading and exchange.intake is not Intake.WITHHELD:
+        elif self._reading and exchange.intake is not WITHHELD:
             self._fail(BadRequest(408, "the request body took too long"))
         else:
             # Not the client's fault: the application does not take what has come, or has not asked for it yet.
@@ -401,7 +400,7 @@ class HttpConnection(Ending):
     def _fail(self, error: BadRequest) -> None:
         """The body of the current request turned out malformed."""
         exchange, self._exchange = self._exchange, None
-        answerable = exchange is not None and exchange.phase in (ExchangePhase.EXPECTED, ExchangePhase.STARTED)
+        answerable = exchange is not None and exchange.phase in (EXPECTED, STARTED)
         if exchange is not None:
             exchange.disconnect()
         if answerable:

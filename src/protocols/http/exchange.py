@@ -9,59 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable
-from enum import Enum, auto
 
 from ..asgi import AppError, ClientDisconnected, Message, Scope
 from ..blame import report
 from ..service import Phase as ServicePhase
 from ..service import Service
 from .codec import RequestHead
-from .memory import remember
+from .progress import CHUNKING, COMING, COMPLETE, EXPECTED, GONE, STARTED, STREAMING, TAKEN, TRAILING, WHOLE, WITHHELD
 from .response import Framing, encode, encode_lines, plain
 from .scope import EXTENSIONS, request_scope
 from .wire import Wire
 
-
-class Phase(Enum):
-    """How far the response is."""
-
-    EXPECTED = auto()
-    """Nothing sent by the application yet."""
-    STARTED = auto()
-    """``http.response.start`` received and held back: the head goes out with the first body message."""
-    STREAMING = auto()
-    """The head is on the wire, and the body goes out as it is."""
-    CHUNKING = auto()
-    """The head is on the wire, and the body goes out in chunks."""
-    TRAILING = auto()
-    """The body is on the wire, trailers are to follow."""
-    COMPLETE = auto()
-    GONE = auto()
-    """The connection was lost before the response was complete: nothing can be sent."""
-
-
-class Intake(Enum):
-    """How far the request's body is."""
-
-    WITHHELD = auto()
-    """The client may be waiting to be asked for it (Expect: 100-continue)."""
-    COMING = auto()
-    WHOLE = auto()
-    """It has arrived to its end."""
-    TAKEN = auto()
-    """``receive`` has handed out the end."""
-
-
-# Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
-EXPECTED, STARTED, STREAMING, CHUNKING, TRAILING, COMPLETE, GONE = Phase
-WITHHELD, COMING, WHOLE, TAKEN = Intake
 LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
 SERVING = ServicePhase.SERVING
 _MOST_COPIED = 32 * 1024
 """Bytes; what is larger is not copied behind the response's head, but written beside it."""
-_size_lines: dict[int, bytes] = {}
-"""The first lines of chunks (RFC 9112 section 7.1) by the bytes of their data: applications send the same few sizes."""
-_MOST_SIZES = 1024
 
 
 class Exchange:
@@ -220,13 +182,7 @@ class Exchange:
         phase = self.phase
         if phase is CHUNKING and more and body:
             # The case that comes most often, with as few calls as can be.
-            size = len(body)
-            try:
-                line = _size_lines[size]
-            except KeyError:
-                line = _size_line(size)
-            # What goes around the data counts with about 8 bytes.
-            self._wire.write_pieces((line, body, b"\r\n"), size + 8)
+            self._wire.write_chunk(body)
         else:
             if phase is STARTED:
                 data = self._begin(body, len(body), more)
@@ -263,9 +219,10 @@ class Exchange:
             self._wire.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
 
     def _await_trailers(self, data: bytes) -> None:
-        """Send the end of the body without the empty line behind the last chunk: trailers go before that."""
+        """Send the end of the body, but not the last chunk: trailers go with that."""
         self.phase = TRAILING
-        self._wire.write(data[:-2] if self._framing is CHUNKED else data)
+        if data and self._framing is not CHUNKED:
+            self._wire.write(data)
 
     def _take_trailers(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> None:
         assert self._trailers is not None
@@ -274,7 +231,7 @@ class Exchange:
             coding = b",".join(value for name, value in self.request.headers if name == b"te").lower()
             welcome = b"trailers" in [item.strip(b" \t") for item in coding.split(b",")]
             lines = b"".join(self._trailers) if welcome else b""
-            self._complete(lines + b"\r\n" if self._framing is CHUNKED else b"")
+            self._complete(b"0\r\n%b\r\n" % lines if self._framing is CHUNKED else b"")
 
     async def _send_path(self, path: str) -> None:
         with open(path, "rb", buffering=0) as file:
@@ -319,12 +276,16 @@ class Exchange:
             service.phase is SERVING and self.intake is not WITHHELD,
         )
         self._length = length
-        if self._framing is not LENGTH:
-            body = self._frame(body, more)
-        elif size != length and (size > length or not more):
+        if self._framing is CHUNKED:
+            self.phase = CHUNKING
+            self._wire.write(head)
+            return self._frame(body, more)
+        if self._framing is EMPTY:
+            body = b""
+        elif self._framing is LENGTH and size != length and (size > length or not more):
             raise self._mismatch(size, more)
         self._sent = size
-        self.phase = CHUNKING if self._framing is CHUNKED else STREAMING
+        self.phase = STREAMING
         if len(body) < _MOST_COPIED:
             return head + body
         self._wire.write(head)
@@ -343,8 +304,8 @@ class Exchange:
     def _frame(self, body: bytes, more: bool) -> bytes:
         if self._framing is CHUNKED:
             if body:
-                body = _size_line(len(body)) + body + b"\r\n"
-            return body if more else body + b"0\r\n\r\n"
+                self._wire.write_chunk(body)
+            return b"" if more else b"0\r\n\r\n"
         return b"" if self._framing is EMPTY else body
 
     def _mismatch(self, size: int, more: bool) -> AppError:
@@ -419,13 +380,6 @@ class Exchange:
         data = plain(500, "Internal Server Error", self._service.defaults, with_body=self.request.method != "HEAD")
         self._keep_alive = False
         self._complete(data)
-
-
-def _size_line(size: int) -> bytes:
-    """The first line of a chunk, remembered."""
-    line = b"%x\r\n" % size
-    remember(_size_lines, size, line, _MOST_SIZES)
-    return line
 
 
 def _as_bytes(body: object) -> bytes:

@@ -101,26 +101,46 @@ class Corked(asyncio.Protocol):
 class Output(Corked):
     """What an exchange writes to (wire.Wire)."""
 
-    __slots__ = ("_gone", "_phase")
+    __slots__ = ("_chunk", "_chunk_at", "_gone", "_phase")
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         self._phase = IDLE
+        self._chunk = 0
+        """Bytes of the chunk that is being collected, from ``_chunk_at`` on among what is corked; 0 if none is."""
         self._gone: asyncio.Future[None] | None = None
         """Done when the connection is lost; made for who waits for it."""
 
-    def write_pieces(self, pieces: tuple[bytes, ...], size: int) -> None:
-        """As ``write``, of pieces that need not be copied together before; ``size``: about what all of them have in bytes."""
-        corked = self._corked
-        if not corked:
-            self._service.loop.call_soon(self._uncork)
-        corked += pieces
-        self._corked_size = size = self._corked_size + size
+    def write_chunk(self, data: bytes) -> None:
+        """As ``write``, of body bytes that go out in chunks (RFC 9112 section 7.1): those of one turn become one chunk."""
+        corked, size = self._corked, self._chunk
+        if not size:
+            if not corked:
+                self._service.loop.call_soon(self._uncork)
+            self._chunk_at = len(corked)
+            corked.append(b"")  # The place of its size.
+        corked.append(data)
+        self._chunk = size = size + len(data)
         if size >= self._most_corked:
             self._uncork()
 
+    def _end_chunk(self) -> None:
+        """What has been collected is a chunk."""
+        self._corked[self._chunk_at] = b"%x\r\n" % self._chunk
+        self._corked.append(b"\r\n")
+        self._corked_size += self._chunk
+        self._chunk = 0
+
+    def _uncork(self) -> None:
+        if self._chunk:
+            self._end_chunk()
+        # By its name: super() would cost as much as the rest of a stream's turn.
+        Corked._uncork(self)
+
     def write_last(self, data: bytes) -> None:
         if self._corked:
+            if self._chunk:
+                self._end_chunk()
             self._corked.append(data)
             self._corked_size += len(data)
             self._uncork()

@@ -17,8 +17,8 @@ class Wire(Protocol):
     def write(self, data: bytes) -> None:
         """Send, together with whatever else is sent in this turn of the event loop."""
 
-    def write_pieces(self, pieces: tuple[bytes, ...], size: int) -> None:
-        """As ``write``, of pieces that need not be copied together before; ``size``: about what all of them have in bytes."""
+    def write_chunk(self, data: bytes) -> None:
+        """As ``write``, of some bytes of a body that goes out in chunks; until the body's end nothing else is written."""
 
     def write_last(self, data: bytes) -> None:
         """Send at once, with all that waits."""

@@ -1,0 +1,38 @@
+"""How far a request and its response are."""
+
+from enum import Enum, auto
+
+
+class Phase(Enum):
+    """How far the response is."""
+
+    EXPECTED = auto()
+    """Nothing sent by the application yet."""
+    STARTED = auto()
+    """``http.response.start`` received and held back: the head goes out with the first body message."""
+    STREAMING = auto()
+    """The head is on the wire, and the body goes out as it is."""
+    CHUNKING = auto()
+    """The head is on the wire, and the body goes out in chunks."""
+    TRAILING = auto()
+    """The body is on the wire, trailers are to follow."""
+    COMPLETE = auto()
+    GONE = auto()
+    """The connection was lost before the response was complete: nothing can be sent."""
+
+
+class Intake(Enum):
+    """How far the request's body is."""
+
+    WITHHELD = auto()
+    """The client may be waiting to be asked for it (Expect: 100-continue)."""
+    COMING = auto()
+    WHOLE = auto()
+    """It has arrived to its end."""
+    TAKEN = auto()
+    """``receive`` has handed out the end."""
+
+
+# Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
+EXPECTED, STARTED, STREAMING, CHUNKING, TRAILING, COMPLETE, GONE = Phase
+WITHHELD, COMING, WHOLE, TAKEN = Intake
