@@ -40,6 +40,14 @@ async def stream(scope, receive, send):
     await send(stream_end)
 
 
+async def tokens(scope, receive, send):
+    await send(stream_start)
+    for _ in range(CHUNKS):
+        await send(stream_body)
+        await asyncio.sleep(0)
+    await send(stream_end)
+
+
 async def text(send, body):
     headers = [TEXT, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -111,7 +119,7 @@ async def lifespan(receive, send):
             return
 
 
-ROUTES = {"/large": large, "/stream": stream, "/post": post, "/pid": pid, "/slow": slow}
+ROUTES = {"/large": large, "/stream": stream, "/tokens": tokens, "/post": post, "/pid": pid, "/slow": slow}
 SOCKETS = {"/broadcast": websocket_broadcast}
 
 
