@@ -38,8 +38,8 @@ right after each other, because a machine's speed changes from minute to minute,
   broadcast the application awaits `send` for one connection after the other. **KiB per connection** is the private memory
   of all processes that 1,000 connections add, each having had one message. **uvicorn** is with `--ws websockets-sansio`.
 - **Streams**: the application sends its 20 messages without waiting for anything but `send`. Tricorn makes one chunk of what is
-  sent in one turn of the event loop; other servers make one of each message. In scenario `tokens` the application waits for a turn
-  of the loop after each message, so that each leaves by itself.
+  sent in one turn of the event loop; other servers make one of each message. In scenario `tokens` the application waits for a
+  turn of the loop after each message, so that each leaves by itself.
 - **tricorn-asyncio-h11** is `--loop asyncio --http h11`: neither uvloop nor httptools.
 """
 
