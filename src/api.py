@@ -28,7 +28,7 @@ from .api_lifespan import LifespanOn
 from .config import ConfigError
 from .protocols.asgi import AppError
 from .protocols.service import Connection, Phase, Service, Work
-from .supervisor.listeners import Listeners, bind
+from .supervisor.listeners import Listeners, bind, set_nodelay
 from .supervisor.run import run as supervise
 from .values import replace
 from .worker import channel
@@ -313,6 +313,7 @@ def adopt(sockets: Sequence[socket.socket]) -> Listeners:
     """Sockets that the program has bound, as listeners."""
     for one in sockets:
         one.setblocking(False)
+        set_nodelay(one)
         if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             one.listen(options.DEFAULTS["backlog"])
     return Listeners(tuple(sockets))

@@ -101,21 +101,6 @@ def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> 
     asyncio.run(run())
 
 
-def test_small_writes_do_not_wait_for_each_others_acknowledgement(listener: socket.socket) -> None:
-    """As they would on asyncio's loop, which leaves alone connections of a listener that was made as most are."""
-    assert listener.proto == 0
-
-    async def run() -> None:
-        stage = Stage(listener)
-        stage.acceptor.start()
-        stage.connect()
-        await stage.until(lambda: len(stage.accepted) == 1)
-        assert stage.accepted[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        stage.close()
-
-    asyncio.run(run())
-
-
 def test_a_connection_that_nobody_takes_is_taken_in_the_end_and_the_next_one_sooner(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tricorn.api import adopt
 from tricorn.config import Config
 from tricorn.supervisor.listeners import ListenerError, Listeners, bind, url
 
@@ -192,6 +193,21 @@ def test_an_inherited_socket_that_is_only_bound_is_made_to_listen(listen: Callab
     address = given.getsockname()
     listen(fd=given.detach())
     socket.create_connection(address).close()
+
+
+@pytest.mark.parametrize("how", ["bound", "inherited", "given"])
+def test_small_writes_do_not_wait_for_each_others_acknowledgement(listen: Callable[..., Listeners], how: str) -> None:
+    if how == "bound":
+        listeners = listen(port=0)
+    else:
+        given = socket.create_server(("127.0.0.1", 0))
+        listeners = listen(fd=given.detach()) if how == "inherited" else adopt([given])
+    (listener,) = listeners.sockets
+    with socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    listeners.close()
 
 
 def test_a_descriptor_that_is_not_open() -> None:

@@ -13,6 +13,7 @@ from tricorn.protocols.http.response import Defaults, plain
 from wire import Receive, Send, Wire
 
 HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+CLOSING = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 KEPT = b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
 
 
@@ -54,6 +55,10 @@ GIVEN_PIECES = [start((b"content-length", b"5")), body(b"hel", more=True), body(
         (GET, [start(), body()], "0", None, None, b""),
         (GET, [start(), body(more=True), body()], None, "chunked", None, b""),
         (GET, [start(), body(b"hello", more=True), body()], None, "chunked", None, b"hello"),
+        (CLOSING, WHOLE, "5", None, "close", b"hello"),
+        (CLOSING, PIECES, None, "chunked", "close", b"hello"),
+        (CLOSING, GIVEN_PIECES, "5", None, "close", b"hello"),
+        (CLOSING, [start(status=204), body()], None, None, "close", b""),
         (GET, [start(status=204), body()], None, None, None, b""),
         (GET, [start(status=204), body(b"hello")], None, None, None, b""),
         (GET, [start((b"content-length", b"0"), status=204), body()], None, None, None, b""),
@@ -247,13 +252,21 @@ def test_one_applications_remembered_head_is_not_anothers() -> None:
                 await send(body(b"a", more=left > 0))
 
         for _ in range(3):
-            requests = [GET, GET.replace(b"/ ", b"/?3 "), HEAD, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
+            requests = [GET, GET.replace(b"/ ", b"/?3 "), HEAD, CLOSING]
             wire = await answer(app, *requests)
             first, second, third, last = wire.responses()
             assert (first["content-length"], first.body) == ("1", b"a")
             assert (second["transfer-encoding"], second.body) == ("chunked", b"aaa")
             assert (third["content-length"], third.body) == ("1", b"")
             assert (last["connection"], last.body) == ("close", b"a")
+
+
+def test_a_head_remembered_of_a_connection_that_closed_does_not_close_others() -> None:
+    for name in (b"a", b"b"):
+        messages = [start((b"x-closing-first", name)), body(b"c")]
+        for data, connection in [(CLOSING, "close"), (CLOSING, "close"), (GET, None), (CLOSING, "close"), (GET, None)]:
+            (response,) = respond(messages, data).responses()
+            assert (response["connection"], response["content-length"]) == (connection, "1")
 
 
 def test_responses_of_one_size_are_not_taken_for_each_other() -> None:

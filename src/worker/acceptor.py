@@ -175,10 +175,6 @@ class Acceptor:
 
     async def _begin(self, protocol: HttpConnection, connection: socket.socket) -> None:
         try:
-            if connection.family != socket.AF_UNIX:
-                # asyncio does so only for a listener made with IPPROTO_TCP. Else what follows a small write waits until the
-                # client has acknowledged that, 40 ms at times.
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._admit(protocol, connection)
         except (OSError, asyncio.CancelledError):
             # The client is gone again already, was not admitted, or took longer than we have.

@@ -47,7 +47,7 @@ class Terms:
     Neither this nor the head is a dataclass, whose making would be a fifth of what a start costs beside the libraries.
     """
 
-    __slots__ = ("expect_continue", "keep_alive", "ordinary", "proxied", "upgrade", "version")
+    __slots__ = ("expect_continue", "keep_alive", "proxied", "upgrade", "version")
 
     def __init__(
         self,
@@ -61,7 +61,6 @@ class Terms:
         """``1.0`` or ``1.1``."""
         self.keep_alive = keep_alive
         """Whether the client lets the connection persist (RFC 9112 section 9.3)."""
-        self.ordinary = keep_alive and version == "1.1"
         self.proxied = proxied
         """Whether there are fields by which a proxy tells for whom it asks."""
         self.expect_continue = expect_continue

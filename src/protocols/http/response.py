@@ -40,7 +40,7 @@ _lines: dict[tuple[bytes, bytes], bytes] = {}
 """Fields already found valid, as lines: applications send the same few again and again."""
 _heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
 """What was encoded for status, kind of body and fields (the key): the bytes before the default block, and what they promise.
-Only for requests without peculiarities, and only without fields that are secret."""
+Only for requests of HTTP/1.1 that want the body, and only without fields that are secret."""
 _recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
 """Of those, for each size of a body the one used last, with its fields and status: the next response of that size is likely
 to have the same, and to compare them takes a fifth of the time of a look-up."""
@@ -49,7 +49,7 @@ to have the same, and to compare them takes a fifth of the time of a look-up."""
 class Defaults:
     """Header lines added to every response; the worker's tick renews ``date``."""
 
-    __slots__ = ("block", "date", "extra", "server", "tail")
+    __slots__ = ("block", "date", "extra", "last", "server", "tail")
 
     def __init__(self, server: bytes = b"server: tricorn\r\n", date: bytes = b"", extra: bytes = b"") -> None:
         self.server = server
@@ -67,6 +67,8 @@ class Defaults:
         """All of them."""
         self.tail = self.block + b"\r\n"
         """All of them and the end of the head."""
+        self.last = b"connection: close\r\n" + self.tail
+        """The same on a connection that does not persist."""
 
     def without(self, given: set[bytes]) -> bytes:
         """The block less what the application gave itself."""
@@ -113,36 +115,43 @@ def encode(
     ``whole`` is the body's size in bytes when it is known to be complete already, else None; ``keep_alive`` is whether the
     server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
     """
-    if keep_alive and request.terms.ordinary and request.method != "HEAD":
+    terms = request.terms
+    keep_alive = keep_alive and terms.keep_alive
+    if terms.version == "1.1" and request.method != "HEAD":
         recent = _recent.get(whole)
         if recent is not None:
             fields, its_status, before, framing, size = recent
             if fields == headers and its_status == status:
-                return before + defaults.tail, framing, size, True
-        return _look_up(request, status, headers, defaults, whole)
-    return _encode(request, status, tuple(headers), defaults, whole, keep_alive and request.terms.keep_alive, None)
+                return before + (defaults.tail if keep_alive else defaults.last), framing, size, keep_alive
+        return _look_up(request, status, headers, defaults, whole, keep_alive)
+    return _encode(request, status, tuple(headers), defaults, whole, keep_alive, None)
 
 
 def _look_up(
-    request: RequestHead, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Defaults, whole: int | None
+    request: RequestHead,
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    defaults: Defaults,
+    whole: int | None,
+    keep_alive: bool,
 ) -> ResponseHead:
-    """What :func:`encode` does for a request without peculiarities."""
+    """What :func:`encode` does for a request of HTTP/1.1 that wants the body."""
     fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
     key = (status, whole is None, fields)
     try:
         known = _heads.get(key)
     except TypeError:
         # A field that is a list can't be looked up.
-        return _encode(request, status, fields, defaults, whole, True, None)
+        return _encode(request, status, fields, defaults, whole, keep_alive, None)
     if known is None:
-        return _encode(request, status, fields, defaults, whole, True, key)
+        return _encode(request, status, fields, defaults, whole, keep_alive, key)
     before, framing, size = known
     if size < 0:
         size = whole or 0
         before += b"content-length: %d\r\n" % size
     if type(headers) is list:
         remember(_recent, whole, (headers.copy(), status, before, framing, size), _MOST)
-    return before + defaults.tail, framing, size, True
+    return before + (defaults.tail if keep_alive else defaults.last), framing, size, keep_alive
 
 
 def _encode(
