@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from play import GET, answer, body, run, sends, start
+from play import GET, OLD, answer, body, run, sends, start
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.proxy import Proxies, Trusted
 from tricorn.protocols.service import Phase
-from wire import Receive, Send, Wire, echo, turn
+from wire import App, Receive, Send, Wire, echo, turn
 
 
 def test_reading_pauses_while_the_application_does_not_take_the_body() -> None:
@@ -214,6 +216,127 @@ def test_much_in_one_turn_does_not_wait_for_its_end() -> None:
         wire = await answer(sends(start(), *[body(b"x" * 30_000, more=True)] * 10, body()))
         assert 3 <= len(wire.transport.writes) <= 5
         assert len(wire.responses()[0].body) == 300_000
+
+
+def sends_without_pause(count: int, raised: list[OSError], at: Callable[[int], None]) -> App:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await send(start())
+        try:
+            for number in range(count):
+                at(number)
+                await send(body(b"x" * 8192, more=True))
+        except OSError as error:
+            raised.append(error)
+            raise
+        await send(body())
+
+    return app
+
+
+def test_who_sends_without_pause_leaves_turns_to_others() -> None:
+    @run
+    async def play() -> None:
+        turns: list[int] = []
+        sent: list[int] = []
+
+        def tick() -> None:
+            turns.append(len(sent))
+            wire.loop.call_soon(tick)
+
+        wire = Wire(sends_without_pause(400, [], sent.append))
+        tick()
+        await wire.feed(GET)
+        await wire.settle()
+        assert len(wire.responses()[0].body) == 400 * 8192
+        # 1 MiB in each turn.
+        assert max(after - before for before, after in itertools.pairwise(turns)) <= 128
+
+
+def test_who_sends_without_pause_learns_that_the_client_has_gone() -> None:
+    @run
+    async def play() -> None:
+        sent: list[int] = []
+        raised: list[OSError] = []
+
+        def leave(number: int) -> None:
+            sent.append(number)
+            if number == 20:
+                # As a transport does that could not write: its protocol learns of it in the next turn.
+                wire.transport.close()
+
+        wire = Wire(sends_without_pause(400, raised, leave))
+        await wire.feed(GET)
+        await wire.settle()
+        assert len(raised) == 1
+        assert len(sent) <= 128
+        assert not wire.service.works
+
+
+def test_a_full_transport_stays_full_though_the_others_had_their_turn() -> None:
+    @run
+    async def play() -> None:
+        sent: list[int] = []
+        wire = Wire(sends_without_pause(400, [], sent.append))
+        await wire.feed(GET)
+        wire.connection.pause_writing()
+        before = len(sent)
+        assert before <= 128
+        await wire.settle()
+        assert len(sent) <= before + 1
+        wire.connection.resume_writing()
+        await wire.settle()
+        assert len(wire.responses()[0].body) == 400 * 8192
+
+
+def test_who_does_not_read_his_answers_gets_no_more_of_them() -> None:
+    @run
+    async def play() -> None:
+        wire = Wire(sends(start(), body(b"x")))
+        wire.connection.pause_writing()
+        await wire.feed(GET * 3)
+        await wire.feed(GET[:9], GET[9:])
+        await wire.settle()
+        assert len(wire.seen) == 1
+        wire.connection.resume_writing()
+        await wire.settle()
+        assert [response.status for response in wire.responses()] == [200] * 4
+
+
+def test_requests_of_who_does_not_read_his_answers_wait_in_the_kernel() -> None:
+    @run
+    async def play() -> None:
+        wire = Wire(sends(start(), body(b"x")))
+        wire.connection.pause_writing()
+        await wire.feed(GET)
+        fed = 0
+        while not wire.transport.paused:
+            wire.transport.protocol.data_received(GET * 100)
+            fed += len(GET) * 100
+            await turn(wire.loop)
+            assert fed < 100_000
+        wire.connection.resume_writing()
+        await wire.settle()
+        assert len(wire.responses()) == 1 + fed // len(GET)
+        assert not wire.transport.paused
+
+
+@pytest.mark.parametrize("unsent", [0, 1])
+def test_a_response_cut_by_time_does_not_look_whole(unsent: int) -> None:
+    """Where the connection's end is the body's; a TLS client that does not say good-bye has got all of it."""
+
+    @run
+    async def play() -> None:
+        wire = Wire(sends(start(), body(b"x", more=True), body(b"y")))
+        wire.transport.unsent = 1
+        await wire.feed(OLD)
+        await wire.settle()
+        assert wire.transport.closing
+        assert not wire.transport.lost
+        wire.transport.unsent = unsent
+        wire.pass_seconds(1 + wire.service.limits.flush_time + 1)
+        await wire.settle()
+        assert wire.transport.lost
+        assert wire.transport.reset is bool(unsent)
 
 
 def test_draining_ends_the_connection_with_the_response_in_flight() -> None:

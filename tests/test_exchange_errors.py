@@ -171,6 +171,40 @@ def test_a_response_that_breaks_off_is_told_from_a_whole_one(
     assert caplog.records
 
 
+def test_a_task_left_behind_does_not_complete_a_response_that_broke_off(caplog: pytest.LogCaptureFixture) -> None:
+    raised: list[OSError] = []
+    left: list[asyncio.Task[None]] = []
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        async def send_on() -> None:
+            try:
+                await receive()
+                assert (await receive())["type"] == "http.disconnect"
+                await send(body(b"def", more=True))
+            except OSError as error:
+                raised.append(error)
+            await send(body(b"ghi"))
+
+        await send(start())
+        await send(body(b"abc", more=True))
+        left.append(asyncio.ensure_future(send_on()))
+        raise ValueError("broke off")
+
+    @run
+    async def play() -> None:
+        wire = Wire(app)
+        wire.transport.unsent = 1  # So that the transport lives on.
+        await wire.feed(GET + GET)
+        await wire.settle()
+        assert len(raised) == 1
+        assert isinstance(left[0].exception(), OSError)
+        assert len(wire.seen) == 1
+        (response,) = wire.responses()
+        assert not response.whole
+
+    assert "broke off" in caplog.text
+
+
 def test_an_exception_after_the_response_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await send(start())

@@ -7,14 +7,15 @@ import importlib
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from play import GET, OLD, answer, body, run, sends, start
 from tricorn.protocols.http.connection import HttpConnection
 from tricorn.protocols.service import Service
-from wire import CODECS, App, Wire, read_responses
+from wire import CODECS, App, Receive, Send, Wire, read_responses
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.SelectorEventLoop}
 try:
@@ -204,6 +205,33 @@ def test_a_client_that_leaves_in_the_middle_of_a_file(loop: str, file: Path) -> 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         data = runner.run(fetch(sends(start(), pathsend(file)), GET, limit=200_000))
     assert len(data) == 200_000
+
+
+@pytest.mark.parametrize("end", [body(), pathsend(__file__), start()], ids=["body", "file", "start"])
+def test_a_file_that_was_not_sent_to_its_end_breaks_the_response_off(
+    file: Path, end: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def half(self: HttpConnection, file: BinaryIO, size: int) -> None:
+        self.write(file.read(size // 2))
+        raise TimeoutError
+
+    monkeypatch.setattr(HttpConnection, "send_file", half)
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await send(start())
+        with suppress(TimeoutError):
+            await send(pathsend(file))
+        await send(end)
+
+    @run
+    async def play() -> None:
+        wire = await answer(app, GET + GET)
+        assert wire.transport.closed
+        assert len(wire.seen) == 1
+        (response,) = wire.responses()
+        assert not response.whole
+
+    assert "while a file is sent" in caplog.text
 
 
 def test_a_file_that_is_not_there_is_a_500(caplog: pytest.LogCaptureFixture) -> None:

@@ -83,7 +83,8 @@ class FakeTransport(asyncio.Transport):
         self.wrong: list[str] = []
         self.closing = self.eof_written = self.paused = self.reset = self.lost = False
         self.high = 64 * 1024
-        self.reading_after_write = True
+        self.unsent = 0
+        """Bytes that a client does not take; while there are some, a close is not complete."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return FakeSocket(self) if name == "socket" else super().get_extra_info(name, default)
@@ -98,7 +99,7 @@ class FakeTransport(asyncio.Transport):
         self.high = 64 * 1024 if high is None else high
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.eof_written:
@@ -123,10 +124,12 @@ class FakeTransport(asyncio.Transport):
     def close(self) -> None:
         if not self.closing:
             self.closing = True
-            self._loop.call_soon(self.lose)
+            if not self.unsent:
+                self._loop.call_soon(self.lose)
 
     def abort(self) -> None:
-        self.close()
+        self.closing = True
+        self._loop.call_soon(self.lose)
 
     def lose(self, error: Exception | None = None) -> None:
         self.closing = True

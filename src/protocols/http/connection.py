@@ -19,7 +19,7 @@ from .ending import NEVER, TOO_MANY, Ending, Refusal
 from .exchange import Exchange
 from .framing import ChunkedReader, LengthReader
 from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
-from .progress import EXPECTED, STARTED, WITHHELD
+from .progress import WITHHELD
 from .scope import connection_scope
 
 STOPPING = ServicePhase.STOPPING
@@ -374,10 +374,10 @@ class HttpConnection(Ending):
     def _next(self) -> None:
         """Wait for the next request."""
         if self._buffer:
-            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. More may come
-            # before that turn, hence HEAD: what comes is appended.
-            self._phase = HEAD
-            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. What comes before
+            # that turn is appended.
+            self._phase = EXCHANGE
+            self.deadline = NEVER
             self._service.loop.call_soon(self._read_pipelined)
             return
         self._phase = IDLE
@@ -388,22 +388,17 @@ class HttpConnection(Ending):
         if not self._reading:
             self._regulate()
 
-    def _read_pipelined(self) -> None:
-        if self._phase is not HEAD:
+    def _read_pipelined(self, _: object = None) -> None:
+        if self._phase is not EXCHANGE or self._exchange is not None:
             return
+        if self.room is not None:
+            # Who does not read the answers that wait for him gets no more of them.
+            self.room.add_done_callback(self._read_pipelined)
+            return
+        self._phase = HEAD
+        self.deadline = self._service.now + 1 + self._service.limits.request_head_time
         self._read_head()
         self._regulate()
         if self._phase is HEAD and self._eof and END not in self._buffer:
             # What is left is no whole request, and the client sends no more.
-            self._close()
-
-    def _fail(self, error: BadRequest) -> None:
-        """The body of the current request turned out malformed."""
-        exchange, self._exchange = self._exchange, None
-        answerable = exchange is not None and exchange.phase in (EXPECTED, STARTED)
-        if exchange is not None:
-            exchange.disconnect()
-        if answerable:
-            self._refuse(error.status, error.reason)
-        else:
             self._close()

@@ -10,9 +10,11 @@ import struct
 
 from .. import closing
 from ..service import Service
+from .codec import BadRequest
 from .exchange import Exchange
 from .framing import BodyReader
 from .output import CLOSED, DISCARD, LINGER, Output
+from .progress import EXPECTED, STARTED
 from .response import Framing, plain
 
 NEVER = float("inf")
@@ -60,6 +62,17 @@ class Ending(Output):
             self._service.access(self.client, "-", "-", "1.1", status)
         self._linger()
 
+    def _fail(self, error: BadRequest) -> None:
+        """The body of the current request turned out malformed."""
+        exchange, self._exchange = self._exchange, None
+        answerable = exchange is not None and exchange.phase in (EXPECTED, STARTED)
+        if exchange is not None:
+            exchange.disconnect()
+        if answerable:
+            self._refuse(error.status, error.reason)
+        else:
+            self._close()
+
     def _linger(self) -> None:
         """Close for writing, and go on reading for a while.
 
@@ -87,6 +100,8 @@ class Ending(Output):
 
     def _expire_closing(self) -> None:
         if closing.is_over(self.transport, self._service.now, self._close_by):
+            if self.transport.get_write_buffer_size():
+                self._reset()
             self.transport.abort()
         else:
             self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
@@ -103,12 +118,15 @@ class Ending(Output):
         self._exchange = None
         self._uncork()
         if framing is Framing.CLOSE:
-            # Here the end of the connection is the end of the body: only a reset says that this one isn't.
-            linger = struct.pack("ii", 1, 0)
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._reset()
             self.abort()
         else:
             self._close()
+
+    def _reset(self) -> None:
+        """Make a reset of the close: where the connection's end is that of the body, only this says that it came too soon."""
+        linger = struct.pack("ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def abort(self) -> None:
         self._phase = CLOSED

@@ -15,7 +15,21 @@ from ..blame import report
 from ..service import Phase as ServicePhase
 from ..service import Service
 from .codec import RequestHead
-from .progress import CHUNKING, COMING, COMPLETE, EXPECTED, GONE, STARTED, STREAMING, TAKEN, TRAILING, WHOLE, WITHHELD
+from .progress import (
+    CHUNKING,
+    COMING,
+    COMPLETE,
+    EXPECTED,
+    GONE,
+    SENDFILE,
+    STARTED,
+    STREAMING,
+    TAKEN,
+    TRAILING,
+    WHEN,
+    WHOLE,
+    WITHHELD,
+)
 from .response import Framing, encode, encode_lines, plain
 from .scope import EXTENSIONS, request_scope
 from .wire import Wire
@@ -241,6 +255,7 @@ class Exchange:
             data = self._begin(b"", size, False)
             if self._framing is LENGTH:
                 self._wire.write(data)
+                self.phase = SENDFILE
                 await self._wire.send_file(file, size)
                 data = b""
         self._complete(data)
@@ -249,15 +264,7 @@ class Exchange:
         """A message that does not fit the phase."""
         if self.phase is GONE:
             return ClientDisconnected("the client has disconnected")
-        when = {
-            EXPECTED: "before 'http.response.start'",
-            STARTED: "twice",
-            STREAMING: "twice",
-            CHUNKING: "twice",
-            TRAILING: "after the body was complete",
-            COMPLETE: "after the response was complete",
-        }
-        what = f"ASGI message {kind!r} sent {when[self.phase]}"
+        what = f"ASGI message {kind!r} sent {WHEN[self.phase]}"
         return self._fault(what) if kind == "http.response.start" else AppError(what)
 
     def _begin(self, body: bytes, size: int, more: bool) -> bytes:
@@ -373,7 +380,9 @@ class Exchange:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
         if self.phase in (COMPLETE, GONE):
             return
-        if self.phase in (STREAMING, CHUNKING, TRAILING):
+        if self.phase in (STREAMING, CHUNKING, SENDFILE, TRAILING):
+            # A task that it has left behind may send on.
+            self.disconnect()
             self._wire.broken(self._framing)
             return
         self.status = 500

@@ -35,17 +35,27 @@ _LARGE_PIECE = 8192
 """Bytes of a piece, on average, above which copying pieces together costs more than handing them over one by one."""
 
 
+_FLUSH = 64
+"""What a write before the turn's end counts, in pieces: about that many cost as much."""
+_ENOUGH = 1024
+"""Pieces' work for one turn, about a millisecond: 1 MiB in large pieces."""
+
+
 class Corked(asyncio.Protocol):
     """The writing half of any connection, WebSockets included; a base and not a part of it, so that a write is one call."""
 
-    __slots__ = ("_corked", "_corked_size", "_most_corked", "_prompt", "_service", "room", "transport")
+    __slots__ = ("_corked", "_corked_size", "_full", "_most_corked", "_prompt", "_service", "_work", "room", "transport")
 
     transport: asyncio.Transport
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self.room: asyncio.Future[None] | None = None
-        """Done when the transport's buffer has drained; None while there is room."""
+        """Done when the transport's buffer has drained, or the others have had their turn; None while there is room."""
+        self._full = False
+        """The transport's buffer is."""
+        self._work = 0
+        """Of writing before turns' ends, since a turn was waited for; a piece counts one."""
         self._corked: list[bytes] = []
         self._corked_size = 0
         self._most_corked = service.limits.buffer
@@ -55,10 +65,12 @@ class Corked(asyncio.Protocol):
     # Called by the event loop.
 
     def pause_writing(self) -> None:
+        self._full = True
         if self.room is None:
             self.room = self._service.loop.create_future()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.room is not None:
             if not self.room.done():
                 self.room.set_result(None)
@@ -79,7 +91,24 @@ class Corked(asyncio.Protocol):
         corked.append(data)
         self._corked_size = size = self._corked_size + len(data)
         if size >= self._most_corked:
-            self._uncork()
+            self._uncork_early()
+
+    def _uncork_early(self) -> None:
+        """Send before the turn's end, for it is much; who has sent enough for one turn waits for the next.
+
+        He that sends without end must neither keep the others waiting nor miss that the client has gone.
+        """
+        self._work += _FLUSH + len(self._corked)
+        self._uncork()
+        if self._work >= _ENOUGH:
+            self._work = 0
+            if self.room is None:
+                self.room = self._service.loop.create_future()
+                self._service.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._full:
+            self.resume_writing()
 
     def _uncork(self) -> None:
         corked = self._corked
@@ -122,7 +151,7 @@ class Output(Corked):
         corked.append(data)
         self._chunk = size = size + len(data)
         if size >= self._most_corked:
-            self._uncork()
+            self._uncork_early()
 
     def _end_chunk(self) -> None:
         """What has been collected is a chunk."""

@@ -14,11 +14,13 @@ class Phase(Enum):
     """The head is on the wire, and the body goes out as it is."""
     CHUNKING = auto()
     """The head is on the wire, and the body goes out in chunks."""
+    SENDFILE = auto()
+    """The head is on the wire, and a file goes out as the body."""
     TRAILING = auto()
     """The body is on the wire, trailers are to follow."""
     COMPLETE = auto()
     GONE = auto()
-    """The connection was lost before the response was complete: nothing can be sent."""
+    """The connection was lost, or the application gave up, before the response was complete: nothing can be sent."""
 
 
 class Intake(Enum):
@@ -34,5 +36,15 @@ class Intake(Enum):
 
 
 # Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
-EXPECTED, STARTED, STREAMING, CHUNKING, TRAILING, COMPLETE, GONE = Phase
+EXPECTED, STARTED, STREAMING, CHUNKING, SENDFILE, TRAILING, COMPLETE, GONE = Phase
 WITHHELD, COMING, WHOLE, TAKEN = Intake
+WHEN = {
+    EXPECTED: "before 'http.response.start'",
+    STARTED: "twice",
+    STREAMING: "twice",
+    CHUNKING: "twice",
+    SENDFILE: "while a file is sent",
+    TRAILING: "after the body was complete",
+    COMPLETE: "after the response was complete",
+}
+"""What an application is told of a message that does not fit the phase."""
