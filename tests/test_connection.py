@@ -288,18 +288,40 @@ def test_a_full_transport_stays_full_though_the_others_had_their_turn() -> None:
         assert len(wire.responses()[0].body) == 400 * 8192
 
 
-def test_who_does_not_read_his_answers_gets_no_more_of_them() -> None:
+@pytest.mark.parametrize("pieces", [(GET * 3,), (GET, GET, GET)], ids=["pipelined", "one after another"])
+def test_who_does_not_read_his_answer_gets_no_more(pieces: tuple[bytes, ...]) -> None:
+    @run
+    async def play() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            await send(body(b"x"))
+            # As a transport does whose buffer the answer has filled.
+            wire.connection.pause_writing()
+
+        wire = Wire(app)
+        for number in (1, 2, 3):
+            await wire.feed(*pieces[number - 1 : number])
+            await wire.settle()
+            assert len(wire.responses()) == 1
+        for number in (2, 3):
+            wire.connection.resume_writing()
+            await wire.settle()
+            assert len(wire.responses()) == number
+
+
+def test_a_client_that_leaves_before_he_has_read_the_answer_before(caplog: pytest.LogCaptureFixture) -> None:
     @run
     async def play() -> None:
         wire = Wire(sends(start(), body(b"x")))
         wire.connection.pause_writing()
-        await wire.feed(GET * 3)
-        await wire.feed(GET[:9], GET[9:])
+        await wire.feed(GET)
+        assert not wire.output
+        wire.transport.lose()
         await wire.settle()
-        assert len(wire.seen) == 1
-        wire.connection.resume_writing()
-        await wire.settle()
-        assert [response.status for response in wire.responses()] == [200] * 4
+        assert not wire.output
+        assert not wire.service.works
+
+    assert not caplog.records
 
 
 def test_requests_of_who_does_not_read_his_answers_wait_in_the_kernel() -> None:

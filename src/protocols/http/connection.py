@@ -374,10 +374,10 @@ class HttpConnection(Ending):
     def _next(self) -> None:
         """Wait for the next request."""
         if self._buffer:
-            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. What comes before
-            # that turn is appended.
-            self._phase = EXCHANGE
-            self.deadline = NEVER
+            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. More may come
+            # before that turn, hence HEAD: what comes is appended.
+            self._phase = HEAD
+            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
             self._service.loop.call_soon(self._read_pipelined)
             return
         self._phase = IDLE
@@ -388,15 +388,9 @@ class HttpConnection(Ending):
         if not self._reading:
             self._regulate()
 
-    def _read_pipelined(self, _: object = None) -> None:
-        if self._phase is not EXCHANGE or self._exchange is not None:
+    def _read_pipelined(self) -> None:
+        if self._phase is not HEAD:
             return
-        if self.room is not None:
-            # Who does not read the answers that wait for him gets no more of them.
-            self.room.add_done_callback(self._read_pipelined)
-            return
-        self._phase = HEAD
-        self.deadline = self._service.now + 1 + self._service.limits.request_head_time
         self._read_head()
         self._regulate()
         if self._phase is HEAD and self._eof and END not in self._buffer:

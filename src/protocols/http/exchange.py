@@ -198,6 +198,10 @@ class Exchange:
             # The case that comes most often, with as few calls as can be.
             self._wire.write_chunk(body)
         else:
+            if phase is STARTED and not more and self._wire.room is not None:
+                # Answers must not pile up before a client that does not read.
+                await asyncio.shield(self._wire.room)
+                phase = self.phase
             if phase is STARTED:
                 data = self._begin(body, len(body), more)
             elif phase is STREAMING or phase is CHUNKING:
@@ -367,14 +371,12 @@ class Exchange:
             # The body is whole: servers without trailers miss none that were announced. ASGIWebDAV sends none, ever.
             self._take_trailers((), False)
         elif self.phase is not GONE:
-            raise self._fault(f"the application returned {self._lack()}")
+            lack = "without a response" if self.phase is EXPECTED else "without completing its response"
+            raise self._fault(f"the application returned {lack}")
 
     def _fault(self, what: str) -> Exception:
         """What the application did wrong; but who is told that the client has left may break off as he likes."""
         return ClientDisconnected(what) if self.client_done else AppError(what)
-
-    def _lack(self) -> str:
-        return "without a response" if self.phase is EXPECTED else "without completing its response"
 
     def _abandon(self) -> None:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
