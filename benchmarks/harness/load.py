@@ -90,7 +90,7 @@ LOADS: tuple[Load, ...] = (
     Load("post", "POST of 1 KB, 64 connections, 1 worker", "/post", "post", quick=True),
     Load("large", "Response of 100 KB, 64 connections, 1 worker", "/large", quick=True),
     Load("stream", "Stream of 20 chunks of 1 KB, 64 connections, 1 worker", "/stream", quick=True),
-    Load("tokens", "Stream of 20 chunks of 1 KB with a pause after each, 64 connections, 1 worker", "/tokens"),
+    Load("tokens", "20 chunks of 1 KB, a pause after each, 64 connections, 1 worker", "/tokens"),
     Load("get-1", "Bare GET, 1 connection, 1 worker", connections=1),
     Load("get-1000", "Bare GET, 1,000 connections, 1 worker", connections=1000),
     Load("close", "A connection per request, 64 at once, 1 worker", "/closing", "close"),

@@ -110,10 +110,9 @@ def worse(row: Row, metric: str) -> list[str]:
         if ratio is None:  # theirs is 0
             ratio = 2.0 if ours else 1.0
         if ratio > 1.02 if lower else ratio < 0.98:
-            digits = METRICS[metric].digits
-            found.append(
-                f"- {row.title}: {METRICS[metric].label}: {number(ours, digits)}, where {server} has {number(theirs, digits)}."
-            )
+            label, digits = METRICS[metric].label, METRICS[metric].digits
+            both = f"{number(ours, digits)}, where {server} has {number(theirs, digits)}"
+            found.append(f"- {row.title}: {label}: {both}; turn by turn {ratio:.2f} of it.")
     return found
 
 
