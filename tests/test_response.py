@@ -140,6 +140,18 @@ def test_a_large_body_is_not_copied_where_the_transport_gathers(more: bool) -> N
         assert wire.transport.writes == [head + LARGE]
 
 
+def test_a_large_chunk_is_not_copied_either() -> None:
+    @run
+    async def play() -> None:
+        wire = Wire(sends(start(), body(LARGE, more=True), body()))
+        wire.service.gathers = True
+        await wire.feed(GET)
+        await wire.settle()
+        _, size, sent, end = wire.transport.gathered
+        assert sent is LARGE
+        assert (size, end) == (b"%x\r\n" % len(LARGE), b"\r\n")
+
+
 def test_through_tls_pieces_are_copied_together() -> None:
     @run
     async def play() -> None:

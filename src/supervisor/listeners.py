@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from ..config import DEFAULTS, Config, ConfigError, flag
@@ -201,7 +202,9 @@ def set_nodelay(listener: socket.socket) -> None:
     listener was made with IPPROTO_TCP; to do it here is one system call in all instead of one for each connection.
     """
     if listener.family in (socket.AF_INET, socket.AF_INET6):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Who hands on a stream that is not TCP does without.
+        with suppress(OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _explain(host: str, port: int, error: OSError) -> ListenerError:

@@ -272,7 +272,7 @@ class Exchange:
         return self._fault(what) if kind == "http.response.start" else AppError(what)
 
     def _begin(self, body: bytes, size: int, more: bool) -> bytes:
-        """The head and ``body``, what there is of it, to be written first; if that is large, the head is written here.
+        """What is to be written first: the head and ``body``. What of it had better be written by itself is written here.
 
         ``size``: the bytes that are sent of the body now, be it from ``body`` or from a file.
         """
@@ -313,6 +313,7 @@ class Exchange:
         return body
 
     def _frame(self, body: bytes, more: bool) -> bytes:
+        """What is to be written of a body without Content-Length; chunks are written here."""
         if self._framing is CHUNKED:
             if body:
                 self._wire.write_chunk(body)
