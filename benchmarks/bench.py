@@ -73,13 +73,17 @@ def main(words: list[str], saved_as: str = "bench.json") -> int:
     except KeyError as error:
         print(f"there is no {error.args[0]}; --list names all", file=sys.stderr)
         return 2
+    beside = environment.RESULTS / options.beside if options.beside else None
+    if beside is not None and not beside.exists():
+        print(f"--beside {options.beside}: there is no {beside}", file=sys.stderr)
+        return 2
     saved = environment.RESULTS / (options.save_as or saved_as)
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     found = results.load(saved) if options.again else run.measure(plan, command)
     found.save(saved)
     if options.merge and (other := environment.RESULTS / options.merge).exists():
         found.rows |= results.load(other).rows
-    run.publish(found, options.write, results.load(environment.RESULTS / options.beside) if options.beside else None)
+    run.publish(found, options.write, results.load(beside) if beside else None)
     return 0
 
 

@@ -14,7 +14,7 @@ from .codec import BadRequest
 from .exchange import Exchange
 from .framing import BodyReader
 from .output import CLOSED, DISCARD, LINGER, Output
-from .progress import EXPECTED, STARTED
+from .progress import UNSENT
 from .response import Framing, plain
 
 NEVER = float("inf")
@@ -65,7 +65,7 @@ class Ending(Output):
     def _fail(self, error: BadRequest) -> None:
         """The body of the current request turned out malformed."""
         exchange, self._exchange = self._exchange, None
-        answerable = exchange is not None and exchange.phase in (EXPECTED, STARTED)
+        answerable = exchange is not None and exchange.phase in UNSENT
         if exchange is not None:
             exchange.disconnect()
         if answerable:

@@ -26,6 +26,7 @@ from .progress import (
     STREAMING,
     TAKEN,
     TRAILING,
+    UNSENT,
     WHEN,
     WHOLE,
     WITHHELD,
@@ -153,7 +154,7 @@ class Exchange:
                 return {"type": "http.request", "body": b"", "more_body": False}
             if self.client_done or self.phase is COMPLETE:
                 return {"type": "http.disconnect"}
-            if self.intake is WITHHELD and self.phase in (EXPECTED, STARTED):
+            if self.intake is WITHHELD and self.phase in UNSENT:
                 # Only now, that the application wants the body, is the client asked for it (RFC 9110 section 10.1.1).
                 self.intake = COMING
                 self._wire.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -231,15 +232,15 @@ class Exchange:
             await self._send_path(message["path"])
         elif kind == "http.response.trailers":
             self._take_trailers(message.get("headers", ()), message.get("more_trailers", False))
-        elif self.phase in (EXPECTED, STARTED) and self.request.terms.version == "1.1":
+        elif self.phase in UNSENT and self.request.terms.version == "1.1":
             # Behind the head there is no place for hints any more, and HTTP/1.0 has none at all: then they are dropped.
             lines = encode_lines((b"link", link) for link in message["links"])
             self._wire.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
 
     def _await_trailers(self, data: bytes) -> None:
-        """Send the end of the body, but not the last chunk: trailers go with that."""
+        """Send the end of the body."""
         self.phase = TRAILING
-        if data and self._framing is not CHUNKED:
+        if data:
             self._wire.write(data)
 
     def _take_trailers(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> None:
@@ -287,16 +288,15 @@ class Exchange:
             service.phase is SERVING and self.intake is not WITHHELD,
         )
         self._length = length
-        if self._framing is CHUNKED:
-            self.phase = CHUNKING
-            self._wire.write(head)
-            return self._frame(body, more)
-        if self._framing is EMPTY:
-            body = b""
-        elif self._framing is LENGTH and size != length and (size > length or not more):
+        if self._framing is not LENGTH:
+            if self._framing is CHUNKED:
+                self._wire.write(head)
+                head = b""
+            body = self._frame(body, more)
+        elif size != length and (size > length or not more):
             raise self._mismatch(size, more)
         self._sent = size
-        self.phase = STREAMING
+        self.phase = CHUNKING if self._framing is CHUNKED else STREAMING
         if len(body) < _MOST_COPIED:
             return head + body
         self._wire.write(head)
@@ -313,11 +313,11 @@ class Exchange:
         return body
 
     def _frame(self, body: bytes, more: bool) -> bytes:
-        """What is to be written of a body without Content-Length; chunks are written here."""
+        """What is to be written of a body without Content-Length; chunks are written here, the last one goes with trailers."""
         if self._framing is CHUNKED:
             if body:
                 self._wire.write_chunk(body)
-            return b"" if more else b"0\r\n\r\n"
+            return b"" if more or self._trailers is not None else b"0\r\n\r\n"
         return b"" if self._framing is EMPTY else body
 
     def _mismatch(self, size: int, more: bool) -> AppError:
@@ -383,7 +383,7 @@ class Exchange:
         """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
         if self.phase in (COMPLETE, GONE):
             return
-        if self.phase in (STREAMING, CHUNKING, SENDFILE, TRAILING):
+        if self.phase not in UNSENT:
             # A task that it has left behind may send on.
             self.disconnect()
             self._wire.broken(self._framing)

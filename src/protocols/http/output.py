@@ -33,8 +33,6 @@ IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
 
 _LARGE_PIECE = 8192
 """Bytes of a piece, on average, above which copying pieces together costs more than handing them over one by one."""
-
-
 _FLUSH = 64
 """What a write before the turn's end counts, in pieces: about that many cost as much."""
 _ENOUGH = 1024

@@ -38,6 +38,8 @@ class Intake(Enum):
 # Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
 EXPECTED, STARTED, STREAMING, CHUNKING, SENDFILE, TRAILING, COMPLETE, GONE = Phase
 WITHHELD, COMING, WHOLE, TAKEN = Intake
+UNSENT = EXPECTED, STARTED
+"""Nothing of the response is on the wire: another can be sent in its place."""
 WHEN = {
     EXPECTED: "before 'http.response.start'",
     STARTED: "twice",

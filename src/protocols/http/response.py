@@ -117,25 +117,14 @@ def encode(
     """
     terms = request.terms
     keep_alive = keep_alive and terms.keep_alive
-    if terms.version == "1.1" and request.method != "HEAD":
-        recent = _recent.get(whole)
-        if recent is not None:
-            fields, its_status, before, framing, size = recent
-            if fields == headers and its_status == status:
-                return before + (defaults.tail if keep_alive else defaults.last), framing, size, keep_alive
-        return _look_up(request, status, headers, defaults, whole, keep_alive)
-    return _encode(request, status, tuple(headers), defaults, whole, keep_alive, None)
-
-
-def _look_up(
-    request: RequestHead,
-    status: int,
-    headers: Iterable[tuple[bytes, bytes]],
-    defaults: Defaults,
-    whole: int | None,
-    keep_alive: bool,
-) -> ResponseHead:
-    """What :func:`encode` does for a request of HTTP/1.1 that wants the body."""
+    if terms.version != "1.1" or request.method == "HEAD":
+        return _encode(request, status, tuple(headers), defaults, whole, keep_alive, None)
+    tail = defaults.tail if keep_alive else defaults.last
+    recent = _recent.get(whole)
+    if recent is not None:
+        its_fields, its_status, before, framing, size = recent
+        if its_fields == headers and its_status == status:
+            return before + tail, framing, size, keep_alive
     fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
     key = (status, whole is None, fields)
     try:
@@ -151,7 +140,7 @@ def _look_up(
         before += b"content-length: %d\r\n" % size
     if type(headers) is list:
         remember(_recent, whole, (headers.copy(), status, before, framing, size), _MOST)
-    return before + (defaults.tail if keep_alive else defaults.last), framing, size, keep_alive
+    return before + tail, framing, size, keep_alive
 
 
 def _encode(

@@ -127,7 +127,6 @@ class WebSocketConnection(Corked):
         self._phase = Phase.CLOSED
         self.deadline = NEVER
         self.resume_writing()
-        self._corked.clear()
         session = self._session
         if session is not None:
             session.end(frames.ABNORMAL, "", gone=True)
