@@ -184,6 +184,9 @@ class Config(Value):
     use_colors: bool | None = option(
         None, "Colours in the log; by default where it goes to a terminal and NO_COLOR is not set."
     )
+    pathsend: bool = option(
+        False, "Offer applications http.response.pathsend: files go out by sendfile, and past middleware that reads bodies."
+    )
     header: tuple[str, ...] = option(
         (),
         "Header to add to every response, as Name:Value; may be given several times.",

@@ -76,6 +76,7 @@ class Service:
         defaults: Defaults | None = None,
         date_header: bool = True,
         root_path: str = "",
+        pathsend: bool = False,
         state: dict[str, Any] | None = None,
         access: AccessLog | None = None,
     ) -> None:
@@ -92,6 +93,8 @@ class Service:
         self.defaults = defaults or Defaults()
         self.date_header = date_header
         self.root_path = root_path
+        self.pathsend = pathsend
+        """Whether applications are offered ``http.response.pathsend``. What they send is taken either way."""
         self.state = state
         """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
         self.access = access

@@ -170,6 +170,7 @@ class Server:
             defaults=make_defaults(config),
             date_header=config.date_header,
             root_path=config.root_path,
+            pathsend=config.pathsend,
             state=self.lifespan.state,
             access=self._access if access else None,
         )

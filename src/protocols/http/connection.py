@@ -74,7 +74,7 @@ class HttpConnection(Ending):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._service.limits.buffer)
-        self._scope, self._peer = connection_scope(self.transport, self._service.root_path, self.origin)
+        self._scope, self._peer = connection_scope(self.transport, self._service, self.origin)
         self.client = self._peer
         if (proxies := self._service.proxies) is not None and proxies.believes(self._scope["client"], self._scope["server"]):
             self._proxies = proxies

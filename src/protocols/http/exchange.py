@@ -7,7 +7,6 @@ told by it of body bytes and of the client's leaving.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 
 from ..asgi import AppError, ClientDisconnected, Message, Scope
@@ -33,6 +32,7 @@ from .progress import (
 )
 from .response import Framing, encode, encode_lines, plain
 from .scope import EXTENSIONS, request_scope
+from .sendfile import File, in_thread
 from .wire import Wire
 
 LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
@@ -253,15 +253,20 @@ class Exchange:
             self._complete(b"0\r\n%b\r\n" % lines if self._framing is CHUNKED else b"")
 
     async def _send_path(self, path: str) -> None:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
+        with File(path) as file:
+            await in_thread(self._service.loop, file.open)
+            if self.phase is not STARTED:
+                raise self._misplaced("http.response.pathsend")
             # A file goes out with its length, and then there is no place for trailers.
             self._trailers = None
-            data = self._begin(b"", size, False)
+            if file.whole is not None:
+                await self.send({"type": "http.response.body", "body": file.whole})
+                return
+            data = self._begin(b"", file.size, False)
             if self._framing is LENGTH:
                 self._wire.write(data)
                 self.phase = SENDFILE
-                await self._wire.send_file(file, size)
+                await self._wire.send_file(file)
                 data = b""
         self._complete(data)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
-from typing import BinaryIO
 
 from ..asgi import ClientDisconnected
 from ..service import Service
-from .sendfile import read_piece, send_by_kernel
+from .sendfile import File, in_thread, send_by_kernel
 
 
 class Phase(Enum):
@@ -174,8 +173,8 @@ class Output(Corked):
         elif data:
             self.transport.write(data)
 
-    async def send_file(self, file: BinaryIO, size: int) -> None:
-        """Send ``size`` bytes of ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
+    async def send_file(self, file: File) -> None:
+        """Send ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
         loop, transport = self._service.loop, self.transport
         self._uncork()
         self._gone = loop.create_future()
@@ -183,13 +182,13 @@ class Output(Corked):
             transport.set_write_buffer_limits(high=0)
             try:
                 await self._drained()
-                await send_by_kernel(loop, transport.get_extra_info("socket").fileno(), file, size, self._gone)
+                await send_by_kernel(loop, transport.get_extra_info("socket").fileno(), file, self._gone)
             finally:
                 transport.set_write_buffer_limits(high=self._service.limits.buffer)
             return
         sent = 0
-        while sent < size:
-            data = await read_piece(loop, file, size, sent)
+        while sent < file.size:
+            data = await in_thread(loop, file.read, sent)
             sent += len(data)
             await self._drained()
             transport.write(data)

@@ -11,7 +11,10 @@ from ..service import Service
 from ..tls import describe
 from .codec import RequestHead
 
-EXTENSIONS = ("http.response.pathsend", "http.response.trailers", "http.response.early_hint")
+PATHSEND = "http.response.pathsend"
+"""Offered only with ``--pathsend``: an application that is offered it sends a path where middleware expects the body's bytes,
+and most middleware knows nothing of that."""
+EXTENSIONS = (PATHSEND, "http.response.trailers", "http.response.early_hint")
 """Extensions of ASGI that are spoken here."""
 
 
@@ -35,7 +38,7 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     return scope
 
 
-def connection_scope(transport: asyncio.Transport, root_path: str, origin: Origin | None = None) -> tuple[Scope, str]:
+def connection_scope(transport: asyncio.Transport, service: Service, origin: Origin | None = None) -> tuple[Scope, str]:
     """The part of the scope that all requests of a connection share, and the client's name for the access log.
 
     ``origin``: for whom a proxy has opened the connection, if it says so.
@@ -51,8 +54,8 @@ def connection_scope(transport: asyncio.Transport, root_path: str, origin: Origi
         "scheme": "https" if tls is not None or (origin is not None and origin.secure) else "http",
         "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
         "client": client,
-        "root_path": root_path,
-        "extensions": {name: {} for name in EXTENSIONS},
+        "root_path": service.root_path,
+        "extensions": {name: {} for name in EXTENSIONS if service.pathsend or name != PATHSEND},
         "http_version": "1.1",
         "method": "",
         "path": "",

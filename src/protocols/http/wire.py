@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from .response import Framing
+from .sendfile import File
 
 
 class Wire(Protocol):
@@ -23,8 +24,8 @@ class Wire(Protocol):
     def write_last(self, data: bytes) -> None:
         """Send at once, with all that waits."""
 
-    async def send_file(self, file: BinaryIO, size: int) -> None:
-        """Send ``size`` bytes of a file behind all that was written."""
+    async def send_file(self, file: File) -> None:
+        """Send a file behind all that was written."""
 
     def consumed(self) -> None:
         """The application has taken what was buffered of the request's body."""
