@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from told import Told
 from tricorn.config import Config
@@ -67,29 +69,56 @@ def test_who_never_becomes_ready_ends_the_first_start() -> None:
 # --------------------------------------------------------------------------------------------------------------- crashes
 
 
-def test_crashes_are_answered_at_once_then_ever_more_slowly() -> None:
-    told, worker, waits = Told(), 1, []
+def waits_after(told: Told, slot: int, *facts: Callable[[int], Fact]) -> list[float]:
+    """Tell ``facts`` of each worker of ``slot``, twelve times; returns the seconds until its successor is forked."""
+    waits = []
     for _ in range(12):
-        told.tell(Ready(worker))
-        actions = told.tell(Exited(worker, "exit code 1"))
+        [worker] = [worker.id for worker in told.fleet.workers.values() if worker.slot == slot]
+        actions = [action for fact in facts for action in told.tell(fact(worker))]
         began = told.now
-        while not actions:
+        while not any(isinstance(action, Spawn) and action.slot == slot for action in actions):
             deadline = told.fleet.next_deadline()
             assert deadline is not None
-            actions = told.tell(after=deadline - told.now)
+            actions = told.tell(*(Beat(other, deadline) for other in told.fleet.workers), after=deadline - told.now)
         waits.append(round(told.now - began, 1))
-        worker += 1
+    return waits
+
+
+def test_workers_that_had_become_ready_are_missed_for_a_second_at_most() -> None:
+    told = Told(workers=2)
+    told.tell(Ready(1))
+    waits = waits_after(told, 1, Ready, lambda worker: Exited(worker, "exit code 1"))
+    assert waits == [0, 0.1, 0.2, 0.4, 0.8, *[1] * 7]
+
+
+def test_starts_that_fail_are_answered_at_once_then_ever_more_slowly() -> None:
+    told = Told(workers=2)
+    told.tell(Ready(1))
+    waits = waits_after(told, 1, lambda worker: Exited(worker, "exit code 1"))
     assert waits == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30]
+
+
+def test_nobody_waits_long_for_the_last_slot() -> None:
+    told = Told()
+    told.tell(Ready(1))
+    assert waits_after(told, 0, Ready, lambda worker: Exited(worker, "exit code 1")) == [0, 0.1, 0.2, 0.4, 0.8, *[1] * 7]
+    assert waits_after(told, 0, lambda worker: Exited(worker, "exit code 1")) == [0.1, 0.2, 0.4, 0.8, 1.6, *[2] * 7]
+    # What lived for a while is replaced at once.
+    told.tell(Ready(max(told.fleet.workers)))
+    told.beat(after=5)
+    worker = max(told.fleet.workers)
+    assert told.tell(Exited(worker, "exit code 1")) == [told.spawn(worker + 1)]
 
 
 def test_a_minute_without_a_crash_clears_the_wait() -> None:
     backoff = Backoff()
-    assert [backoff.crashed(at, lambda: 0.0) for at in (100, 110, 120, 180.1, 181)] == [0, 0.1, 0.2, 0, 0.1]
+    assert [backoff.failed(at, lambda: 0.0) for at in (100, 110, 120, 180.1, 181)] == [0, 0.1, 0.2, 0, 0.1]
+    assert [backoff.died(at, at, lambda: 0.0) for at in (300, 310, 320, 380.1, 381)] == [0, 0.1, 0.2, 0, 0.1]
 
 
 def test_jitter_only_lengthens_a_wait_and_not_beyond_the_longest() -> None:
     backoff = Backoff()
-    waits = [backoff.crashed(100, lambda: 1.0) for _ in range(2000)]
+    waits = [backoff.failed(100, lambda: 1.0) for _ in range(2000)]
     assert waits[:3] == [0, pytest.approx(0.15), pytest.approx(0.3)]
     assert waits[-1] == 30
 

@@ -108,10 +108,24 @@ def test_a_crash_loop_is_slow_and_a_stop_ends_it_at_once() -> None:
         assert sum(psutil.Process(server.pid).cpu_times()[:2]) - before < 1.0
         assert server.log.count("one more start") <= 12
         server.wait_for_log("one more start", count=3)
-        # The wait is seconds long by now, and signals are answered in the middle of it.
+        # Signals are answered also while a slot waits.
         assert time_to_answer(server) < 0.5
         assert server.stop(timeout=10) == 0
         assert "exit code 7" in server.log
+
+
+def test_a_request_that_kills_its_worker_again_and_again_leaves_others_to_serve() -> None:
+    with Server(PROBE, "--workers", "2") as server:
+        server.wait_for_workers(2)
+        # So many deaths that each slot's wait, doubled every time, would be longer than the test waits.
+        for count in range(1, 17):
+            with raw_connection(server.port) as attacker:
+                send_request(attacker, "/exit")
+                assert attacker.recv(1) == b""
+            server.wait_for_log(r"crashed: exit code 9; to be replaced (at once|in [01]\.\d s)", count)
+            assert get(server.port, "/pid").status == 200
+        server.wait_for_ready(18)
+        server.wait_for_workers(2)
 
 
 def time_to_answer(server: Server) -> float:

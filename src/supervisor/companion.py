@@ -125,7 +125,7 @@ class Companions:
         try:
             self._start(attendance)
         except OSError as error:
-            attendance.backoff.crashed(now, chance)
+            attendance.backoff.failed(now, chance)
             logger.warning("The %s could not be forked: %s", attendance.companion.name, error)
 
     def _start(self, attendance: Attendance) -> None:
@@ -166,7 +166,7 @@ class Companions:
             return []
         facts = self.hear(attendance.companion.name)
         self._forget(attendance)
-        attendance.backoff.crashed(now, chance)
+        attendance.backoff.failed(now, chance)
         level = logging.DEBUG if cause == "exit code 0" else logging.WARNING
         logger.log(level, "The %s is gone (%s)", attendance.companion.name, cause)
         attendance.companion.died(time.time())

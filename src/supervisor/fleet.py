@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 
 from ..config import Config
-from .backoff import Backoff, Intensity
+from .backoff import LAST_FAILED, Backoff, Intensity
 from .messages import (
     Action,
     Autopsy,
@@ -91,6 +91,8 @@ class Fleet:
         self._ids, self._generations = count(1), count(1)
         self._backoffs: defaultdict[int, Backoff] = defaultdict(Backoff)
         self._intensity = Intensity()
+        self._last_failure = 0.0
+        """When a start failed last."""
         self._told = ""
         """The start failure told last: the same one of many workers is printed once."""
         self._reload_began = 0.0
@@ -197,8 +199,13 @@ class Fleet:
         if self.stage is not Stage.SERVING:
             self._say(what, worker, Level.WARNING)
             return
-        wait = self._backoffs[worker.slot].crashed(now, self._jitter)
-        when = f"in {wait:.1f} s" if wait else "at once"
+        self._backoffs[worker.slot].died(now, worker.since, self._jitter)
+        self._count_crash(worker, what, now)
+
+    def _count_crash(self, worker: Worker, what: str, now: float) -> None:
+        """Say when the slot is filled again, unless there were too many crashes."""
+        wait = self._due(worker.slot) - now
+        when = f"in {wait:.1f} s" if wait > 0 else "at once"
         self._say(f"{what}; to be replaced {when}", worker, Level.WARNING)
         limit = self.plan.config.limit_crashes
         if self._intensity.exceeded(limit, now):
@@ -214,11 +221,11 @@ class Fleet:
             self._abandon()
             return
         self._tell_error(error, worker if named else None)
-        if self.stage is Stage.BOOTING:
-            # Counted without a word, so that the slot is not tried again before anybody is ready.
-            self._backoffs[worker.slot].crashed(now, self._jitter)
-        else:
-            self._crashed(worker, "failed to start", now)
+        self._last_failure = now
+        self._backoffs[worker.slot].failed(now, self._jitter)
+        # While nobody was ever ready the slot is not tried again, so there is nothing to say.
+        if self.stage is Stage.SERVING:
+            self._count_crash(worker, "failed to start", now)
 
     def _tell_error(self, error: str, worker: Worker | None = None) -> None:
         if error != self._told:
@@ -364,27 +371,31 @@ class Fleet:
         room = self.size + self.plan.config.surge - len(occupying)
         empty = [slot for slot, workers in slots.items() if not workers]
         stale = [slot for slot, workers in slots.items() if workers and all(map(self._is_obsolete, workers))]
-        room -= len(self._spawn(empty, room, now))
-        # Room is kept for the empty slots that wait for their backoff, lest they find it taken.
-        waiting = sum(1 for slot in empty if self._backoffs[slot].until > now)
-        self._spawn(stale, room - waiting, now)
+        self._spawn(empty, room, now)
+        # Room is kept for the empty slots that wait for their backoff: they must not find it taken.
+        self._spawn(stale, room - len(empty), now)
 
-    def _spawn(self, slots: list[int], room: int, now: float) -> list[int]:
-        """Fork workers for ``slots``, as far as there is room and their backoff is over; returns the slots served."""
-        served: list[int] = []
+    def _spawn(self, slots: list[int], room: int, now: float) -> None:
+        """Fork workers for ``slots``, as far as there is room and their backoff is over."""
         for slot in slots:
-            backoff = self._backoffs[slot]
-            if self.stage is Stage.BOOTING and backoff.crashes:
+            if self.stage is Stage.BOOTING and self._backoffs[slot].failures:
                 continue
-            if backoff.until > now:
-                self._retry_at = min(backoff.until, self._retry_at or backoff.until)
-            elif len(served) < room:
-                served.append(slot)
+            due = self._due(slot)
+            if due > now:
+                self._retry_at = min(due, self._retry_at or due)
+            elif room > 0:
+                room -= 1
                 deadline = now + self.plan.config.timeout_worker_startup
                 worker = Worker(next(self._ids), slot, self.plan, since=now, deadline=deadline)
                 self.workers[worker.id] = worker
                 self._actions.append(Spawn(worker.id, slot, self.plan.generation, self.plan.config))
-        return served
+
+    def _due(self, slot: int) -> float:
+        """When an empty slot may be filled: sooner if nobody is ready or about to be."""
+        backoff = self._backoffs[slot]
+        if any(worker.phase in (Phase.STARTING, Phase.READY) for worker in self.workers.values()):
+            return backoff.until
+        return min(backoff.until, self._last_failure + LAST_FAILED) if backoff.failures else backoff.until_last
 
     def _is_obsolete(self, worker: Worker) -> bool:
         return worker.plan.generation < self.plan.generation or bool(worker.recycling)
