@@ -224,16 +224,17 @@ class Config(Value):
         None, "Connections of a worker above which new ones are answered 503 with Retry-After.", minimum=1
     )
     limit_request_line: int = option(
-        8192, "Longest request line: method, target and version; RFC 9112 asks for at least 8000.", unit="bytes", minimum=64
+        16384, "Longest request line: method, target and version; as long as large proxies forward.", unit="bytes", minimum=64
     )
-    limit_request_fields: int = option(
-        100, "Headers of a request; as many as with Apache and gunicorn, browsers send about 20.", minimum=1
-    )
+    limit_request_fields: int = option(200, "Headers of a request; browsers send about 20, and proxies add theirs.", minimum=1)
     limit_request_field_size: int = option(
-        8190, "Longest header of a request, with its name and end, as with Apache and gunicorn.", unit="bytes", minimum=64
+        16384, "Longest header of a request, with its name and end; as long as large proxies forward.", unit="bytes", minimum=64
     )
     limit_request_head: int = option(
-        65536, "Largest request head: the request line and all headers; as large as h11 takes.", unit="bytes", minimum=256
+        65536,
+        "Largest request head: the request line and all headers; as large as large proxies take.",
+        unit="bytes",
+        minimum=256,
     )
     h11_max_incomplete_event_size: int | None = option(
         None, "Uvicorn's name for --limit-request-head; the limits of its lines follow, if not set.", unit="bytes", minimum=256

@@ -108,12 +108,7 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _make_config(self) -> Config:
         settings = self.cfg
-        options = {
-            "limit_request_line": settings.limit_request_line or 1 << 20,
-            "limit_request_fields": settings.limit_request_fields,
-            "limit_request_field_size": settings.limit_request_field_size or 1 << 20,
-            "proxy_protocol": bool(settings.proxy_protocol and settings.proxy_protocol != "off"),
-        }
+        options = {**self._limits(), "proxy_protocol": bool(settings.proxy_protocol and settings.proxy_protocol != "off")}
         keywords: dict[str, Any] = {
             "log_config": None,
             "access_log": bool(self.log.access_log.handlers) and not self._logs_by_gunicorn(),
@@ -128,6 +123,13 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         }
         given = {**keywords, **self.CONFIG_KWARGS}
         return Config(self.wsgi, options={**options, **given.pop("options", {})}, **given)
+
+    def _limits(self) -> dict[str, int]:
+        """Gunicorn's limits of a request head, but not its defaults: they refuse what uvicorn's workers under gunicorn take."""
+        names = ("limit_request_line", "limit_request_fields", "limit_request_field_size")
+        told = {name: getattr(self.cfg, name) for name in names}
+        # Zero is gunicorn's word for no limit; a mebibyte is beyond --limit-request-head.
+        return {name: size or 1 << 20 for name, size in told.items() if size != self.cfg.settings[name].default}
 
     def _tls(self) -> dict[str, Any]:
         if not self.cfg.is_ssl:

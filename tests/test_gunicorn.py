@@ -41,6 +41,12 @@ def test_it_serves_with_gunicorns_settings_and_into_its_logs() -> None:
         wait_until(lambda: is_port_free(port))
 
 
+@pytest.mark.parametrize(("arguments", "status"), [((), 200), (("--limit-request-line", "4000"), 414)])
+def test_gunicorns_limits_hold_where_they_are_set(arguments: tuple[str, ...], status: int) -> None:
+    with gunicorn(*arguments) as server:
+        assert get(port_of(server), "/pid?" + "a" * 9000).status == status
+
+
 def test_access_logformat_is_gunicorns() -> None:
     atoms = "told %(h)s|%(u)s|%(m)s|%(r)s|%(U)s|%(q)s|%(H)s|%(s)s|%(B)s|%(a)s|%({x-id}i)s|%({content-type}o)s|%(nothing)s|%(D)d"
     with gunicorn("--access-logformat", atoms) as server, contextlib.closing(Client(port_of(server))) as client:

@@ -37,8 +37,8 @@ _CONNECTION_NAME = b"connection"
 _WATCHED = {name: name for name in (_HOST_NAME, _LENGTH_NAME, _TYPE_NAME, _CONNECTION_NAME, *PROXY_FIELDS)}
 _SECRET = frozenset((b"cookie", b"authorization", b"proxy-authorization"))
 _DECLINED = frozenset((b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer"))
-LONGEST_HEAD = 8190
-"""Bytes; longer heads are not plain, nor are those with more than ``MOST_FIELDS``."""
+LONGEST_HEAD = 16 * 1024
+"""Bytes, as many as one line may have by default; longer heads are not plain, nor are those with more than ``MOST_FIELDS``."""
 MOST_FIELDS = 100
 _SECRET_STARTS = (
     (b"\r\nCookie: ", b"cookie"),
