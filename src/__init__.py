@@ -7,23 +7,30 @@ imported when it is asked for: the command does not need it.
 from __future__ import annotations
 
 import sys
+from collections.abc import MutableSequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-
     import click
 
     from .api import Server, run
     from .api_config import Config
+    from .current import current_worker
     from .logging_config import LOGGING_CONFIG
 
     main: click.Command
 
 __version__ = "0.1.0"
-__all__ = ["LOGGING_CONFIG", "Config", "Server", "main", "run"]
+__all__ = ["LOGGING_CONFIG", "Config", "Server", "current_worker", "main", "run"]
 
-_HOMES = {"Server": "api", "run": "api", "Config": "api_config", "LOGGING_CONFIG": "logging_config"}
+_HOMES = {
+    "Server": "api",
+    "run": "api",
+    "Config": "api_config",
+    "current_worker": "current",
+    "LOGGING_CONFIG": "logging_config",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -39,23 +46,34 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class _InUvicornsPlace:
-    """Finds uvicorn's modules in a program that has put this package into ``sys.modules["uvicorn"]``, and in no other."""
+class _Package(ModuleType):
+    """This package, which a program may put into ``sys.modules["uvicorn"]``.
 
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if not name.startswith("uvicorn.") or sys.modules.get("uvicorn") not in (sys.modules[__name__], _stand_in()):
-            return None
-        from .uvicorn_names import find
+    Nothing tells a module that this has happened. So the package looks whenever something of it is asked for that differs then:
+    where its modules are (Python asks before each import of one), and its version. Programs that do not ask for uvicorn's names
+    find Python's import system as it was.
+    """
 
-        return find(name)
+    @property
+    def __path__(self) -> MutableSequence[str]:  # type: ignore[override]  # the import system writes to the module's dictionary
+        if sys.modules.get("uvicorn") is self:
+            # First, so that the import below does not come here again.
+            del sys.modules["uvicorn"]
+            from .uvicorn_names import take_uvicorns_place
+
+            take_uvicorns_place()
+        path: MutableSequence[str] = vars(self)["__path__"]
+        return path
+
+    @property
+    def __version__(self) -> str:
+        if sys.modules.get("uvicorn") is self:
+            # Programs compare it with uvicorn's versions.
+            from .uvicorn_names import UVICORN_VERSION
+
+            return UVICORN_VERSION
+        version: str = vars(self)["__version__"]
+        return version
 
 
-def _stand_in() -> Any:
-    """What has taken this package's place in ``sys.modules["uvicorn"]``, if anything has."""
-    names = sys.modules.get(f"{__name__}.uvicorn_names")
-    return names.STAND_IN if names is not None else None
-
-
-# First, or Python would look for them among this package's files.
-sys.meta_path.insert(0, _InUvicornsPlace)
+sys.modules[__name__].__class__ = _Package

@@ -116,9 +116,15 @@ class Server:
         self._should_exit = self._force_exit = False
         self._captured: list[int] = []
         self._worker: Worker | None = None
+        """What serves, from the beginning of :meth:`startup` until all has ended."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that the two events below belong to."""
         self._changed = asyncio.Event()
-        """One of the two was set, or the worker wants to end."""
+        """One of the two flags was set, or the worker wants to end."""
+        self._start_over = asyncio.Event()
+        """The start-up has ended, well or not."""
+        self._ending: asyncio.Task[None] | None = None
+        """Finishes what is in flight and shuts the application down: one task, however many ask for it."""
 
     @property
     def should_exit(self) -> bool:
@@ -143,8 +149,9 @@ class Server:
     @functools.cached_property
     def limit_max_requests(self) -> int | None:
         """After how many requests the server stops, with the jitter added."""
-        most = self.config.limit_max_requests
-        return None if most is None else most + random.randint(0, self.config.limit_max_requests_jitter)
+        settings = self.config.settings()
+        most = settings.limit_max_requests
+        return None if not most else most + random.randint(0, settings.limit_max_requests_jitter)
 
     def _wake(self) -> None:
         if self._loop is not None:
@@ -161,6 +168,9 @@ class Server:
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on an event loop of its own. Raises SystemExit when the application does not start."""
+        if not self.config.loaded:
+            # Before the loop runs: the application's module may run a loop of its own while it is imported.
+            self.config.load()
         with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
             runner.run(self.serve(sockets))
 
@@ -168,28 +178,52 @@ class Server:
         """Serve on the running event loop, on ``sockets`` (closed at the end) or else where the configuration says.
 
         In the main thread TERM and INT stop the server while it serves; then they are sent again, to whoever had them before.
-        Raises SystemExit when the application does not start.
+        If this is cancelled, the server accepts no more, and what is in flight is finished on the loop as long as that runs;
+        :meth:`shutdown` waits for it. Raises SystemExit when the application does not start.
         """
         with self.capture_signals():
+            # Each time it is served an application lives once.
+            self.lifespan = None
             try:
-                # Each time it is served an application lives once.
-                self.lifespan = None
                 await self.startup(sockets)
-                if self.started:
-                    await self.main_loop()
-                    await self.shutdown(sockets)
-            finally:
-                self._leave()
+                await self.main_loop()
+            except asyncio.CancelledError:
+                self._begin_to_end()
+                raise
+            await self.shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application up and accept connections."""
-        self._loop = asyncio.get_running_loop()
+        """Start the application up and accept connections; nothing if that has been asked for already.
+
+        Raises SystemExit when the application does not start, or an address can't be had.
+        """
+        if self._worker is not None:
+            await self._start_over.wait()
+            return
+        self._enter_loop()
+        self._start_over.clear()
+        try:
+            await self._start(sockets)
+        except BaseException:
+            self._leave()
+            raise
+        finally:
+            self._start_over.set()
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # An event belongs to the loop on which it was first waited for.
+            self._loop = loop
+            self._changed, self._start_over = asyncio.Event(), asyncio.Event()
+
+    async def _start(self, sockets: list[socket.socket] | None) -> None:
         if not self.config.loaded:
             self.config.load()
         settings = replace(self.config.settings(), limit_max_requests=self.limit_max_requests, limit_max_requests_jitter=0)
         try:
             refuse_what_needs_a_supervisor(settings)
-            listeners = adopt(sockets) if sockets is not None else bind(settings)
+            listeners = adopt(sockets, settings.backlog) if sockets is not None else bind(settings)
         except ConfigError as error:
             logger.error("%s", error)
             sys.exit(error.exit_code)
@@ -231,6 +265,7 @@ class Server:
 
     async def main_loop(self) -> None:
         """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
+        self._enter_loop()
         pause = None if self.config.callback_notify is None else self.config.timeout_notify
         if type(self).on_tick is not Server.on_tick:
             # A subclass wants to be asked as often as uvicorn asks.
@@ -253,21 +288,47 @@ class Server:
         return self._should_exit
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, finish what is in flight, and shut the application down."""
-        assert self._worker is not None
-        logger.info("Shutting down")
-        if self._force_exit:
-            self._worker.abandon()
-        else:
-            self._worker.drain(Phase.STOPPING)
-        await self._worker.finish()
-        self._leave()
+        """Accept no more, finish what is in flight, and shut the application down.
+
+        May be called at any time and any number of times; each call returns when that is done, at once if nothing is served.
+        """
+        ending = self._begin_to_end()
+        if ending is not None:
+            # Who waits may be cancelled; what is in flight is finished all the same.
+            await asyncio.shield(ending)
+
+    def _begin_to_end(self) -> asyncio.Task[None] | None:
+        """The task that ends the server, made if there is none yet; None if nothing is served."""
+        if self._worker is None:
+            return None
+        if self._ending is None:
+            # Whoever is in main_loop leaves it.
+            self.should_exit = True
+            self._ending = asyncio.get_running_loop().create_task(self._end(self._worker), name="tricorn shutdown")
+        return self._ending
+
+    async def _end(self, worker: Worker) -> None:
+        try:
+            await self._start_over.wait()
+            if self._worker is not worker:
+                # It did not start.
+                return
+            logger.info("Shutting down")
+            if self._force_exit:
+                worker.abandon()
+            else:
+                worker.drain(Phase.STOPPING)
+            await worker.finish()
+        finally:
+            self._leave()
+            self._ending = None
 
     def _leave(self) -> None:
-        """Leave nothing behind, also when the server was cancelled."""
+        """Leave nothing behind, also when the end was cancelled or the start failed."""
         if self._worker is None or self._loop is None:
             return
         self._worker.release()
+        self._worker.lifespan.abandon()
         self._loop.remove_reader(self._link.fileno())
         self._worker = self.server_state.service = None
         for end in (self._link, self._theirs):
@@ -309,13 +370,13 @@ def refuse_what_needs_a_supervisor(settings: options.Config) -> None:
             raise ConfigError(f"{options.flag(name)}: needs a supervisor; tricorn.run has one if there are workers")
 
 
-def adopt(sockets: Sequence[socket.socket]) -> Listeners:
+def adopt(sockets: Sequence[socket.socket], backlog: int) -> Listeners:
     """Sockets that the program has bound, as listeners."""
     for one in sockets:
         one.setblocking(False)
         set_nodelay(one)
         if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            one.listen(options.DEFAULTS["backlog"])
+            one.listen(backlog)
     return Listeners(tuple(sockets))
 
 

@@ -16,12 +16,13 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from configparser import RawConfigParser
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
 from . import env_file as env_files
 from .api_lifespan import LifespanOff, LifespanOn
-from .config import DEFAULTS, OPTIONS, ConfigError, configure, convert, flag
+from .config import DEFAULTS, OPTIONS, ConfigError, configure, convert, flag, scalar_type
 from .config import Config as Settings
 from .logging import TRACE_LOG_LEVEL
 from .logging_config import LOGGING_CONFIG
@@ -61,11 +62,14 @@ class Config:
     """
 
     app: Any
-    host: str | tuple[str, ...] = "127.0.0.1"
-    port: int = 8000
+    # None or "" is every address of the machine, as for asyncio's create_server.
+    host: str | tuple[str, ...] | None = "127.0.0.1"
+    # None is a port of the kernel's choice.
+    port: int | str | None = 8000
     uds: str | None = None
     fd: int | None = None
-    loop: str = "auto"
+    # Besides, an event loop, or what makes one: for a server in this process.
+    loop: str | asyncio.AbstractEventLoop | Callable[[], asyncio.AbstractEventLoop] = "auto"
     http: str = "auto"
     http2: bool = False
     ws: str = "auto"
@@ -129,10 +133,10 @@ class Config:
         """Directories that are not watched, once it is known that some are."""
         if self.should_reload:
             self._find_directories()
-        if self.env_file is not None:
+        if self.env_file:
             for variable, text in env_files.read(os.fspath(self.env_file)).items():
                 os.environ.setdefault(variable, text)
-        self.workers = self.workers or self._from_environment("workers")
+        self.workers = adapt("workers", self.workers or None) or self._from_environment("workers")
         if self.forwarded_allow_ips is None:
             self.forwarded_allow_ips = self._from_environment("forwarded_allow_ips")
         self.configure_logging()
@@ -191,10 +195,9 @@ class Config:
         """The same as frozen settings. Raises ConfigError for what can't be."""
         given: dict[str, Any] = {name: getattr(self, name) for name in same_fields()}
         given |= {option: tuple(map(str, getattr(self, name))) for name, option in RENAMED.items()}
-        # Uvicorn's None is our default: to wait for ever is nothing that anybody wants.
-        given = {name: value for name, value in given.items() if value is not None}
         given["app"] = self.app if isinstance(self.app, str) else ""
-        given["host"] = (self.host,) if isinstance(self.host, str) else tuple(self.host)
+        given["host"] = self.host if isinstance(self.host, tuple) else (self.host or "",)
+        given["port"] = 0 if self.port is None else self.port
         given["header"] = tuple(f"{name}:{value}" for name, value in self.headers or ())
         given["workers"] = self.workers
         given["log_level"] = self._level_name()
@@ -203,11 +206,16 @@ class Config:
             given[name] = getattr(self, name) or 0
         allowed = self.forwarded_allow_ips
         given["forwarded_allow_ips"] = allowed if isinstance(allowed, str) else ",".join(allowed or ())
-        for name, value in given.items():
-            if isinstance(value, os.PathLike):
-                given[name] = os.fspath(value)
-            elif isinstance(value, ssl._SSLMethod | ssl.VerifyMode):
-                given[name] = int(value)
+        if not isinstance(self.loop, str | None):
+            if self.use_subprocess:
+                raise ConfigError("--loop: workers of a supervisor need its name, MODULE:ATTRIBUTE")
+            del given["loop"]
+        if not self.is_ssl:
+            # Uvicorn looks at none of them then, and programs pass their defaults.
+            given = {name: value for name, value in given.items() if not name.startswith("ssl_")}
+        given = {name: adapt(name, value) for name, value in given.items()}
+        # Uvicorn's None is our default: to wait for ever is nothing that anybody wants.
+        given = {name: value for name, value in given.items() if value is not None}
         return self._judged({**given, **self.options})
 
     def supervised(self, bind: tuple[str, ...]) -> Settings:
@@ -226,7 +234,7 @@ class Config:
             if value in list(OPTIONS[name].inapplicable):
                 logger.warning("%s: %s", flag(name), OPTIONS[name].inapplicable[value])
                 del given[name]
-        if given["loop"] == "none":
+        if given.get("loop") == "none":
             given["loop"] = "asyncio"
         return configure(**given)
 
@@ -245,7 +253,9 @@ class Config:
         """Configure logging as ``log_config`` and ``log_level`` say; not at all if ``log_config`` is None."""
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
         if self._logs_as_usual():
-            logs.configure(Settings(use_colors=self.use_colors, log_level=self._level_name(), **self._log_options()))
+            logs.configure(
+                Settings(use_colors=adapt("use_colors", self.use_colors), log_level=self._level_name(), **self._log_options())
+            )
             return
         if isinstance(self.log_config, dict):
             log_configs.apply_dict(self.log_config, self.use_colors)
@@ -307,7 +317,11 @@ class Config:
         return context
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:
-        """What makes the event loop."""
+        """What makes the event loop; one that is given is run as it is, and closed at the end."""
+        if isinstance(given := self.loop, asyncio.AbstractEventLoop):
+            return lambda: given
+        if callable(given):
+            return given
         return loop_factory(self.settings().loop, self.options.get("app_dir", ""))
 
     def bind_socket(self) -> socket.socket:
@@ -323,6 +337,29 @@ class Config:
         logger.info("Tricorn running on %s (press CTRL+C to quit)", where)
         first.set_inheritable(True)
         return first
+
+
+def adapt(name: str, value: Any) -> Any:
+    """``value`` in the type of the option ``name``, where uvicorn takes it in another: paths, switches by their truth, text.
+
+    None means that the option is not given, and so does "" where that is the default. Raises ConfigError for text that means
+    nothing in the option's type. What is of a wrong type otherwise is returned as it is, for ``configure`` to refuse.
+    """
+    kind = scalar_type(name)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value == "" and DEFAULTS[name] is None:
+        return None
+    if kind is bool and value == "":
+        return False
+    if isinstance(value, str):
+        return convert(name, value) if kind is not str else value
+    if kind is bool and isinstance(value, int):
+        return bool(value)
+    # Members of the ssl module's enumerations are numbers, too, and so is 1e6.
+    if kind is int and (isinstance(value, IntEnum) or (isinstance(value, float) and value.is_integer())):
+        return int(value)
+    return value
 
 
 def same_fields() -> list[str]:

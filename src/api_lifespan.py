@@ -20,7 +20,7 @@ class LifespanOn:
         self.config = config
         self.should_exit = False
         """Whether the application's start-up failed."""
-        self._state: dict[str, Any] = {"tricorn.slot": 0, "tricorn.ready": True}
+        self._state: dict[str, Any] = {}
         self.inner = Lifespan(config.loaded_app, config.lifespan, self._state)
         """What a worker runs."""
 

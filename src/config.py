@@ -109,7 +109,7 @@ class Config(Value):
         False, "Look at all watched files again and again; chosen by itself on file systems that are known to need it."
     )
     reload_warm: bool = option(True, "Import installed packages once and not at every reload.")
-    backlog: int = option(2048, "Connections that may wait to be accepted.", minimum=1)
+    backlog: int = option(2048, "Connections that may wait to be accepted.", minimum=0)
     app_dir: str = option("", "Directory to import the application from; the current one by default.")
     factory: bool = option(False, "Treat APP as a function without arguments that returns the application.")
     interface: str = option(
@@ -249,7 +249,7 @@ class Config(Value):
         unit="bytes",
         minimum=1024,
     )
-    limit_max_requests: int | None = option(None, "Replace a worker after this many requests.", minimum=1)
+    limit_max_requests: int | None = option(None, "Replace a worker after this many requests; 0 for never.", minimum=0)
     limit_max_requests_jitter: int = option(0, "Add a random number up to this to --limit-max-requests.", minimum=0)
     limit_max_lifetime: float | None = option(
         None, "Replace a worker after about this long (up to a tenth longer, at random).", unit="s", minimum=1

@@ -1,8 +1,8 @@
 """Uvicorn's modules, for programs in which ``sys.modules["uvicorn"]`` is Tricorn: what they import is Tricorn's.
 
-Modules of Tricorn with the same names mean something else here (``tricorn.config`` is the home of the options), so they must
-be neither loaded once more under uvicorn's names nor replaced: the first import below ``uvicorn`` puts a module of its own in
-that place, which has all that Tricorn has and uvicorn's modules.
+Modules of Tricorn with the same names mean something else here (``tricorn.config`` is the home of the options). So they are
+neither loaded once more under uvicorn's names nor replaced: ``sys.modules["uvicorn"]`` becomes a module of its own, which has
+all that Tricorn has and uvicorn's modules.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 HOME = __package__ or "tricorn"
+UVICORN_VERSION = "0.54.0"
+"""Of the uvicorn whose names and behaviour we have: what programs read as ``uvicorn.__version__``."""
 
 MODULES: Mapping[str, Mapping[str, str]] = {
     "config": {
@@ -91,6 +93,7 @@ class Top(ModuleType):
         super().__init__("uvicorn", sys.modules[HOME].__doc__)
         self.__spec__ = ModuleSpec("uvicorn", None, is_package=True)
         self.__path__: list[str] = []
+        self.__version__ = UVICORN_VERSION
 
     def __getattr__(self, name: str) -> Any:
         if name in MODULES and name != "main":
@@ -119,9 +122,22 @@ class Loader:
         """All it has is there."""
 
 
-def find(name: str) -> ModuleSpec:
-    """The spec of the module ``name``, which begins with ``uvicorn.``. Raises ModuleNotFoundError if it has no stand-in."""
+class Finder:
+    """Finds uvicorn's modules while the stand-in is in its place."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """The spec of a module below ``uvicorn``. Raises ModuleNotFoundError if it has no stand-in."""
+        if not name.startswith("uvicorn.") or sys.modules.get("uvicorn") is not STAND_IN:
+            return None
+        if name.removeprefix("uvicorn.") not in MODULES:
+            raise ModuleNotFoundError(f"No module named {name!r} in Tricorn, which stands in for uvicorn", name=name)
+        return ModuleSpec(name, Loader(), is_package=True)  # type: ignore[arg-type]  # a loader by its methods
+
+
+def take_uvicorns_place() -> None:
+    """Let ``import uvicorn``, and all imports below it, find Tricorn from now on."""
     sys.modules["uvicorn"] = STAND_IN
-    if name.removeprefix("uvicorn.") not in MODULES:
-        raise ModuleNotFoundError(f"No module named {name!r} in Tricorn, which stands in for uvicorn", name=name)
-    return ModuleSpec(name, Loader(), is_package=True)  # type: ignore[arg-type]  # a loader by its methods
+    if Finder not in sys.meta_path:
+        # First, or Python would look for them among Tricorn's files.
+        sys.meta_path.insert(0, Finder)

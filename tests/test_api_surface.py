@@ -152,7 +152,6 @@ class Custom(asyncio.Protocol):
         ({"http": Custom}, "--http Custom: Tricorn takes no classes or functions here, but auto, h11, httptools"),
         ({"ws": Custom}, "--ws Custom: Tricorn takes no classes or functions here, but auto, wsproto, websockets"),
         ({"lifespan": Custom}, "--lifespan Custom: Tricorn takes no classes or functions here, but auto, on, off"),
-        ({"loop": asyncio.new_event_loop}, "here, but auto, asyncio, uvloop or a name, MODULE:ATTRIBUTE"),
         ({"http": "uvicorn.protocols.http.h11_impl:H11Protocol"}, "h11_impl:H11Protocol: must be one of auto, h11"),
     ],
 )
@@ -181,7 +180,7 @@ def test_server_lifespan() -> None:
     server = tricorn.Server(tricorn.Config(PROBE, port=0, log_config=None))
     with in_thread(server):
         assert server.lifespan is not None
-        assert (server.lifespan.state["tricorn.slot"], server.lifespan.should_exit) == (0, False)
+        assert server.lifespan.should_exit is False
 
 
 def test_the_recipe_that_starts_a_server_step_by_step() -> None:
@@ -280,7 +279,7 @@ assert LOGGING_CONFIG is tricorn.LOGGING_CONFIG is uvicorn.config.LOGGING_CONFIG
 assert Server is Server2 is tricorn.Server and run is tricorn.run
 assert AccessFormatter is tricorn.logging.AccessFormatter
 assert callable(uvicorn.main) and callable(uvicorn.main.main) and main.name == 'tricorn'
-assert uvicorn.__version__ == tricorn.__version__
+assert (uvicorn.__version__, tricorn.__version__) == ('0.54.0', '0.1.0')
 assert asyncio_loop_factory() is __import__('asyncio').SelectorEventLoop and callable(auto_loop_factory())
 assert set(HTTP_PROTOCOLS) == {'auto', 'h11', 'httptools'} and LOG_LEVELS['info'] == 20
 # Tricorn's own modules are what they were.

@@ -290,16 +290,11 @@ def _make_listen(listener: socket.socket, named: str, backlog: int) -> None:
         raise ListenerError(f"{named}: not a stream socket")
     if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return
-    address = listener.getsockname()
-    is_bound = bool(address if listener.family == socket.AF_UNIX else address[1])
     try:
-        # Unbound, it would listen on a port of the kernel's choice.
-        if is_bound:
-            listener.listen(backlog)
-            return
+        # One that is not bound gets a port of the kernel's choice, which the log tells.
+        listener.listen(backlog)
     except OSError:
-        pass
-    raise ListenerError(f"{named}: not a listening socket")
+        raise ListenerError(f"{named}: not a listening socket") from None
 
 
 _NO_SOCKET = {errno.EBADF: "no such descriptor is open", errno.ENOTSOCK: "not a socket"}

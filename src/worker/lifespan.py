@@ -18,7 +18,7 @@ class Lifespan:
     def __init__(self, app: Application, mode: str, state: dict[str, Any] | None = None) -> None:
         self._app = app
         self._mode = mode
-        self._initial = state or {}
+        self._initial = {} if state is None else state
         self.state: dict[str, Any] | None = None
         """What the application keeps for its requests; None when it does not speak lifespan."""
         self._task: asyncio.Task[None] | None = None
@@ -36,7 +36,8 @@ class Lifespan:
         scope: Scope = {"type": "lifespan", "asgi": dict(LIFESPAN_VERSIONS), "state": self.state}
         self._task = loop.create_task(self._run(scope))
         self._inbox.put_nowait({"type": "lifespan.startup"})
-        await self._started
+        # Who waits may be cancelled; the future is still the application's to fulfil.
+        await asyncio.shield(self._started)
 
     async def shutdown(self) -> None:
         """Run the application's shutdown; what goes wrong is logged."""
@@ -44,6 +45,11 @@ class Lifespan:
             return
         self._inbox.put_nowait({"type": "lifespan.shutdown"})
         await self._stopped
+
+    def abandon(self) -> None:
+        """Cancel the application's task unless its shutdown is done: nobody is going to wait for it."""
+        if self._task is not None and self._stopped is not None and not self._stopped.done():
+            self._task.cancel()
 
     async def _run(self, scope: Scope) -> None:
         assert self._started is not None

@@ -121,7 +121,7 @@ def _break_here(*args: Any, **kwargs: Any) -> None:
 
 
 def _make_server(config: Config, app: Application, birth: Birth) -> Server:
-    server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot)
+    server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot, birth.generation)
     server.handover = Handover(birth.handover) if birth.handover is not None else None
     return server
 

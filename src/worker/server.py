@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config import DEFAULTS, Config
+from ..current import CurrentWorker, enter
 from ..protocols.asgi import Application, Scope
 from ..protocols.http import fast
 from ..protocols.http.codec import Codec, RequestHead
@@ -61,6 +63,7 @@ class Server:
         scoreboard: Scoreboard,
         row: int,
         slot: int,
+        generation: int = 0,
     ) -> None:
         """``row`` is the worker's own in ``scoreboard``."""
         self._config = config
@@ -71,7 +74,8 @@ class Server:
         self._scoreboard = scoreboard
         self._index = row
         self._row = scoreboard.row(row)
-        self.lifespan = Lifespan(app, config.lifespan, {"tricorn.slot": slot, "tricorn.ready": True})
+        self.lifespan = Lifespan(app, config.lifespan)
+        self._current = enter(CurrentWorker(slot, os.getpid(), generation))
         self.certificates = Certificates(config)
         self._trusted = trusted_by(config)
         self._acceptor: Acceptor | None = None
@@ -179,7 +183,7 @@ class Server:
         if config.proxy_headers:
             service.proxies = Proxies(self._trusted)
         service.on_count = self._count_connections
-        if config.limit_max_requests is not None:
+        if config.limit_max_requests:
             import random
 
             self._last_request = config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)
@@ -302,8 +306,7 @@ class Server:
                 self.drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
             elif message["kind"] == channel.UNREADY:
                 self._leaving = True
-                if self.lifespan.state is not None:
-                    self.lifespan.state["tricorn.ready"] = False
+                self._current.is_ready = False
 
     # The end.
 
@@ -316,6 +319,7 @@ class Server:
         if last_moment is not None:
             last_moment.cancel()
         self._row[Field.SERVING] = 0
+        self._current.is_ready = False
         self._ordered.set()
         if self._acceptor is not None:
             # On a stop nobody else is going to take what waits in the listener's queue.

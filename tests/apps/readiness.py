@@ -1,5 +1,7 @@
 """An application that tells a load balancer what the server tells it: whether it is ready."""
 
+import tricorn
+
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -8,6 +10,6 @@ async def app(scope, receive, send):
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    ready = scope["state"]["tricorn.ready"]
+    ready = tricorn.current_worker().is_ready
     await send({"type": "http.response.start", "status": 200 if ready else 503})
     await send({"type": "http.response.body", "body": b"own answer"})
