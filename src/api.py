@@ -31,7 +31,7 @@ from .protocols.service import Connection, Phase, Service, Work
 from .supervisor.listeners import Listeners, bind, set_nodelay
 from .supervisor.run import run as supervise
 from .values import replace
-from .worker import channel
+from .worker import channel, endure
 from .worker.scoreboard import Scoreboard
 from .worker.server import Server as Worker
 from .worker.tls import Certificates
@@ -171,8 +171,7 @@ class Server:
         if not self.config.loaded:
             # Before the loop runs: the application's module may run a loop of its own while it is imported.
             self.config.load()
-        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
-            runner.run(self.serve(sockets))
+        endure.run(self.serve(sockets), self.config.get_loop_factory())
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on the running event loop, on ``sockets`` (closed at the end) or else where the configuration says.

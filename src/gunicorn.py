@@ -20,6 +20,7 @@ from gunicorn.workers.base import Worker
 
 from .api import Server
 from .api_config import Config
+from .worker import endure
 from .worker.access_format import Response, observe
 
 BEAT = 1.0
@@ -50,8 +51,7 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         if self._logs_by_gunicorn():
             config.load()
             config.loaded_app = observe(config.loaded_app, self._log_access)
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(self._serve(Server(config)))
+        endure.run(self._serve(Server(config)), config.get_loop_factory())
 
     async def _serve(self, server: Server) -> None:
         self._server = server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from .asgi import AppError, ClientDisconnected
@@ -9,11 +10,14 @@ from .asgi import AppError, ClientDisconnected
 logger = logging.getLogger("tricorn.error")
 
 
-def report(error: Exception, what: str, gone: bool) -> None:
+def report(error: BaseException, what: str, gone: bool) -> None:
     """Log the application's ``error`` in the exchange ``what`` (such as ``GET /``).
 
-    ``gone``: the client has left; then our own word that it has, come back as an exception, is nobody's fault.
+    ``gone``: the client has left, or the server has cancelled the exchange. Then a cancellation, and our own word that the
+    client has left, come back as an exception, are expected.
     """
+    if gone and isinstance(error, asyncio.CancelledError):
+        return
     cause: BaseException | None = error
     while cause is not None and gone:
         if isinstance(cause, ClientDisconnected):
@@ -23,3 +27,14 @@ def report(error: Exception, what: str, gone: bool) -> None:
         logger.error("%s: %s", what, error)
     else:
         logger.error("Exception in ASGI application: %s", what, exc_info=error)
+
+
+def is_torn_down(error: BaseException) -> bool:
+    """Whether the interpreter closes a coroutine that its event loop has left behind: then nobody is there to be told."""
+    if not isinstance(error, GeneratorExit):
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from ..protocols.asgi import LIFESPAN_VERSIONS, AppError, Application, Message, Scope
+from ..protocols.blame import is_torn_down
 from .loader import trimmed
 
 logger = logging.getLogger("tricorn.error")
@@ -55,13 +56,10 @@ class Lifespan:
         assert self._started is not None
         try:
             await self._app(scope, self._inbox.get, self._send)
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:
-            starting = not self._started.done()
-            self._failed(error)
-            if not isinstance(error, Exception) and not (starting and isinstance(error, SystemExit)):
+            if is_torn_down(error):
                 raise
+            self._failed(error)
         else:
             if not self._started.done():
                 self._unsupported("returned at once")
@@ -71,7 +69,7 @@ class Lifespan:
     def _failed(self, error: BaseException) -> None:
         assert self._started is not None
         if self._started.done():
-            if self._started.exception() is None:
+            if not _is_cancelled(error) and not self._started.cancelled() and self._started.exception() is None:
                 logger.error("Exception in ASGI lifespan", exc_info=error)
         elif self._mode == "auto" and isinstance(error, Exception):
             if self._inbox.empty() and not isinstance(error, AppError):
@@ -112,3 +110,9 @@ class Lifespan:
             self._finish()
         else:
             raise AppError(f"ASGI message {kind!r} at the wrong time of the lifespan")
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether ``error`` is a cancellation of the current task, and not one that the application has raised by itself."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import Config, ConfigError
 from ..protocols.asgi import AppError, Application
 from ..values import Value
-from . import autopsy, channel, log_files, logs, tls
+from . import autopsy, channel, endure, log_files, logs, tls
 from .entrance import trusted_by
 from .handover import Ends, Handover, open_ends
 from .interfaces import make_app
@@ -128,8 +128,7 @@ def _make_server(config: Config, app: Application, birth: Birth) -> Server:
 
 def _run(server: Server, config: Config) -> None:
     autopsy.subject = server
-    with asyncio.Runner(loop_factory=loop_factory(config.loop, config.app_dir)) as runner:
-        runner.run(server.serve())
+    endure.run(server.serve(), loop_factory(config.loop, config.app_dir))
 
 
 def name_process(title: str) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 
 from ..asgi import AppError, ClientDisconnected, Message, Scope
-from ..blame import report
+from ..blame import is_torn_down, report
 from ..service import Phase as ServicePhase
 from ..service import Service
 from .codec import RequestHead
@@ -140,6 +140,9 @@ class Exchange:
         return f"{self.request.method} {self.request.target.decode('ascii')}"
 
     def cancel(self) -> None:
+        """The server stops and waits no longer: 503 if nothing was sent, else the response breaks off."""
+        self._give_up(503, "the server stops")
+        self.client_done = True
         self._task.cancel()
 
     # The application's side.
@@ -361,10 +364,10 @@ class Exchange:
                 raise AppError(f"the application returned {result!r}; an ASGI application returns None")
             if self.phase is not COMPLETE:
                 self._end_early()
-        except asyncio.CancelledError:
-            self._abandon()
-            raise
-        except Exception as error:
+        except BaseException as error:
+            # Also what would end the process, such as SystemExit: it is this request's, and other clients are served on.
+            if is_torn_down(error):
+                raise
             report(error, self.describe(), self.client_done)
             self._abandon()
         finally:
@@ -385,7 +388,11 @@ class Exchange:
         return ClientDisconnected(what) if self.client_done else AppError(what)
 
     def _abandon(self) -> None:
-        """The application gave up: 500 if nothing is on the wire yet, else a close that the client can tell from an end."""
+        """The application gave up."""
+        self._give_up(500, "Internal Server Error")
+
+    def _give_up(self, status: int, text: str) -> None:
+        """Answer ``status`` if nothing is on the wire yet, else close so that the client can tell it from an end."""
         if self.phase in (COMPLETE, GONE):
             return
         if self.phase not in UNSENT:
@@ -393,8 +400,8 @@ class Exchange:
             self.disconnect()
             self._wire.broken(self._framing)
             return
-        self.status = 500
-        data = plain(500, "Internal Server Error", self._service.defaults, with_body=self.request.method != "HEAD")
+        self.status = status
+        data = plain(status, text, self._service.defaults, with_body=self.request.method != "HEAD")
         self._keep_alive = False
         self._complete(data)
 

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from ..asgi import AppError, ClientDisconnected, Message, Scope
-from ..blame import report
+from ..blame import is_torn_down, report
 from ..http.codec import RequestHead
 from ..http.response import switching
 from ..http.scope import request_scope
@@ -144,6 +144,8 @@ class Session:
         return f"WebSocket {self._head.target.decode('ascii')}"
 
     def cancel(self) -> None:
+        """The server stops and waits no longer; the connection is aborted by its owner."""
+        self.phase = Phase.GONE
         self._task.cancel()
 
     def _wake_one(self) -> bool:
@@ -271,10 +273,10 @@ class Session:
             if self.phase is Phase.OPEN:
                 self._end_by_app(NORMAL, "")
                 self._wire.close(NORMAL, "")
-        except asyncio.CancelledError:
-            self._abandon()
-            raise
-        except Exception as error:
+        except BaseException as error:
+            # Also what would end the process, such as SystemExit: it is this client's, and the others are served on.
+            if is_torn_down(error):
+                raise
             report(error, self.describe(), self.phase is Phase.GONE)
             self._abandon()
         finally:
