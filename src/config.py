@@ -184,6 +184,9 @@ class Config(Value):
     use_colors: bool | None = option(
         None, "Colours in the log; by default where it goes to a terminal and NO_COLOR is not set."
     )
+    underscores_in_headers: bool = option(
+        True, "Give ASGI applications headers that have an underscore in their names; WSGI applications get none of those."
+    )
     pathsend: bool = option(
         False, "Offer applications http.response.pathsend: files go out by sendfile, and past middleware that reads bodies."
     )

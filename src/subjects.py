@@ -22,7 +22,10 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
         *("log_level", "log_format", "log_config", "error_log_file", "access_log", "access_log_file", "access_log_format"),
         "use_colors",
     ),
-    "HTTP": ("loop", "http", "http2", "pathsend", "header", "server_header", "date_header", "timeout_keep_alive"),
+    "HTTP": (
+        *("loop", "http", "http2", "underscores_in_headers", "pathsend", "header", "server_header", "date_header"),
+        "timeout_keep_alive",
+    ),
     "Limits of requests": (
         *("limit_concurrency", "limit_request_line", "limit_request_fields", "limit_request_field_size", "limit_request_head"),
         *("h11_max_incomplete_event_size", "limit_request_trailers", "limit_request_body", "limit_request_buffer"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
 
 from ..config import Config
-from ..protocols.asgi import AppError, Application, Receive, Scope, Send
+from ..protocols.asgi import AppError, Application, Field, Receive, Scope, Send
 from .loader import load
 
 
@@ -21,6 +22,8 @@ def make_app(config: Config) -> Application:
 def complete(found: Any, config: Config, interface: str) -> Application:
     """The application ``found``, which speaks ``interface``, as ASGI 3, and as ``config`` wants it run."""
     adapted = adapt(found, interface)
+    if not config.underscores_in_headers and interface != "wsgi":
+        adapted = Filtered(adapted, drop_underscores)
     return FreshContext(adapted) if config.reset_contextvars else adapted
 
 
@@ -29,10 +32,46 @@ def adapt(app: Any, interface: str) -> Application:
     if interface == "wsgi":
         from a2wsgi import WSGIMiddleware
 
-        app = WSGIMiddleware(app)
+        adapter: Any = WSGIMiddleware(app)
+        app = Filtered(adapter, unambiguous)
     elif interface == "asgi2":
         app = Asgi2(app)
     return app  # type: ignore[no-any-return]
+
+
+class Filtered:
+    """Gives ``app`` only what ``keep`` leaves of a request's headers."""
+
+    def __init__(self, app: Application, keep: Callable[[list[Field]], list[Field]]) -> None:
+        self._app = app
+        self._keep = keep
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "lifespan":
+            scope["headers"] = self._keep(scope["headers"])
+        return self._app(scope, receive, send)
+
+
+def drop_underscores(headers: list[Field]) -> list[Field]:
+    """``headers`` without those whose names have an underscore, as nginx drops them by default.
+
+    CGI's names, which WSGI and some frameworks use, have an underscore for each hyphen (RFC 3875 section 4.1.18): a client's
+    ``Remote_User`` could not be told from the ``Remote-User`` of a proxy that removes only the latter from what clients send.
+    """
+    return [field for field in headers if b"_" not in field[0]]
+
+
+def unambiguous(headers: list[Field]) -> list[Field]:
+    """``headers`` as WSGI can hold them, with one value for each name.
+
+    The adapter joins values by commas, which is right for lists (RFC 9110 section 5.3) but not for cookies: several lines of
+    those are one by semicolons (RFC 9113 section 8.2.3). The parser has seen to fields that may come only once.
+    """
+    headers = drop_underscores(headers)
+    cookies = [value for name, value in headers if name == b"cookie"]
+    if len(cookies) < 2:
+        return headers
+    return [*(field for field in headers if field[0] != b"cookie"), (b"cookie", b"; ".join(cookies))]
 
 
 def guess(app: Any, name: str) -> str:

@@ -28,6 +28,22 @@ def wsgi(environ, start_response):
     return [f"wsgi {environ['PATH_INFO']}".encode()]
 
 
+def wsgi_headers(environ, start_response):
+    """What CGI's names say of the request's headers."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{name}={value}\n".encode("latin-1") for name, value in sorted(environ.items()) if name.startswith("HTTP_")]
+
+
+async def asgi_headers(scope, receive, send):
+    """The request's headers; to a WebSocket in a message."""
+    text = "".join(f"{name.decode()}={value.decode()}\n" for name, value in scope.get("headers", ()))
+    if scope["type"] == "http":
+        await answer(send, text)
+    elif scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": text})
+
+
 async def environment(scope, receive, send):
     """The variables that the query names."""
     assert scope["type"] == "http"
