@@ -6,8 +6,10 @@ import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from . import config, env_file, settings_file
+from . import config, settings_file
 from .config import Config, ConfigError
+from .directory import current
+from .env_file import EnvironmentFile
 from .values import Value
 
 SECRET = ("ssl_keyfile_password",)
@@ -34,19 +36,24 @@ class Sources:
     def __init__(self, command_line: Mapping[str, Any], environ: MutableMapping[str, str] | None = None) -> None:
         self._given = {name: value for name, value in command_line.items() if value not in (None, ())}
         self._environ = os.environ if environ is None else environ
-        self._home = os.getcwd()
+        self.home = current()
         """The files are there; with --chdir the process will be elsewhere."""
-        self._added: list[str] = []
-        """The variables that come from --env-file."""
+        self._env_file = EnvironmentFile(self._environ)
+        self.files: tuple[str, ...] = ()
+        """The paths of the files that :meth:`load` reads; the project's file need not be there."""
 
     def load(self) -> Settings:
         """All settings as they are now. Raises ConfigError, which names the variable or the file that is to blame.
 
         Puts into the environment what --env-file says and was not set before, for the application.
         """
-        path = settings_file.find(self._find("config", {})[0], self._home)
-        file = settings_file.read(path, self._home) if path is not None else {}
-        self._read_env_file(self._find("env_file", file)[0])
+        named = self._find("config", {})[0]
+        path = settings_file.find(named, self.home)
+        file = settings_file.read(path, self.home) if path is not None else {}
+        env_file = self._find("env_file", file)[0]
+        self._env_file.load(env_file, self.home)
+        read = (named or settings_file.PROJECT, env_file)
+        self.files = tuple(os.path.normpath(os.path.join(self.home, one)) for one in read if one is not None)
         values: dict[str, Any] = {}
         origins = dict.fromkeys(config.OPTIONS, "default")
         notes = []
@@ -82,15 +89,6 @@ class Sources:
             return tuple(config.read(name, part) for part in parts if part.strip())
         except ConfigError as error:
             raise ConfigError(f"{variable} in the environment: {error}") from None
-
-    def _read_env_file(self, path: str | None) -> None:
-        # What an earlier reading has set is not what the operator has set.
-        for name in self._added:
-            self._environ.pop(name, None)
-        found = env_file.read(path, self._home) if path is not None else {}
-        self._added = [name for name in found if name not in self._environ]
-        for name in self._added:
-            self._environ[name] = found[name]
 
 
 def show(settings: Settings) -> str:

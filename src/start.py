@@ -7,6 +7,7 @@ import os
 import signal
 
 from .config import DEFAULTS, NEED_SUPERVISOR, Config, ConfigError, flag
+from .directory import WorkingDirectory
 from .protocols.asgi import AppError
 from .sources import Settings, Sources
 from .supervisor.run import run
@@ -21,28 +22,38 @@ START_FAILED = 3
 
 def serve(settings: Settings, sources: Sources) -> int:
     """Run the supervisor; returns its exit code. ``sources`` are read again on a reload. Raises ConfigError."""
-    _begin(settings)
+    origin = CommandLine(settings.config, sources)
+    _begin(settings, origin.directory)
+    return serve_alone(settings.config) if settings.config.workers == 0 else run(settings.config, origin)
 
-    if settings.config.workers == 0:
-        return serve_alone(settings.config)
 
-    def load() -> Config:
-        config = sources.load().config
+class CommandLine:
+    """What the command was told, and the files and variables beside it."""
+
+    def __init__(self, config: Config, sources: Sources) -> None:
+        self.directory = WorkingDirectory(sources.home, sources.home)
+        if (chdir := config.chdir) is not None:
+            self.directory = WorkingDirectory(os.path.join(sources.home, chdir), f"--chdir {chdir}")
+        self._sources = sources
+        self._log_config = config.log_config
+
+    def load(self) -> Config:
+        config = self._sources.load().config
         if config.workers == 0:
             raise ConfigError("--workers 0: takes a restart, for it means to be without this supervisor")
+        self.directory.enter()
         logs.configure(config)
+        self._log_config = config.log_config
         return config
 
-    return run(settings.config, load)
+    def files(self) -> tuple[str, ...]:
+        log_config = (os.path.abspath(self._log_config),) if self._log_config is not None else ()
+        return (*self._sources.files, *log_config)
 
 
-def _begin(settings: Settings) -> None:
+def _begin(settings: Settings, directory: WorkingDirectory) -> None:
     """Go where we are to be, open the log, and say what there is to say of the settings."""
-    if (directory := settings.config.chdir) is not None:
-        try:
-            os.chdir(directory)
-        except OSError as error:
-            raise ConfigError(f"--chdir {directory}: {error.strerror}") from None
+    directory.enter()
     logs.configure(settings.config)
     for note in settings.notes:
         logger.warning("%s", note)
@@ -74,7 +85,7 @@ def serve_alone(config: Config) -> int:
 
 def check(settings: Settings, sources: Sources) -> int:
     """Judge all that can be judged without serving, and import the application; returns the exit code."""
-    _begin(settings)
+    _begin(settings, CommandLine(settings.config, sources).directory)
     preload(settings.config)
     try:
         if settings.config.hooks is not None:

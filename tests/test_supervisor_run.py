@@ -6,35 +6,50 @@ import logging
 
 import pytest
 from tricorn.config import Config, ConfigError
+from tricorn.directory import WorkingDirectory
 from tricorn.supervisor.messages import Reload, Resize
 from tricorn.supervisor.run import ConfigReader
 from tricorn.values import replace
+
+
+class Given:
+    """An origin that gives a configuration, or fails as a broken one does."""
+
+    files = tuple
+
+    def __init__(self, config: Config | ConfigError) -> None:
+        self.directory = WorkingDirectory(".", "here")
+        self._config = config
+
+    def load(self) -> Config:
+        if isinstance(self._config, ConfigError):
+            raise self._config
+        return self._config
+
 
 OLD, NEW = Config(app="a:b"), Config(app="a:b", port=9000, workers=3)
 
 
 def test_a_reload_gets_the_new_configuration_and_other_facts_pass() -> None:
-    reader = ConfigReader(OLD, lambda: NEW)
+    reader = ConfigReader(OLD, Given(NEW))
     assert reader.prepare([Resize(+1), Reload()]) == [Resize(+1), Reload(NEW)]
 
 
 def test_what_a_reload_can_not_change_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="tricorn.error"):
-        ConfigReader(OLD, lambda: NEW).prepare([Reload()])
+        ConfigReader(OLD, Given(NEW)).prepare([Reload()])
     assert [record.getMessage() for record in caplog.records] == ["--port 9000: takes effect only after a restart"]
 
 
 def test_a_reload_does_not_change_whose_hooks_are_called(caplog: pytest.LogCaptureFixture) -> None:
     old, new = (replace(OLD, hooks=hooks) for hooks in ("mine", "yours"))
-    assert ConfigReader(old, lambda: new).prepare([Reload()]) == [Reload(old)]
+    assert ConfigReader(old, Given(new)).prepare([Reload()]) == [Reload(old)]
     assert "--hooks yours: takes effect only after a restart" in caplog.text
 
 
 def test_a_broken_configuration_abandons_the_reload_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    def load() -> Config:
-        raise ConfigError("--workers many: must be a whole number")
-
-    assert ConfigReader(OLD, load).prepare([Reload(), Resize(-1)]) == [Resize(-1)]
+    broken = Given(ConfigError("--workers many: must be a whole number"))
+    assert ConfigReader(OLD, broken).prepare([Reload(), Resize(-1)]) == [Resize(-1)]
     line = "Reload abandoned, the configuration is broken: --workers many: must be a whole number"
     assert [record.getMessage() for record in caplog.records] == [line]
     assert all(record.exc_info is None for record in caplog.records)

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config import Config
+from ..values import Value
 from ..worker import run as worker_run
 from ..worker.channel import DRAIN, UNREADY
 from ..worker.scoreboard import Field, Scoreboard
@@ -49,7 +50,9 @@ from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from .hooking import Hooking
+    from .origin import Origin
     from .warming import Warming
+    from .watching import Watching
 
 LAST_HOOKS = 5.0
 """Seconds that hooks get to finish when nobody is left."""
@@ -57,11 +60,22 @@ LAST_HOOKS = 5.0
 Main = Callable[[Config, worker_run.Birth], int]
 
 
+class Circumstances(Value):
+    """What a process that is forked now starts with, beside the code on the disk."""
+
+    config: Config
+    environ: dict[str, str]
+    directory: str
+    files: tuple[str, ...]
+    """Those that the configuration comes from."""
+
+
 class Host:
     """The processes of one supervisor; a context manager. Must be made in the main thread, for it takes over the signals.
 
-    ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``development`` is the
-    configuration if it asks for ``--reload``, ``hooking`` is told which workers exit.
+    ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``development`` is the configuration if it asks for
+    ``--reload``, ``hooking`` is told which workers exit. ``origin`` knows where the configuration comes from. The end of the
+    process that holds the other end of ``parent`` is an order to stop.
     """
 
     def __init__(
@@ -71,6 +85,8 @@ class Host:
         sampler: MemorySampler | None = None,
         development: Config | None = None,
         hooking: Hooking | None = None,
+        origin: Origin | None = None,
+        parent: socket.socket | None = None,
     ) -> None:
         self.code = 0
         self._end_by: float | None = None
@@ -103,8 +119,12 @@ class Host:
         # What lives now lives as long as we do. Frozen, the collector does not touch it, so workers go on sharing its pages.
         gc.collect()
         gc.freeze()
-        self._wakeup = Wakeup()
+        self._wakeup = Wakeup(parent)
         self._terminal = Terminal() if development else None
+        self._origin = origin
+        self._circumstances = self._look_around(development) if development else None
+        """With ``--reload``: those in which the watcher and the template were made."""
+        self._watching: Watching | None = None
         self._warming: Warming | None = None
         companions = self._make_companions(development) if development else []
         if hooking is not None:
@@ -120,7 +140,8 @@ class Host:
         from .warming import Warming, become_subreaper
         from .watching import Watching
 
-        companions: list[Companion] = [Watching(config, self._listeners)]
+        self._watching = Watching(config, self._listeners, self._origin.files() if self._origin is not None else ())
+        companions: list[Companion] = [self._watching]
         if config.reload_warm and become_subreaper():
             heritage = Heritage(self._listeners, self._scoreboard, self._handover, self._main, live)
             self._warming = Warming(config, heritage)
@@ -314,6 +335,10 @@ class Host:
     # -------------------------------------------------------------------------------------------------------------- fork
 
     def _spawn(self, action: Spawn) -> None:
+        self._find_directory()
+        if self._circumstances is not None and (now := self._look_around(action.config)) != self._circumstances:
+            self._circumstances = now
+            self._renew_developers_companions(now)
         try:
             with ExitStack() as undo:
                 child = self._fork(action, undo)
@@ -325,6 +350,27 @@ class Host:
             return
         self._children[action.worker] = child
         self._wakeup.watch(child.channel, child.worker)
+
+    def _find_directory(self) -> None:
+        """The one that we work in may have been deleted, and made again."""
+        if self._origin is not None:
+            self._origin.directory.enter_again_if_gone()
+
+    def _look_around(self, config: Config) -> Circumstances:
+        try:
+            directory = os.getcwd()
+        except OSError:
+            directory = ""
+        return Circumstances(config, dict(os.environ), directory, self._origin.files() if self._origin is not None else ())
+
+    def _renew_developers_companions(self, now: Circumstances) -> None:
+        """Make the watcher and the template anew, for they still have the settings and the environment from before."""
+        if self._watching is not None:
+            self._companions.dismiss(self._companions.of(self._watching))
+            self._watching.renew(now.config, now.files, time.time())
+        if self._warming is not None:
+            self._companions.dismiss(self._companions.of(self._warming))
+            self._warming.config = now.config
 
     def _fork(self, action: Spawn, undo: ExitStack) -> Child:
         """Fork; what was opened for it is on ``undo``. Raises OSError, or IndexError when all rows are lent."""
@@ -346,20 +392,14 @@ class Host:
                 autopsy=autopsy.fileno(),
                 handover=self._handover,
             )
-            pid = self._fork_warm(action.config, birth) or self._fork_process(
-                ours, lambda: self._be_worker(action.config, birth)
-            )
+            pid = self._fork_warm(birth) or self._fork_process(ours, lambda: self._be_worker(action.config, birth))
         return Child(action.worker, action.slot, action.generation, pid, row, action.config, ours, autopsy)
 
-    def _fork_warm(self, config: Config, birth: worker_run.Birth) -> int | None:
+    def _fork_warm(self, birth: worker_run.Birth) -> int | None:
         """Let the template fork the worker, if there is one; returns the pid. Raises OSError if it fails."""
         if self._warming is None or not self._warming.is_warm:
             return None
         template = self._companions.of(self._warming)
-        if config != self._warming.config:
-            self._warming.config = config
-            self._companions.dismiss(template)
-            return None
         if template.channel is None:
             return None
         details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}

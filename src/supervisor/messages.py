@@ -70,6 +70,8 @@ class Reload(Value):
     """The files that were saved, if that is why."""
     since: float | None = None
     """When they were."""
+    afresh: bool = True
+    """Whether the configuration is read again first: not if only the application's files were saved."""
 
     @property
     def announcement(self) -> str:

@@ -21,15 +21,18 @@ from .messages import Fact, Reload
 from .notify import Herald, earlier
 
 if TYPE_CHECKING:
+    import socket
+
     from .hooking import Hooking
+    from .origin import Origin
 
 logger = logging.getLogger("tricorn.error")
 
 ONCE = (
     *("host", "port", "uds", "fd", "bind", "uds_permissions", "backlog", "chdir", "user", "group", "umask", "pid_file"),
-    "hooks",
+    *("hooks", "reload", "reload_warm"),
 )
-"""Options that a reload can't change: the listeners stay the same, and so does who we are and whom we tell."""
+"""Options that a reload can't change: listeners, identity, hooks and the processes that serve ``--reload`` stay the same."""
 
 
 def supervise(
@@ -51,11 +54,12 @@ def supervise(
     return host.code
 
 
-def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
+def run(config: Config, origin: Origin | None = None, parent: socket.socket | None = None) -> int:
     """Bind and serve until told to stop; returns the exit code.
 
     That is 0 when asked to stop, 3 when the application failed to start, 4 when the crash limit was reached.
-    ``load_config`` reads the configuration afresh on a reload. Logs to ``tricorn.error``, which must be configured.
+    A reload reads the configuration afresh from ``origin``. ``parent`` is a socket that another process holds the other end of:
+    when that process ends, the supervisor stops. Logs to ``tricorn.error``, which must be configured.
     Must be called in the main thread. Raises ListenerError (a ConfigError) when a listener can't be bound.
     """
     preload(config)
@@ -68,8 +72,9 @@ def run(config: Config, load_config: Callable[[], Config] | None = None) -> int:
         name_process("tricorn: supervisor")
         greet(config, listeners)
         hooking = make_hooking(config, listeners) if config.hooks is not None else None
-        with Host(listeners.sockets, development=config if config.reload else None, hooking=hooking) as host:
-            reader = ConfigReader(config, load_config)
+        development = config if config.reload else None
+        with Host(listeners.sockets, development=development, hooking=hooking, origin=origin, parent=parent) as host:
+            reader = ConfigReader(config, origin)
             code = supervise(Fleet(config, chance), host, reader.prepare, herald, hooking)
     logger.info("Stopped, exit code %d", code)
     return code
@@ -109,22 +114,20 @@ def greet(config: Config, listeners: Listeners) -> None:
 class ConfigReader:
     """Gives each reload its configuration, read afresh; drops the reload if that is broken."""
 
-    def __init__(self, config: Config, load: Callable[[], Config] | None) -> None:
+    def __init__(self, config: Config, origin: Origin | None) -> None:
         self._first = config
-        self._load = load
+        self._origin = origin
 
     def prepare(self, facts: list[Fact]) -> list[Fact]:
         prepared: list[Fact] = []
         for fact in facts:
-            # A saved file is none of the configuration's.
-            asked = isinstance(fact, Reload) and not fact.changed
-            reloaded = self._read() if asked else fact
+            reloaded = self._read(fact) if isinstance(fact, Reload) and fact.afresh else fact
             prepared += [] if reloaded is None else [reloaded]
         return prepared
 
-    def _read(self) -> Reload | None:
+    def _read(self, reload: Reload) -> Reload | None:
         try:
-            config = self._first if self._load is None else self._load()
+            config = self._first if self._origin is None else self._origin.load()
             # Files that it names may have become unusable, such as a certificate.
             preload(config)
         except ConfigError as error:
@@ -133,5 +136,7 @@ class ConfigReader:
         for name in ONCE:
             if getattr(config, name) != getattr(self._first, name):
                 logger.warning("%s %s: takes effect only after a restart", flag(name), getattr(config, name))
-        # Workers and the hook runner must not call the hooks of different objects.
-        return Reload() if self._load is None else Reload(replace(config, hooks=self._first.hooks))
+        # Workers and the hook runner must not call the hooks of different objects; only with --reload there are a watcher and
+        # a template.
+        kept = {name: getattr(self._first, name) for name in ("hooks", "reload", "reload_warm")}
+        return reload if self._origin is None else replace(reload, config=replace(config, **kept))

@@ -37,7 +37,9 @@ State = tuple[int, int, int]
 class Selection:
     """The directories and the files of interest, as the options say; paths are absolute."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, settings: Iterable[str] = ()) -> None:
+        """``settings`` are files that are watched wherever they are, and whatever is excluded."""
+        self.settings = frozenset(settings)
         excluded = {path.resolve() for path in _directories(config.reload_exclude)}
         self._excluded_directories = {str(path) for path in excluded}
         without = [pattern for pattern in config.reload_exclude if not _is_directory(pattern)]
@@ -56,6 +58,8 @@ class Selection:
 
     def wants(self, path: str) -> bool:
         """Whether saving the file ``path`` is a reason to reload."""
+        if path in self.settings:
+            return True
         name = os.path.basename(path)
         matching = [pattern for pattern, matches in self._included if matches(path, name)]
         if not matching and path not in self.imported:
@@ -95,10 +99,12 @@ class Selection:
                     path = os.path.join(directory, name)
                     if self.wants(path) and (state := state_of(path)) is not None:
                         files[path] = state
-        for path in self.imported:
+        for path in (*self.imported, *self.settings):
             if (state := state_of(path)) is not None and self.wants(path):
                 files[path] = state
                 directories.add(os.path.dirname(path))
+        # A file of settings may yet come to be.
+        directories.update(folder for folder in map(os.path.dirname, self.settings) if os.path.isdir(folder))
         return directories, files
 
     def _walk(self, root: str) -> Iterator[tuple[str, list[str]]]:

@@ -41,11 +41,13 @@ class Watcher:
     """Watches until the supervisor is gone.
 
     ``since`` is the time (as of ``time.time``) from which on a file's being saved is news; ``imported`` are the files known to
-    have been imported.
+    have been imported, ``settings`` those that the configuration comes from.
     """
 
-    def __init__(self, config: Config, link: socket.socket, since: float, imported: Iterable[str] = ()) -> None:
-        self._selection = Selection(config)
+    def __init__(
+        self, config: Config, link: socket.socket, since: float, imported: Iterable[str] = (), settings: Iterable[str] = ()
+    ) -> None:
+        self._selection = Selection(config, settings)
         self._selection.imported.update(imported)
         self._link = link
         self._link.setblocking(False)
@@ -145,7 +147,9 @@ class Watcher:
 
     def _is_saved(self, path: str) -> bool:
         """Whether the file differs from what it was; a change of its permissions is none."""
-        if not self._selection.wants(path) or not (path in self._selection.imported or self._selection.holds(_parent(path))):
+        selection = self._selection
+        elsewhere = path in selection.imported or path in selection.settings
+        if not selection.wants(path) or not (elsewhere or selection.holds(_parent(path))):
             return False
         state, before = state_of(path), self._files.get(path)
         if state is None:
@@ -183,7 +187,8 @@ class Watcher:
         self._wait_for_quiet()
         now = time.monotonic()
         files = sorted(map(_shown, self._pending))[:100]
-        message = encode(CHANGED, files=files, at=min(self._pending.values()))
+        settings = not self._selection.settings.isdisjoint(self._pending)
+        message = encode(CHANGED, files=files, at=min(self._pending.values()), settings=settings)
         self._pending.clear()
         self._next = now + self._delay
         self._link.setblocking(True)
@@ -233,11 +238,11 @@ def _read(path: str) -> str:
         return ""
 
 
-def main(config: Config, link: socket.socket, since: float, imported: Iterable[str] = ()) -> int:
+def main(config: Config, link: socket.socket, since: float, imported: Iterable[str] = (), settings: Iterable[str] = ()) -> int:
     """The watcher's process, from fork to exit code."""
     # Ctrl-C reaches the whole process group: the supervisor decides, and closes the channel.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return Watcher(config, link, since, imported).run()
+        return Watcher(config, link, since, imported, settings).run()
     except (BrokenPipeError, ConnectionResetError):
         return 0

@@ -21,25 +21,30 @@ class Watching:
     wanted = True
     lasting = False
 
-    def __init__(self, config: Config, listeners: tuple[socket.socket, ...]) -> None:
-        self._config = config
+    def __init__(self, config: Config, listeners: tuple[socket.socket, ...], settings: tuple[str, ...] = ()) -> None:
+        """``settings`` are the files that the configuration comes from."""
         self._listeners = listeners
-        # Files' times are taken from a clock that ticks only every few milliseconds.
-        self._since = time.time() - 0.01
-        """What was saved before this is what the workers have seen."""
         self._imported: set[str] = set()
+        self.renew(config, settings, time.time())
+
+    def renew(self, config: Config, settings: tuple[str, ...], now: float) -> None:
+        """Let the next process watch by these options. At the wall-clock time ``now`` the workers have seen all there is."""
+        self._config, self._settings = config, settings
+        # Files' times are taken from a clock that ticks only every few milliseconds.
+        self._since = now - 0.01
+        """What was saved before this is what the workers have seen."""
 
     def main(self, link: socket.socket) -> int:
         for listener in self._listeners:
             # Whoever holds it keeps the port.
             listener.close()
-        return watch.main(self._config, link, self._since, self._imported)
+        return watch.main(self._config, link, self._since, self._imported, self._settings)
 
     def hear(self, message: Message) -> list[Fact]:
         if message["kind"] != watch.CHANGED:
             return []
         files = tuple(str(file) for file in message.get("files", ()))
-        return [Reload(changed=files, since=float(message["at"]))]
+        return [Reload(changed=files, since=float(message["at"]), afresh=bool(message.get("settings")))]
 
     def learn(self, message: Message) -> bytes | None:
         new = {str(file) for file in message.get("files", ())} - self._imported

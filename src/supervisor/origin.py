@@ -1,0 +1,19 @@
+"""Where a supervisor's configuration comes from, to be read again on a reload."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..config import Config
+from ..directory import WorkingDirectory
+
+
+class Origin(Protocol):
+    directory: WorkingDirectory
+    """Where the supervisor and all that it forks work."""
+
+    def load(self) -> Config:
+        """Enter the directory by its name again, and read the configuration afresh. Raises ConfigError."""
+
+    def files(self) -> tuple[str, ...]:
+        """Absolute paths of the files that :meth:`load` reads. With ``--reload``, saving one is a reason to reload."""
