@@ -24,14 +24,15 @@ from typing import Any
 from . import __version__
 from . import config as options
 from .api_config import STARTUP_FAILURE, Config
+from .api_launch import launch
 from .api_lifespan import LifespanOn
 from .config import ConfigError
 from .protocols.asgi import AppError
 from .protocols.service import Connection, Phase, Service, Work
 from .supervisor.listeners import Listeners, bind, set_nodelay
-from .supervisor.run import run as supervise
 from .values import replace
 from .worker import channel, endure
+from .worker.loader import refuse_at_import
 from .worker.scoreboard import Scoreboard
 from .worker.server import Server as Worker
 from .worker.tls import Certificates
@@ -382,9 +383,11 @@ def adopt(sockets: Sequence[socket.socket], backlog: int) -> Listeners:
 def run(app: Any, *, app_dir: str | None = None, **keywords: Any) -> None:
     """Serve ``app`` until told to stop; ``keywords`` are those of :class:`Config` and the names of Tricorn's options.
 
-    With several workers, or ``reload``, ``app`` must be MODULE:ATTRIBUTE. Exits
-    with the command's code if it can't.
+    With several workers, or ``reload``, ``app`` must be MODULE:ATTRIBUTE. Then it is served by another process, which has
+    imported nothing of the program. Exits with the command's code if it can't be served. Raises AppError when an application
+    calls this function while it is imported.
     """
+    refuse_at_import("tricorn.run")
     known = set(Config.__dataclass_fields__)
     further = {name: value for name, value in keywords.items() if name not in known}
     if app_dir is not None:
@@ -411,4 +414,4 @@ def _run(config: Config) -> int:
     if not isinstance(config.app, str):
         logger.error("With reload or several workers the application must be named: MODULE:ATTRIBUTE")
         return STARTUP_FAILURE
-    return supervise(config.settings())
+    return launch(config)

@@ -14,16 +14,16 @@ import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from configparser import RawConfigParser
+from configparser import ConfigParser, RawConfigParser
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import env_file as env_files
 from .api_lifespan import LifespanOff, LifespanOn
 from .config import DEFAULTS, OPTIONS, ConfigError, configure, convert, flag, scalar_type
 from .config import Config as Settings
+from .env_file import EnvironmentFile
 from .logging import TRACE_LOG_LEVEL
 from .logging_config import LOGGING_CONFIG
 from .protocols.asgi import AppError
@@ -133,9 +133,13 @@ class Config:
         """Directories that are not watched, once it is known that some are."""
         if self.should_reload:
             self._find_directories()
-        if self.env_file:
-            for variable, text in env_files.read(os.fspath(self.env_file)).items():
-                os.environ.setdefault(variable, text)
+        self._environment = EnvironmentFile(os.environ)
+        self._environment.load(os.fspath(self.env_file) if self.env_file else None)
+        if isinstance(self.log_config, io.IOBase):
+            # It can be read once only, and in this process.
+            settings = ConfigParser()
+            settings.read_file(self.log_config)  # type: ignore[arg-type]  # a file of text
+            self.log_config = settings
         self.workers = adapt("workers", self.workers or None) or self._from_environment("workers")
         if self.forwarded_allow_ips is None:
             self.forwarded_allow_ips = self._from_environment("forwarded_allow_ips")
@@ -218,6 +222,10 @@ class Config:
         given = {name: value for name, value in given.items() if value is not None}
         return self._judged({**given, **self.options})
 
+    def environment(self) -> dict[str, str]:
+        """The process's environment as it is without ``env_file``."""
+        return self._environment.without()
+
     def supervised(self, bind: tuple[str, ...]) -> Settings:
         """The settings for a supervisor that listens on ``bind`` instead, if there is any."""
         elsewhere = {name: DEFAULTS[name] for name in ("host", "port", "uds", "fd")}
@@ -261,7 +269,7 @@ class Config:
             log_configs.apply_dict(self.log_config, self.use_colors)
         elif isinstance(self.log_config, str | os.PathLike):
             log_configs.apply_file(os.fspath(self.log_config))
-        elif isinstance(self.log_config, RawConfigParser | io.IOBase):
+        elif isinstance(self.log_config, RawConfigParser):
             log_configs.apply_ini(self.log_config)
         if self.log_level is not None:
             logs.set_level(self.log_level if isinstance(self.log_level, int) else self.log_level.lower())

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from .api_config import Config
+from .api_launch import launch
 from .config import OPTIONS
 from .protocols.asgi import AppError, Application, Receive, Scope, Send
 from .protocols.proxy import Proxies, Trusted
-from .supervisor.run import run as supervise
 from .worker.loader import locate
 from .worker.run import loop_factory
 
@@ -84,7 +84,7 @@ class Multiprocess:
         """Serve until told to stop. Raises SystemExit with the exit code if that is not 0, ConfigError for a mistake."""
         # Ours to close, as these are the caller's.
         given = tuple(f"fd://{os.dup(one.fileno())}" for one in self._sockets)
-        if code := supervise(self.config.supervised(given)):
+        if code := launch(self.config, given):
             raise SystemExit(code)
 
 

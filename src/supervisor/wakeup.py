@@ -47,14 +47,20 @@ def do_nothing(number: int, frame: FrameType | None) -> None:
 
 
 class Wakeup:
-    """The one wait. Must be made in the main thread; takes over the process's signals until :meth:`close`."""
+    """The one wait. Must be made in the main thread; takes over the process's signals until :meth:`close`.
 
-    def __init__(self) -> None:
+    ``parent`` is a socket whose other end another process holds; that this process ends is an order to stop.
+    """
+
+    def __init__(self, parent: socket.socket | None = None) -> None:
         self._selector = selectors.DefaultSelector()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._selector.register(self._reader, selectors.EVENT_READ)
+        self._parent = parent
+        if parent is not None:
+            self._selector.register(parent, selectors.EVENT_READ, parent)
         # A full socket is no loss: it wakes us as well, and every wake-up looks at everything.
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD, signal.SIGUSR2)}
@@ -80,6 +86,10 @@ class Wakeup:
                 orders += [ORDERS[number] for number in numbers if number in ORDERS]
                 if signal.SIGUSR2 in numbers:
                     logger.warning("SIGUSR2: replacing the supervisor itself is not there yet; nothing is done")
+            elif key.data is self._parent:
+                logger.error("The program that started the supervisor is gone")
+                self._selector.unregister(self._parent)
+                orders.append(Stop(delayed=False))
             else:
                 speakers.append(key.data)
         return orders, speakers
@@ -101,6 +111,8 @@ class Wakeup:
         self._selector.close()
         self._reader.close()
         self._writer.close()
+        if self._parent is not None:
+            self._parent.close()
 
     def leave_to_worker(self) -> None:
         """In a worker just forked, with all signals blocked: undo everything, so that no signal reaches the supervisor's."""

@@ -9,12 +9,16 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from ..protocols.asgi import AppError
 from . import suggest
 
 logger = logging.getLogger("tricorn.error")
+
+_being_imported: ContextVar[str | None] = ContextVar("_being_imported", default=None)
+"""For people: what this thread is importing just now."""
 
 _OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
@@ -69,8 +73,11 @@ def _is_factory(found: Any) -> bool:
 
 
 def prepare_path(app_dir: str) -> str:
-    """Put the application's directory on the import path; returns it."""
-    directory = os.path.abspath(app_dir or ".")
+    """Put the application's directory on the import path; returns it. Raises AppError."""
+    try:
+        directory = os.path.abspath(app_dir or ".")
+    except OSError as error:
+        raise AppError(f"The current directory is gone: {error.strerror}") from None
     if directory not in sys.path:
         sys.path.insert(0, directory)
     return directory
@@ -78,8 +85,11 @@ def prepare_path(app_dir: str) -> str:
 
 def _import(module_name: str, name: str, directory: str, option: str) -> Any:
     what = "application" if option == "APP" else "module"
+    before = _being_imported.set(f"{option} {name}")
     try:
         return importlib.import_module(module_name)
+    except AppError:
+        raise
     except ModuleNotFoundError as error:
         # Missing is the module asked for, or one of its parents; anything else is an import inside the application.
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
@@ -91,6 +101,14 @@ def _import(module_name: str, name: str, directory: str, option: str) -> Any:
         raise AppError(f"{option} {name}: the {what} called sys.exit({error.code!r}) at import\n{trimmed(error)}") from None
     except Exception as error:
         raise AppError(f"{option} {name}: the {what} failed to import\n{trimmed(error)}") from None
+    finally:
+        _being_imported.reset(before)
+
+
+def refuse_at_import(call: str) -> None:
+    """Raises AppError if an application is just being imported in this thread: it must not ``call`` what serves it."""
+    if (name := _being_imported.get()) is not None:
+        raise AppError(f'{name}: importing it calls {call}; put that call under if __name__ == "__main__":')
 
 
 def trimmed(error: BaseException, of_interest: Callable[[str], bool] = lambda filename: True) -> str:
