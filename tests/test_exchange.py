@@ -1,4 +1,4 @@
-"""One request as the application sees it: scope and receive (ASGI HTTP specification 2.4)."""
+"""One request as the application sees it: scope and receive (ASGI HTTP specification 2.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scope_of(data: bytes, **options: Any) -> dict[str, Any]:
 def test_the_scope_of_a_plain_request() -> None:
     scope = scope_of(b"GET /a%20b/%C3%A9%2Fc?d=%20e HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nx-two:\t2 \r\nX-One: 3\r\n\r\n")
     assert scope["type"] == "http"
-    assert scope["asgi"] == {"version": "3.0", "spec_version": "2.4"}
+    assert scope["asgi"] == {"version": "3.0", "spec_version": "2.3"}
     assert scope["http_version"] == "1.1"
     assert scope["method"] == "GET"
     assert scope["scheme"] == "http"
@@ -160,15 +160,69 @@ def test_a_client_that_leaves_is_told_of_to_whoever_waits() -> None:
         async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             await receive()
             told.append((await receive())["type"])
-            with pytest.raises(ClientDisconnected) as raised:
-                await send(start())
-            told.append(isinstance(raised.value, OSError))
 
         wire = await answer(app)
         assert told == []
         wire.transport.lose()
         await wire.settle()
-        assert told == ["http.disconnect", True]
+        assert told == ["http.disconnect"]
+
+
+def test_what_is_sent_to_a_client_that_has_left_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """So that what an application does behind its response still happens, as Starlette's background tasks."""
+
+    @run
+    async def play() -> None:
+        done: list[str] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await gone.wait()
+            # However long it took: what counts is how long it sends.
+            wire.pass_seconds(3600)
+            for message in (start(), body(b"a", more=True), body(b"b")):
+                await send(message)
+            done.append("background task")
+
+        gone = asyncio.Event()
+        wire = await answer(app)
+        wire.transport.lose()
+        gone.set()
+        await wire.settle()
+        assert done == ["background task"]
+        assert wire.output == b""
+
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["a stream", "ends"])
+def test_sending_without_end_to_a_client_that_has_left_is_ended(more: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """It hangs nobody meanwhile: in each turn of the loop one message is dropped."""
+
+    @run
+    async def play() -> None:
+        raised: list[OSError] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await gone.wait()
+            try:
+                while True:
+                    await send(body(b"a", more=more))
+            except OSError as error:
+                raised.append(error)
+                raise
+
+        gone = asyncio.Event()
+        wire = await answer(app)
+        wire.transport.lose()
+        gone.set()
+        await wire.settle()
+        assert not raised
+        wire.pass_seconds(5)
+        await wire.settle()
+        assert [type(error) for error in raised] == [ClientDisconnected]
+        assert not wire.service.works
+
+    assert not caplog.records
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_body() -> None:

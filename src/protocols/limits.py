@@ -33,6 +33,7 @@ class Limits(Value):
     keep_alive_time: float = 5
     """How long a connection may stay idle after a response."""
     linger_time: float = 2
-    """How long unread input is thrown away after a last response, so that the client can read it (RFC 9112 section 9.6)."""
+    """How long unread input is thrown away after a last response, so that the client can read it (RFC 9112 section 9.6), and
+    what an application sends after the client left."""
     flush_time: float = 30
     """How long a closing connection may take to send what is still buffered."""

@@ -1,4 +1,4 @@
-"""One request and its response as ASGI sees them, written once for all codecs (ASGI HTTP specification 2.4).
+"""One request and its response as ASGI sees them, written once for all codecs (ASGI HTTP specification 2.3).
 
 The exchange knows no bytes of HTTP beside what response.py encodes for it, and no transport: it writes to its connection and is
 told by it of body bytes and of the client's leaving.
@@ -44,6 +44,7 @@ _MOST_COPIED = 32 * 1024
 class Exchange:
     # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
+        "_drops_until",
         "_framing",
         "_headers",
         "_keep_alive",
@@ -75,6 +76,9 @@ class Exchange:
     _sent: int
     """Body bytes sent."""
     _keep_alive: bool
+    # Set when the connection is lost.
+    _drops_until: float
+    """Until when messages are dropped, as of ``Service.now``; 0 before the first."""
 
     def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope) -> None:
         """``base``: the part of the scope that all requests of the connection share."""
@@ -134,6 +138,7 @@ class Exchange:
         self.client_done = True
         if self.phase is not COMPLETE:
             self.phase = GONE
+            self._drops_until = 0.0
         self._wake()
 
     def describe(self) -> str:
@@ -179,7 +184,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take ``http.response.start`` and ``http.response.body``.
 
-        Raises :class:`AppError` for what the ASGI specification forbids, :class:`ClientDisconnected` when the client is gone.
+        Raises :class:`AppError` for what the ASGI specification forbids, and after some time of sending to a client that is
+        gone :class:`ClientDisconnected`.
         """
         kind = message["type"]
         if kind != "http.response.body":
@@ -187,7 +193,8 @@ class Exchange:
                 await self._extend(kind, message)
                 return
             if self.phase is not EXPECTED:
-                raise self._misplaced(kind)
+                await self._misplaced(kind)
+                return
             self.status = message["status"]
             self._headers = message.get("headers", ())
             if message.get("trailers", False):
@@ -211,7 +218,8 @@ class Exchange:
             elif phase is STREAMING or phase is CHUNKING:
                 data = self._continue(body, more)
             else:
-                raise self._misplaced(kind)
+                await self._misplaced(kind)
+                return
             if not more:
                 if self._trailers is None:
                     self._complete(data)
@@ -230,8 +238,8 @@ class Exchange:
             raise AppError(f"ASGI message type {kind!r} is not one of a response")
         wanted = {"http.response.pathsend": (STARTED,), "http.response.trailers": (TRAILING,)}
         if self.phase not in wanted.get(kind, (EXPECTED, STARTED, STREAMING, CHUNKING)):
-            raise self._misplaced(kind)
-        if kind == "http.response.pathsend":
+            await self._misplaced(kind)
+        elif kind == "http.response.pathsend":
             await self._send_path(message["path"])
         elif kind == "http.response.trailers":
             self._take_trailers(message.get("headers", ()), message.get("more_trailers", False))
@@ -259,7 +267,8 @@ class Exchange:
         with File(path) as file:
             await in_thread(self._service.loop, file.open)
             if self.phase is not STARTED:
-                raise self._misplaced("http.response.pathsend")
+                await self._misplaced("http.response.pathsend")
+                return
             # A file goes out with its length, and then there is no place for trailers.
             self._trailers = None
             if file.whole is not None:
@@ -269,16 +278,29 @@ class Exchange:
             if self._framing is LENGTH:
                 self._wire.write(data)
                 self.phase = SENDFILE
-                await self._wire.send_file(file)
+                try:
+                    await self._wire.send_file(file)
+                except ClientDisconnected:
+                    # As with any other message that nobody gets.
+                    return
                 data = b""
         self._complete(data)
 
-    def _misplaced(self, kind: str) -> Exception:
-        """A message that does not fit the phase."""
-        if self.phase is GONE:
-            return ClientDisconnected("the client has disconnected")
-        what = f"ASGI message {kind!r} sent {WHEN[self.phase]}"
-        return self._fault(what) if kind == "http.response.start" else AppError(what)
+    async def _misplaced(self, kind: str) -> None:
+        """Take a message that does not fit the phase: one that nobody gets is dropped. Raises AppError for any other.
+
+        Dropping is what an application of ``spec_version`` 2.3 may rely on: what it does behind its response still happens.
+        Each time the event loop turns, so that who listens for the client's leaving can break off. Whoever sends on for
+        ``linger_time`` does not listen, and may never end: then ClientDisconnected is raised.
+        """
+        if self.phase is not GONE:
+            what = f"ASGI message {kind!r} sent {WHEN[self.phase]}"
+            raise self._fault(what) if kind == "http.response.start" else AppError(what)
+        now = self._service.now
+        self._drops_until = self._drops_until or now + 1 + self._service.limits.linger_time
+        if now >= self._drops_until:
+            raise ClientDisconnected("the client has disconnected")
+        await asyncio.sleep(0)
 
     def _begin(self, body: bytes, size: int, more: bool) -> bytes:
         """What is to be written first: the head and ``body``. What of it had better be written by itself is written here.

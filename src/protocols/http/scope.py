@@ -19,7 +19,7 @@ EXTENSIONS = (PATHSEND, "http.response.trailers", "http.response.early_hint")
 
 
 def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
-    """A new scope from ``base``, the part that all requests of a connection share (ASGI HTTP specification 2.4)."""
+    """A new scope from ``base``, the part that all requests of a connection share (ASGI HTTP specification 2.3)."""
     text, path, query = head.parts
     if service.root_path:
         text, path = service.root_path + text, service.root_path.encode("ascii") + path

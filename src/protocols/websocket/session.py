@@ -10,7 +10,7 @@ from collections import deque
 from enum import Enum, auto
 from typing import Protocol
 
-from ..asgi import AppError, ClientDisconnected, Message, Scope
+from ..asgi import WEBSOCKET_VERSIONS, AppError, ClientDisconnected, Message, Scope
 from ..blame import is_torn_down, report
 from ..http.codec import RequestHead
 from ..http.response import switching
@@ -102,6 +102,7 @@ class Session:
         self._new_waiter = service.loop.create_future
         self.scope = scope = request_scope(service, base, head)
         scope["type"] = "websocket"
+        scope["asgi"] = dict(WEBSOCKET_VERSIONS)
         del scope["method"]
         scope["scheme"] = {"http": "ws", "https": "wss"}[base["scheme"]]
         scope["subprotocols"] = offer.subprotocols
