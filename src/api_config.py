@@ -20,6 +20,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import identity as identities
 from .api_lifespan import LifespanOff, LifespanOn
 from .config import DEFAULTS, OPTIONS, ConfigError, configure, convert, flag, scalar_type
 from .config import Config as Settings
@@ -261,9 +262,9 @@ class Config:
         """Configure logging as ``log_config`` and ``log_level`` say; not at all if ``log_config`` is None."""
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
         if self._logs_as_usual():
-            logs.configure(
-                Settings(use_colors=adapt("use_colors", self.use_colors), log_level=self._level_name(), **self._log_options())
-            )
+            colors = adapt("use_colors", self.use_colors)
+            settings = Settings(use_colors=colors, log_level=self._level_name(), **self._log_options())
+            logs.configure(settings, identities.find(self.options.get("user"), self.options.get("group")))
             return
         if isinstance(self.log_config, dict):
             log_configs.apply_dict(self.log_config, self.use_colors)

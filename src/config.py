@@ -263,10 +263,14 @@ class Config(Value):
     )
     surge: int = option(1, "Workers above --workers while some are being replaced.", minimum=1)
     chdir: str | None = option(None, "Change to this directory before anything else, once the file of settings is found.")
-    user: str | None = option(None, "Serve as this user, by name or number, once the listeners are bound.")
-    group: str | None = option(None, "Serve as this group, by name or number; by default the user's own.")
+    user: str | None = option(
+        None, "Run workers as this user, by name or number; a supervisor that root has started stays root."
+    )
+    group: str | None = option(None, "Run workers as this group, by name or number; by default the user's own.")
     umask: str | None = option(None, "Which permissions new files do not get, in octal.", judge=judge_mode)
-    pid_file: str | None = option(None, "File to write the supervisor's process id to; removed at the end.")
+    pid_file: str | None = option(
+        None, "File to write the supervisor's process id to; locked while it lives, removed at the end."
+    )
     hooks: str | None = option(
         None,
         "Functions to call in the lives of workers and fleet: MODULE, or MODULE:OBJECT with methods such as on_worker_start.",

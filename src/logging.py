@@ -1,6 +1,7 @@
 """Formatters for Tricorn's log, to be named in a configuration of Python's logging; they are used as uvicorn's of these names.
 
-``DefaultFormatter`` is for all that is logged but requests, ``AccessFormatter`` for requests. Both know ``%(levelprefix)s``.
+``DefaultFormatter`` is for all that is logged but requests, ``AccessFormatter`` for requests. Both know ``%(levelprefix)s``,
+``%(time)s`` (RFC 3339, UTC) and ``%(process_name)s`` (such as ``worker 0``).
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class ColourizedFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         shown = logging.makeLogRecord(record.__dict__)
+        if "%(time)s" in (self._fmt or ""):
+            shown.__dict__.update(time=json_time(record.created), process_name=process_name())
         shown.__dict__["levelprefix"] = level_prefix(record.levelno, self.use_colors)
         if self.use_colors and "color_message" in record.__dict__:
             # How uvicorn's users give a line colours of its own.
@@ -119,6 +122,19 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+_process_name = "tricorn"
+
+
+def process_name() -> str:
+    """What this process is in the fleet: ``supervisor``, ``worker 0``; ``tricorn`` where there is no fleet."""
+    return _process_name
+
+
+def set_process_name(name: str) -> None:
+    global _process_name
+    _process_name = name
 
 
 def json_time(at: float) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 
+from . import identity as identities
 from .config import DEFAULTS, NEED_SUPERVISOR, Config, ConfigError, flag
 from .directory import WorkingDirectory
 from .protocols.asgi import AppError
@@ -23,7 +24,7 @@ START_FAILED = 3
 def serve(settings: Settings, sources: Sources) -> int:
     """Run the supervisor; returns its exit code. ``sources`` are read again on a reload. Raises ConfigError."""
     origin = CommandLine(settings.config, sources)
-    _begin(settings, origin.directory)
+    _begin(settings, origin)
     return serve_alone(settings.config) if settings.config.workers == 0 else run(settings.config, origin)
 
 
@@ -31,6 +32,9 @@ class CommandLine:
     """What the command was told, and the files and variables beside it."""
 
     def __init__(self, config: Config, sources: Sources) -> None:
+        """Raises IdentityError."""
+        self.identity = identities.of(config)
+        """As whom to serve."""
         self.directory = WorkingDirectory(sources.home, sources.home)
         if (chdir := config.chdir) is not None:
             self.directory = WorkingDirectory(os.path.join(sources.home, chdir), f"--chdir {chdir}")
@@ -42,7 +46,7 @@ class CommandLine:
         if config.workers == 0:
             raise ConfigError("--workers 0: takes a restart, for it means to be without this supervisor")
         self.directory.enter()
-        logs.configure(config)
+        logs.configure(config, self.identity)
         self._log_config = config.log_config
         return config
 
@@ -51,10 +55,10 @@ class CommandLine:
         return (*self._sources.files, *log_config)
 
 
-def _begin(settings: Settings, directory: WorkingDirectory) -> None:
+def _begin(settings: Settings, origin: CommandLine) -> None:
     """Go where we are to be, open the log, and say what there is to say of the settings."""
-    directory.enter()
-    logs.configure(settings.config)
+    origin.directory.enter()
+    logs.configure(settings.config, origin.identity)
     for note in settings.notes:
         logger.warning("%s", note)
 
@@ -85,8 +89,12 @@ def serve_alone(config: Config) -> int:
 
 def check(settings: Settings, sources: Sources) -> int:
     """Judge all that can be judged without serving, and import the application; returns the exit code."""
-    _begin(settings, CommandLine(settings.config, sources).directory)
+    origin = CommandLine(settings.config, sources)
+    _begin(settings, origin)
     preload(settings.config)
+    if origin.identity is not None:
+        # The application is none of root's.
+        origin.identity.become()
     try:
         if settings.config.hooks is not None:
             from .worker.hooks import load

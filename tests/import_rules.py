@@ -29,6 +29,9 @@ CLI_MAY_KNOW = frozenset({"worker.logs"})
 CONFIG_MAY_KNOW = frozenset({"cpus", "judges", "logging_config", "values"})
 """Which may know no more themselves."""
 
+LEAVES = {"identity": frozenset({"config", "values"})}
+"""Other leaves, which any room may know, and what they may know themselves."""
+
 BASIC = ".values"
 """What every module may know, for it is as the standard library is."""
 
@@ -93,6 +96,8 @@ def _forbidden(name: str, target: str) -> str | None:
     """Why the module ``name`` may not import ``target`` (a module of the package), or None if it may."""
     mine, theirs = _room(name), _room(target)
     if (mine == "config" or name in CONFIG_MAY_KNOW) and target and target not in CONFIG_MAY_KNOW:
+        return f"{name} is a leaf"
+    if name in LEAVES and target and target not in LEAVES[name]:
         return f"{name} is a leaf"
     if mine == "protocols" and theirs not in ("protocols", "") and f".{target}" != BASIC:
         return "protocols knows neither processes nor options"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from ..config import Config
-from ..worker.channel import FAILED, LOADED, READY, RETIRE, Decoder, Message, encode
+from ..worker.channel import FAILED, LOADED, READY, REOPEN, RETIRE, Decoder, Message, encode
 from .messages import Failed, Ready, Retire, WorkerFact
 
 READ_SIZE = 65536
@@ -45,6 +45,15 @@ def receive(channel: socket.socket, decoder: Decoder) -> tuple[list[Message], bo
         if not data:
             return messages, True
         messages += decoder.feed(data)
+
+
+def hand_logs(channel: socket.socket, files: Mapping[str, int]) -> None:
+    """Tell the process at the other end to log to ``files`` (descriptors, by option) from now on."""
+    try:
+        socket.send_fds(channel, [encode(REOPEN, files=list(files))], list(files.values()))
+    except OSError:
+        # It is gone, or has not listened for so long that it is hung.
+        return
 
 
 class Child:

@@ -14,16 +14,17 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config import Config
+from ..identity import Identity
 from ..values import Value
 from ..worker import run as worker_run
 from ..worker.channel import DRAIN, UNREADY
 from ..worker.scoreboard import Field, Scoreboard
-from .child import Child, describe_exit, open_autopsy
+from .child import Child, describe_exit, hand_logs, open_autopsy
 from .companion import Companion, Companions
 from .life import EXIT_BUG, flush_and_exit, live
 from .messages import (
@@ -75,7 +76,7 @@ class Host:
 
     ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``development`` is the configuration if it asks for
     ``--reload``, ``hooking`` is told which workers exit. ``origin`` knows where the configuration comes from. The end of the
-    process that holds the other end of ``parent`` is an order to stop.
+    process that holds the other end of ``parent`` is an order to stop. All that is forked becomes ``identity``.
     """
 
     def __init__(
@@ -87,12 +88,14 @@ class Host:
         hooking: Hooking | None = None,
         origin: Origin | None = None,
         parent: socket.socket | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.code = 0
         self._end_by: float | None = None
         """Once nobody is left: how long those who do as they are told may take."""
         self._listeners = listeners
         self._main = main
+        self._identity = identity
         self._sampler = sampler or MemorySampler()
         self._log = logging.getLogger("tricorn.error")
         self._scoreboard = Scoreboard()
@@ -293,10 +296,11 @@ class Host:
             os.kill(child.pid, number)
 
     def _reopen_logs(self, _: ReopenLogs) -> None:
-        self._renew_companions()
-        for worker in self._children:
-            self._signal(worker, signal.SIGUSR1)
-        worker_run.reopen_logs()
+        # We open them, for the workers may not be allowed to.
+        files = worker_run.reopen_logs()
+        self._renew_companions(files)
+        for child in self._children.values():
+            hand_logs(child.channel, files)
 
     def _say(self, action: Say) -> None:
         if action.worker is None:
@@ -306,13 +310,13 @@ class Host:
         name = child.name if child is not None else self._departed.get(action.worker, "Worker")
         self._log.log(action.level, "%s %s", name, action.text)
 
-    def _renew_companions(self) -> None:
-        """Let those who have the old log files open open them again, or be made anew."""
+    def _renew_companions(self, files: Mapping[str, int]) -> None:
+        """Let those who have the old log files open have the new ones, or be made anew."""
         for attendance in self._companions:
             if not attendance.companion.lasting:
                 self._companions.dismiss(attendance)
-            elif attendance.pid is not None:
-                os.kill(attendance.pid, signal.SIGUSR1)
+            elif attendance.channel is not None:
+                hand_logs(attendance.channel, files)
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close theirs.
@@ -438,6 +442,8 @@ class Host:
             for child in self._children.values():
                 child.close()
             self._companions.leave_to_child()
+            if self._identity is not None:
+                self._identity.become()
             # What the supervisor wants done at its exit is none of the child's business.
             atexit._clear()
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..config import DEFAULTS, Config, ConfigError, flag
+from ..identity import Identity, rights_for
 from ..values import Value
 
 ATTEMPTS = 10
@@ -36,6 +37,8 @@ class Listeners(Value):
     sockets: tuple[socket.socket, ...]
     files: tuple[tuple[str, Inode | None], ...] = ()
     """The UNIX sockets' files that we made, each with its device and inode."""
+    identity: Identity | None = None
+    """As whom the workers run, if not as we do."""
 
     def urls(self, scheme: str = "http") -> list[str]:
         """Where to reach us, for people."""
@@ -46,25 +49,26 @@ class Listeners(Value):
         for listener in self.sockets:
             listener.close()
         for path, inode in self.files:
-            if _inode(path) == inode:
-                try:
-                    os.unlink(path)
-                except OSError as error:
-                    # With --user we may not be allowed to any more; the next start replaces it.
-                    logger.warning("The socket %s stays behind: %s", path, error.strerror)
+            try:
+                with rights_for(path, self.identity):
+                    if _inode(path) == inode:
+                        os.unlink(path)
+            except OSError as error:
+                # The directory may have been made read-only; the next start replaces it.
+                logger.warning("The socket %s stays behind: %s", path, error.strerror)
 
 
-def bind(config: Config) -> Listeners:
+def bind(config: Config, identity: Identity | None = None) -> Listeners:
     """Listen where ``config`` says: on all its ``bind``, its ``fd``, its ``uds``, what systemd gave, or ``host`` and ``port``.
 
-    Raises ListenerError.
+    UNIX sockets are made for ``identity``. Raises ListenerError.
     """
     if config.bind:
-        return _bind_all(config)
+        return _bind_all(config, identity)
     if config.fd is not None:
         return Listeners((_inherit(config.fd, config.backlog),))
     if config.uds is not None:
-        return _bind_unix(config.uds, config)
+        return _bind_unix(config.uds, config, identity)
     if given := inherited_from_systemd(os.environ):
         return Listeners(tuple(_inherit(fd, config.backlog, "LISTEN_FDS: descriptor") for fd in given))
     return Listeners(_bind_tcp(config))
@@ -83,26 +87,27 @@ def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:
     return list(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))
 
 
-def _bind_all(config: Config) -> Listeners:
+def _bind_all(config: Config, identity: Identity | None) -> Listeners:
     for name in ("host", "port", "uds", "fd"):
         if getattr(config, name) != DEFAULTS[name]:
             raise ConfigError(f"{flag(name)}: --bind says where to listen; say it there, too")
     made: list[Listeners] = []
     try:
         for address in config.bind:
-            made.append(_bind_address(address, config))
+            made.append(_bind_address(address, config, identity))
     except BaseException:
         for one in made:
             one.close()
         raise
-    return Listeners(tuple(socket for one in made for socket in one.sockets), tuple(file for one in made for file in one.files))
+    sockets = tuple(socket for one in made for socket in one.sockets)
+    return Listeners(sockets, tuple(file for one in made for file in one.files), identity)
 
 
-def _bind_address(address: str, config: Config) -> Listeners:
+def _bind_address(address: str, config: Config, identity: Identity | None) -> Listeners:
     """Listen on one ``--bind`` address. Raises ListenerError that names it."""
     try:
         if address.startswith("unix:"):
-            return _bind_unix(address.removeprefix("unix:"), config)
+            return _bind_unix(address.removeprefix("unix:"), config, identity)
         if address.startswith("fd://"):
             return Listeners((_inherit(int(address.removeprefix("fd://")), config.backlog),))
         host, _, port = address.rpartition(":")
@@ -220,22 +225,26 @@ def _explain(host: str, port: int, error: OSError) -> ListenerError:
 # --------------------------------------------------------------------------------------------------- UNIX and inherited
 
 
-def _bind_unix(path: str, config: Config) -> Listeners:
+def _bind_unix(path: str, config: Config, identity: Identity | None) -> Listeners:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _clear_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
+        with rights_for(path, identity):
+            _clear_stale(path)
             listener.bind(path)
             os.chmod(path, int(config.uds_permissions, 8))
-            listener.listen(config.backlog)
-            listener.setblocking(False)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        raise ListenerError(f"--uds {path}: {error.strerror or error}") from error
+            if identity is not None:
+                # No change where we act with its rights; where we don't, nobody can have put something else there.
+                os.chown(path, identity.user, identity.group, follow_symlinks=False)
+            inode = _inode(path)
+        listener.listen(config.backlog)
+        listener.setblocking(False)
+    except BaseException as error:
+        listener.close()
+        if isinstance(error, OSError):
+            raise ListenerError(f"--uds {path}: {error.strerror or error}") from error
+        raise
     # Absolute, for nobody promises that the working directory stays the same until the exit.
-    return Listeners((listener,), ((os.path.abspath(path), _inode(path)),))
+    return Listeners((listener,), ((os.path.abspath(path), inode),), identity)
 
 
 def _clear_stale(path: str) -> None:

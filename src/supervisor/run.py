@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from .. import identity as identities
 from ..config import Config, ConfigError, flag
+from ..identity import Identity
 from ..values import replace
 from ..worker.run import describe, name_process, preload
 from .chance import chance
 from .fleet import Fleet
 from .host import Host
-from .identity import PidFile, drop
 from .listeners import Listeners, bind
 from .messages import Fact, Reload
 from .notify import Herald, earlier
+from .pid_file import PidFile
 
 if TYPE_CHECKING:
     import socket
@@ -33,6 +35,8 @@ ONCE = (
     *("hooks", "reload", "reload_warm"),
 )
 """Options that a reload can't change: listeners, identity, hooks and the processes that serve ``--reload`` stay the same."""
+READ_BY_ROOT = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
+"""Options that name files which a supervisor of root's reads for its workers."""
 
 
 def supervise(
@@ -59,37 +63,33 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
 
     That is 0 when asked to stop, 3 when the application failed to start, 4 when the crash limit was reached.
     A reload reads the configuration afresh from ``origin``. ``parent`` is a socket that another process holds the other end of:
-    when that process ends, the supervisor stops. Logs to ``tricorn.error``, which must be configured.
-    Must be called in the main thread. Raises ListenerError (a ConfigError) when a listener can't be bound.
+    when that process ends, the supervisor stops. Logs to ``tricorn.error``, which must be configured. Must be called in the
+    main thread. Raises ListenerError (a ConfigError) when a listener can't be bound, IdentityError for ``--user`` and
+    ``--pid-file``.
     """
+    identity = identities.of(config)
     preload(config)
     with ExitStack() as finally_:
         herald = Herald(os.environ)
         finally_.callback(herald.close)
-        listeners = bind(config)
+        listeners = bind(config, identity)
         finally_.callback(listeners.close)
-        settle_in(config, listeners, finally_)
+        if config.pid_file is not None:
+            finally_.callback(PidFile(config.pid_file, identity).remove)
+        if config.umask is not None:
+            os.umask(int(config.umask, 8))
         name_process("tricorn: supervisor")
         greet(config, listeners)
         hooking = make_hooking(config, listeners) if config.hooks is not None else None
         development = config if config.reload else None
-        with Host(listeners.sockets, development=development, hooking=hooking, origin=origin, parent=parent) as host:
-            reader = ConfigReader(config, origin)
+        host = Host(
+            listeners.sockets, development=development, hooking=hooking, origin=origin, parent=parent, identity=identity
+        )
+        with host:
+            reader = ConfigReader(config, origin, identity)
             code = supervise(Fleet(config, chance), host, reader.prepare, herald, hooking)
     logger.info("Stopped, exit code %d", code)
     return code
-
-
-def settle_in(config: Config, listeners: Listeners, finally_: ExitStack) -> None:
-    """Once the listeners are bound: write the file with our pid, and become who we are to be. Raises IdentityError."""
-    files = [path for path, _ in listeners.files]
-    if config.pid_file is not None:
-        pid_file = PidFile(config.pid_file)
-        finally_.callback(pid_file.remove)
-        files.append(pid_file.path)
-    if config.umask is not None:
-        os.umask(int(config.umask, 8))
-    drop(config, [*files, *(file for file in (config.error_log_file, config.access_log_file) if file is not None)])
 
 
 def make_hooking(config: Config, listeners: Listeners) -> Hooking:
@@ -112,11 +112,16 @@ def greet(config: Config, listeners: Listeners) -> None:
 
 
 class ConfigReader:
-    """Gives each reload its configuration, read afresh; drops the reload if that is broken."""
+    """Gives each reload its configuration, read afresh; drops the reload if that is broken.
 
-    def __init__(self, config: Config, origin: Origin | None) -> None:
+    Where ``identity``, whom we fork workers as, can change the files that it is read from, these are not root's words: a reload
+    then obeys them with that user's rights alone.
+    """
+
+    def __init__(self, config: Config, origin: Origin | None, identity: Identity | None = None) -> None:
         self._first = config
         self._origin = origin
+        self._identity = identity
 
     def prepare(self, facts: list[Fact]) -> list[Fact]:
         prepared: list[Fact] = []
@@ -127,9 +132,9 @@ class ConfigReader:
 
     def _read(self, reload: Reload) -> Reload | None:
         try:
-            config = self._first if self._origin is None else self._origin.load()
-            # Files that it names may have become unusable, such as a certificate.
-            preload(config)
+            with self._rights():
+                config = self._first if self._origin is None else self._origin.load()
+            self._preload(config)
         except ConfigError as error:
             logger.error("Reload abandoned, the configuration is broken: %s", error)
             return None
@@ -140,3 +145,16 @@ class ConfigReader:
         # a template.
         kept = {name: getattr(self._first, name) for name in ("hooks", "reload", "reload_warm")}
         return reload if self._origin is None else replace(reload, config=replace(config, **kept))
+
+    def _rights(self) -> AbstractContextManager[None]:
+        """The rights with which to obey what stands in the files that the configuration is read from."""
+        files = self._origin.files() if self._origin is not None else ()
+        if self._identity is None or not any(map(self._identity.can_change, files)):
+            return nullcontext()
+        return self._identity.acting()
+
+    def _preload(self, config: Config) -> None:
+        """Look at the files that the configuration names, such as a certificate: they may have become unusable."""
+        is_named_anew = any(getattr(config, name) != getattr(self._first, name) for name in READ_BY_ROOT)
+        with self._rights() if is_named_anew else nullcontext():
+            preload(config)

@@ -16,6 +16,7 @@ from typing import Any
 from ..config import ConfigError
 from ..protocols.asgi import Application, Message, Receive, Scope, Send
 from .access_log import JsonAccess, Writer
+from .descriptor import Descriptor
 
 JSON = "json"
 _ATOM = re.compile(r"%\(([^)]*)\)s|%%")
@@ -130,8 +131,8 @@ def _quote(value: object) -> str:
 class FormattedAccess(Writer):
     """The access log of ``--access-log-format text``: :meth:`observe` puts it around the application."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, text: str) -> None:
-        super().__init__(loop, fd)
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor, text: str) -> None:
+        super().__init__(loop, descriptor)
         self._format = compile_format(text)
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
@@ -203,9 +204,9 @@ def observe(app: Application, tell: Callable[[Response], None]) -> Application:
     return observed
 
 
-def make(text: str, loop: asyncio.AbstractEventLoop, fd: int) -> FormattedAccess | FullJsonAccess:
+def make(text: str, loop: asyncio.AbstractEventLoop, descriptor: Descriptor) -> FormattedAccess | FullJsonAccess:
     """The access log of the given format."""
-    return FullJsonAccess(loop, fd) if text == JSON else FormattedAccess(loop, fd, text)
+    return FullJsonAccess(loop, descriptor) if text == JSON else FormattedAccess(loop, descriptor, text)
 
 
 def check(text: str) -> None:

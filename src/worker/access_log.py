@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 from typing import Any, Protocol, runtime_checkable
 
 from ..config import Config
-from ..logging import AccessFormatter, JsonFormatter, json_time, level_prefix, status_text
+from ..logging import AccessFormatter, JsonFormatter, json_time, level_prefix, process_name, status_text
 from ..protocols.asgi import Application
 from .descriptor import Descriptor
 
@@ -37,9 +38,9 @@ class Observer(Protocol):
 class Writer:
     """Lines written to a descriptor in one batch per turn of the event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor) -> None:
         self._loop = loop
-        self._descriptor = Descriptor(fd)
+        self._descriptor = descriptor
         self._lines: list[str] = []
 
     def write(self, line: str) -> None:
@@ -59,8 +60,8 @@ class Writer:
 class AccessLog(Writer):
     """A line for every response, in uvicorn's format. Formatting through ``logging`` would cost as much as answering."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, colors: bool) -> None:
-        super().__init__(loop, fd)
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor, colors: bool) -> None:
+        super().__init__(loop, descriptor)
         self._prefix = level_prefix(20, colors) + " "
         self._colors = colors
         self._statuses: dict[int, str] = {}
@@ -73,6 +74,26 @@ class AccessLog(Writer):
 
     def line(self, text: str) -> None:
         self.write(f"{self._prefix}{text}\n")
+
+
+class TimedAccessLog(AccessLog):
+    """The same for a file: each line begins with the time, that of the first line of its turn of the loop, and the process."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor, colors: bool) -> None:
+        super().__init__(loop, descriptor, colors)
+        self._kind = f" {self._prefix}{process_name()} [{os.getpid()}]: "
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+        self._stamp()
+        super().__call__(client, method, path, version, status)
+
+    def line(self, text: str) -> None:
+        self._stamp()
+        super().line(text)
+
+    def _stamp(self) -> None:
+        if not self._lines:
+            self._prefix = json_time(time.time()) + self._kind
 
 
 class JsonAccess(Writer):

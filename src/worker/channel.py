@@ -4,7 +4,8 @@ From the worker: ``ready`` (with ``--reload`` perhaps with the error that it sho
 (could not start; with the error), ``retire`` (asks to be replaced; with the reason), and with ``--reload`` ``loaded`` (what
 the application has imported).
 To the worker: ``unready`` (a stop is coming: keep serving, tell load balancers to go), ``drain`` (stop accepting, finish,
-exit; patient or prompt, and whether a newer worker gets the idle connections). End of file is the lifeline: the peer is gone.
+exit; patient or prompt, and whether a newer worker gets the idle connections), ``reopen`` (log to these files, whose
+descriptors come with the message). End of file is the lifeline: the peer is gone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ RETIRE = "retire"
 LOADED = "loaded"
 DRAIN = "drain"
 UNREADY = "unready"
+REOPEN = "reopen"
 
 
 def encode(kind: str, **details: Any) -> bytes:

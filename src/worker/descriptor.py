@@ -1,48 +1,84 @@
-"""Writing logs to a descriptor that nobody may be reading: a log that can't be written must not stop the service."""
+"""Writing logs to a descriptor: a log that can't be written, or that nobody reads, must not stop the service."""
 
 from __future__ import annotations
 
 import logging
 import os
 import select
+import stat
 import sys
 
 PIECE = select.PIPE_BUF
 """Bytes that a descriptor said to be writable takes without blocking (pipe(7))."""
 PATIENCE = 0.05
 """Seconds to wait for a slow reader before what is to be written is dropped; only once, until it reads again."""
+UNREAD = "nobody reads it"
 
 
 class Descriptor:
-    """``fd``, written to in whole pieces or not at all."""
+    """``fd``, written to in whole pieces or not at all. What is lost is counted, and told when it can be written again."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
         self._lost = 0
-        """Lines dropped since the reader stopped reading."""
+        """Lines dropped since it could be written the last time."""
+        self._cause = ""
+        """Why the first of them was."""
+        self._is_torn = False
+        """The last line that was written lacks its end."""
+        self._look()
+
+    def _look(self) -> None:
+        """See what ``fd`` is; it may have become another file."""
+        try:
+            self._is_file = stat.S_ISREG(os.fstat(self.fd).st_mode)
+        except OSError:
+            self._is_file = False
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLOUT)
 
     def write(self, data: bytes) -> None:
-        """Write ``data``, whole lines; what finds no reader is dropped and counted."""
-        if self._lost and self._is_writable(0):
-            lost, self._lost = self._lost, 0
-            data = b"Log lines lost, for nobody read them: %d\n" % lost + data
+        """Write ``data``, whole lines."""
+        lost = self._lost
+        whole = (b"\n" if self._is_torn else b"") + (self.note(lost, self._cause) if lost else b"") + data
+        written, cause = self._write(whole)
+        if written:
+            self._is_torn = whole[written - 1 : written] != b"\n"
+        if cause is None:
+            self._lost = 0
+            if lost:
+                self.works_again(lost)
+            return
+        self._lost += whole[written:][-len(data) :].count(b"\n")
+        if not lost:
+            self._cause = cause
+            self.failed(cause)
+
+    def _write(self, data: bytes) -> tuple[int, str | None]:
+        """Write what can be written; returns how much that was, and what kept the rest away."""
         view = memoryview(data)
         while view:
-            if not self._is_writable(0 if self._lost else PATIENCE):
-                self._lost += bytes(view).count(b"\n")
-                return
+            if not self._is_file and not self._poll.poll(0 if self._lost else PATIENCE * 1000):
+                return len(data) - len(view), "nobody reads them"
             try:
-                view = view[os.write(self.fd, view[:PIECE]) :]
+                # A file takes all at once, so that no other process's lines come in between.
+                view = view[os.write(self.fd, view if self._is_file else view[:PIECE]) :]
             except BlockingIOError:
                 continue
-            except OSError:
+            except OSError as error:
                 # A full disk, or a reader that is gone.
-                return
+                return len(data) - len(view), error.strerror or str(error)
+        return len(data), None
 
-    def _is_writable(self, seconds: float) -> bool:
-        return bool(self._poll.poll(seconds * 1000))
+    def note(self, lost: int, cause: str) -> bytes:
+        """What tells in the log itself how many lines were lost."""
+        return f"Log lines lost: {lost} ({cause})\n".encode()
+
+    def failed(self, cause: str) -> None:
+        """Called with the first loss."""
+
+    def works_again(self, lost: int) -> None:
+        """Called when ``lost`` lines had been lost, and one was written again."""
 
 
 class StderrHandler(logging.Handler):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import select
-import signal
 import socket
 from collections.abc import Awaitable
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from ..config import Config
 from ..hooks import IN_RUNNER, Fleet
 from ..protocols.asgi import AppError
-from . import channel, hooks, log_files
+from . import channel, hooks, log_files, logs
 from .run import watch_lifeline
 
 END = "end"
@@ -29,6 +28,8 @@ class HookRunner:
     def __init__(self, config: Config, link: socket.socket) -> None:
         self._config = config
         self._link = link
+        self._received: list[int] = []
+        """Descriptors that came with a message."""
         self._functions: dict[str, hooks.Function] | None = None
         # The same loop for all calls, so that a hook may keep what belongs to it, such as a client's connection.
         self._asyncio = asyncio.Runner()
@@ -41,6 +42,10 @@ class HookRunner:
                 for message in decoder.feed(data):
                     if message["kind"] == END:
                         return 0
+                    if message["kind"] == channel.REOPEN:
+                        logs.adopt(dict(zip(message["files"], self._received, strict=False)))
+                        self._received.clear()
+                        continue
                     self._call(str(message.pop("kind")), message)
         return 0
 
@@ -49,9 +54,11 @@ class HookRunner:
         # The channel is non-blocking since its end is watched for.
         select.select([self._link], [], [])
         try:
-            return self._link.recv(65536)
+            data, descriptors, _, _ = socket.recv_fds(self._link, 65536, log_files.MAX_FILES)
         except ConnectionResetError:
             return b""
+        self._received += descriptors
+        return data
 
     def _call(self, hook: str, details: dict[str, Any]) -> None:
         if self._functions is None:
@@ -80,7 +87,6 @@ async def _wait(value: Awaitable[Any]) -> None:
 
 def main(config: Config, link: socket.socket) -> int:
     """The process, from fork to exit code."""
-    signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
     # A hook that hangs must not outlive the supervisor for ever.
     watch_lifeline(link)
     return HookRunner(config, link).run()

@@ -20,9 +20,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, ConfigError
+from ..logging import set_process_name
 from ..protocols.asgi import AppError, Application
 from ..values import Value
-from . import autopsy, channel, endure, log_files, logs, tls
+from . import autopsy, channel, endure, logs, tls
 from .entrance import trusted_by
 from .handover import Ends, Handover, open_ends
 from .interfaces import make_app
@@ -132,7 +133,8 @@ def _run(server: Server, config: Config) -> None:
 
 
 def name_process(title: str) -> None:
-    """Show ``title`` in ps and top, where the extra setproctitle is installed."""
+    """Show ``title`` in log files and, where the extra setproctitle is installed, in ps and top."""
+    set_process_name(title.removeprefix("tricorn: "))
     try:
         importlib.import_module("setproctitle").setproctitle(title)
     except ImportError:
@@ -164,9 +166,9 @@ def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.Abstrac
     return factory
 
 
-def reopen_logs() -> None:
-    """Open log files again, in the supervisor: they may have been moved away."""
-    logs.reopen()
+def reopen_logs() -> dict[str, int]:
+    """Open log files again, in the supervisor: they may have been moved away. Returns their descriptors for the workers."""
+    return logs.reopen()
 
 
 def preload(config: Config) -> None:
@@ -185,8 +187,6 @@ def preload(config: Config) -> None:
 def _prepare_signals(birth: Birth) -> None:
     # What reaches the whole process group (Ctrl-C, a hang-up) already does nothing here: the supervisor alone decides.
     signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
-    # While the application is being imported; the server does more, once it runs.
-    signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
     # Python's handler runs when the interpreter still does and adds the tasks; faulthandler's writes the stacks even while
     # the GIL is held, then calls it (chain).
     signal.signal(AUTOPSY_SIGNAL, lambda number, frame: autopsy.write(birth.autopsy))

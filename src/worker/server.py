@@ -28,7 +28,8 @@ from .access_log import Observer
 from .entrance import Entrance, trusted_by
 from .handover import Handover
 from .lifespan import Lifespan
-from .logs import make_access, reopen
+from .log_files import MAX_FILES
+from .logs import adopt, make_access
 from .readiness import Readiness
 from .scoreboard import Field, Scoreboard
 from .tls import Certificates
@@ -70,6 +71,8 @@ class Server:
         self._app = app
         self._link = link
         self._decoder = channel.Decoder()
+        self._received: list[int] = []
+        """Descriptors that came through the channel, for the next message that speaks of some."""
         self._listeners = listeners
         self._scoreboard = scoreboard
         self._index = row
@@ -101,7 +104,6 @@ class Server:
         """Live the life of a worker process. Raises AppError when the application does not start."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
-        loop.add_signal_handler(signal.SIGUSR1, reopen)
         await self.start()
         # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
         gc.freeze()
@@ -290,7 +292,8 @@ class Server:
 
     def _read_link(self) -> None:
         try:
-            data = self._link.recv(65536)
+            data, descriptors, _, _ = socket.recv_fds(self._link, 65536, MAX_FILES)
+            self._received += descriptors
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -304,6 +307,9 @@ class Server:
             if message["kind"] == channel.DRAIN:
                 self._heirs = bool(message.get("hand_on"))
                 self.drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
+            elif message["kind"] == channel.REOPEN:
+                adopt(dict(zip(message["files"], self._received, strict=False)))
+                self._received.clear()
             elif message["kind"] == channel.UNREADY:
                 self._leaving = True
                 self._current.is_ready = False

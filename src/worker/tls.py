@@ -36,6 +36,10 @@ class TlsError(ConfigError):
     exit_code = 1
 
 
+class TlsDenied(TlsError):
+    """This process may not read the file: with ``--user`` perhaps only the supervisor may."""
+
+
 def load(config: Config) -> Context | None:
     """The context that ``config`` describes; None when it says nothing of TLS.
 
@@ -103,7 +107,7 @@ def _load_certificate(context: Context, config: Config, certfile: str) -> None:
             cause = f"no private key in PEM, or {certfile} is damaged ({error.reason or error})"
         raise TlsError(f"{flag(name)} {keyfile}: {cause}") from None
     except OSError as error:
-        raise TlsError(f"{flag(name)} {keyfile}: {error.strerror or error}") from None
+        raise _unreadable(name, keyfile, error) from None
 
 
 def _attempt(name: str, path: str, read: Callable[[], T]) -> T:
@@ -112,9 +116,14 @@ def _attempt(name: str, path: str, read: Callable[[], T]) -> T:
     except ssl.SSLError:
         raise TlsError(f"{flag(name)} {path}: no certificate in PEM") from None
     except OSError as error:
-        raise TlsError(f"{flag(name)} {path}: {error.strerror or error}") from None
+        raise _unreadable(name, path, error) from None
     except ValueError as error:
         raise TlsError(f"{flag(name)} {path}: {error}") from None
+
+
+def _unreadable(name: str, path: str, error: OSError) -> TlsError:
+    kind = TlsDenied if isinstance(error, PermissionError) else TlsError
+    return kind(f"{flag(name)} {path}: {error.strerror or error}")
 
 
 def _first_certificate(path: str) -> str:
@@ -154,7 +163,8 @@ def load_or_inherit(config: Config) -> Context | None:
     except TlsError as error:
         if _last_good is None or _chosen(_last_good[0]) != _chosen(config):
             raise
-        logger.error("TLS goes on with the certificate of the last start or reload: %s", error)
+        if not isinstance(error, TlsDenied):
+            logger.error("TLS goes on with the certificate of the last start or reload: %s", error)
         return _last_good[1]
 
 
@@ -185,6 +195,8 @@ class Certificates:
         self._applied = sign
         try:
             self.context = load(self._config)
+        except TlsDenied:
+            logger.warning("%s has changed; only the supervisor may read it, so send it HUP", self._config.ssl_certfile)
         except ConfigError as error:
             logger.error("The certificate in use stays, the new one can't be loaded: %s", error)
         else:
