@@ -108,9 +108,9 @@ def stage() -> Iterator[Stage]:
     with ExitStack() as stack:
         made = Stage(stack)
         yield made
-        for worker in list(made.host._children):
-            made.perform(Kill(worker))
-            made.hear(Exited)
+        made.perform(*(Kill(worker) for worker in made.host._children))
+        # Several may be told at once.
+        wait_until(lambda: made.host.wait(until=time.monotonic() + 0.1) is not None and not made.host._children)
 
 
 # ----------------------------------------------------------------------------------------------------- what workers say
