@@ -164,8 +164,6 @@ def _host(value: str) -> bytes:
 
 
 BAD_HOSTS = {
-    "empty": "",
-    "only spaces": "  ",
     "userinfo": "user@a",
     "userinfo with password": "user:pass@a",
     "path": "a/b",
@@ -206,6 +204,8 @@ BAD_HOSTS = {
     "DEL": "a\x7f",
 }
 GOOD_HOSTS = {
+    "empty": "",
+    "only white space": " \t ",
     "port": "a:8000",
     "empty port": "a:",
     "port zero": "a:0",
@@ -229,8 +229,14 @@ HOST = [
     refused("twice, far apart, in other cases", "3.2", request("Accept: */*", "HOST: a")),
     refused("twice in 1.0", "3.2", request("Host: b", start="GET / HTTP/1.0")),
     refused("three times", "3.2", request("Host: b", "Host: c")),
-    refused("empty in 1.0", "3.2", request(start="GET / HTTP/1.0", host=b"Host:\r\n")),
-    refused("without value or space", "3.2", request(host=b"Host:\r\n")),
+    answered("empty in 1.0", "3.2", request(start="GET / HTTP/1.0", host=b"Host:\r\n"), "GET /", closed=True),
+    answered("without value or space", "3.2", request(host=b"Host:\r\n"), "GET /"),
+    answered(
+        "empty, with the host in the target", "3.2.2", request(start="GET http://a/b HTTP/1.1", host=b"Host:\r\n"), "GET /b"
+    ),
+    answered("empty, of the server as a whole", "3.2.4", request(start="OPTIONS * HTTP/1.1", host=b"Host:\r\n"), "OPTIONS *"),
+    refused("empty and another", "3.2", request("Host: a", host=b"Host:\r\n")),
+    refused("empty twice", "3.2", request("Host:", host=b"Host:\r\n")),
     answered("last of the headers", "3.2", request("Accept: */*", "Host: a", host=b""), "GET /"),
     answered("name in lower case", "5.1", request(host=b"host: a\r\n"), "GET /"),
     answered("name in mixed case, tab before the value", "5.1", request(host=b"hoSt:\ta\r\n"), "GET /"),

@@ -16,6 +16,7 @@ NASTY = [
     *(b"Host: b\r\n", b"Content-Length: 5\r\n", b"content-length:0\r\n", b"Content-Length: 05\r\n", b"Content_Length: 1\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: x\r\n", b"TE: trailers\r\n", b"Expect: 100-continue\r\n"),
     *(b"Connection: close\r\n", b"Connection: keep-alive, Upgrade\r\n", b"Upgrade: websocket\r\n", b"Content-Type: a\r\n"),
+    *(b"Content-Length:\t5 \t\r\n", b"Host:\r\n", b"Content-Type: a\r\ncontent-type:a\r\n", b"Upgrade: h2c, WebSocket\r\n"),
     *(b"X: \xff\r\n", b"X:\r\n", b": a\r\n", b"X\r\n", b" X: a\r\n", b"http://b", b"*", b"/", b"?", b"HTTP/1.1", b"HTTP/1.0"),
 ]
 

@@ -74,7 +74,40 @@ def test_row(row: Row, codec: str, loop: asyncio.AbstractEventLoop) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize(("lines", "upgrade"), [(b"", b"websocket"), (b"Content-Length: 2\r\n", None)])
-def test_an_upgrade_with_a_body_is_none(codec: str, lines: bytes, upgrade: bytes | None) -> None:
-    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n" + lines + b"\r\n"
-    assert CODECS[codec][0](head).terms.upgrade == upgrade
+@pytest.mark.parametrize(
+    ("lines", "version", "asked"),
+    [
+        (["Upgrade: WebSocket"], "1.1", True),
+        (["Upgrade: h2c, websocket"], "1.1", True),
+        (["Upgrade: WEBSOCKET ,h2c"], "1.1", True),
+        (["Upgrade: h2c", "Upgrade: websocket"], "1.1", True),
+        (["Upgrade: websocket", "Upgrade: h2c"], "1.1", True),
+        (["Upgrade: websockets"], "1.1", False),
+        (["Upgrade: x/websocket"], "1.1", False),
+        (["Upgrade: h2c"], "1.1", False),
+        (["Upgrade:"], "1.1", False),
+        (["Upgrade: websocket"], "1.0", False),
+        (["Upgrade: websocket", "Content-Length: 2"], "1.1", False),
+    ],
+)
+def test_whether_websocket_is_asked_for(codec: str, lines: list[str], version: str, asked: bool) -> None:
+    fields = ["Host: a", "Connection: keep-alive, Upgrade", *lines]
+    head = "\r\n".join([f"GET / HTTP/{version}", *fields, "", ""]).encode()
+    assert CODECS[codec][0](head).terms.websocket is asked
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_equal_content_types_reach_the_application_as_one(codec: str) -> None:
+    head = b"GET / HTTP/1.1\r\nContent-Type: a/b\r\nHost: a\r\ncontent-type:a/b\r\nX: c\r\n\r\n"
+    assert [*CODECS[codec][0](head).headers] == [(b"content-type", b"a/b"), (b"host", b"a"), (b"x", b"c")]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_malformed_rest_of_a_body_that_nobody_wants_ends_the_connection(codec: str, loop: asyncio.AbstractEventLoop) -> None:
+    async def hasty(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    outcome = loop.run_until_complete(converse([head, b"1\r\na\r\n", b"x\r\n"], codec, hasty))
+    assert (outcome.statuses, outcome.closed) == ([200], True)

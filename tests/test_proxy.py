@@ -79,8 +79,9 @@ def test_whoever_trusts_everybody_takes_the_first() -> None:
 
 @pytest.mark.parametrize(
     ("value", "scheme"),
-    [("https", "https"), ("http", "http"), ("wss", "https"), ("ws", "http"), (" HTTPS ", "https")]
-    + [(wrong, None) for wrong in ("", "ftp", "https, http", "https\xff", "javascript:")],
+    [("https", "https"), ("http", "http"), ("wss", "https"), ("ws", "http"), (" HTTPS ", "https"), ("https, https", "https")]
+    + [("https, http", "http"), ("http,https", "https"), ("gopher, https", "https"), ("https, ,", "https")]
+    + [(wrong, None) for wrong in ("", ",", "ftp", "https, ftp", "https\xff", "javascript:")],
 )
 def test_x_forwarded_proto(value: str, scheme: str | None) -> None:
     assert read(("X-Forwarded-Proto", value)) == (None, scheme)
@@ -88,6 +89,7 @@ def test_x_forwarded_proto(value: str, scheme: str | None) -> None:
 
 def test_the_last_x_forwarded_proto_counts() -> None:
     assert read(("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https"))[1] == "https"
+    assert read(("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "https, http"))[1] == "http"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from play import run, sends
 from tricorn.protocols.asgi import AppError
 from tricorn.protocols.http import h11_codec
 from tricorn.protocols.http.codec import RequestHead
 from tricorn.protocols.websocket.deflate import Agreement
 from tricorn.protocols.websocket.handshake import Offer, Refusal, answer, judge
-from websocket_wire import KEY, request
+from websocket_wire import KEY, Peer, request
+from wire import CODECS
 
 
 def head_of(raw: bytes) -> RequestHead:
@@ -79,6 +81,16 @@ def test_a_refused_version_names_the_protocol_to_upgrade_to() -> None:
     assert verdict.extra == b"sec-websocket-version: 13\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("lines", ["Upgrade: h2c, websocket", "Upgrade: WebSocket,h2c", "Upgrade: h2c\r\nUpgrade: websocket"])
+def test_a_connection_is_upgraded_whatever_else_the_client_would_speak(lines: str, codec: str) -> None:
+    @run
+    async def play() -> None:
+        peer = Peer(sends({"type": "websocket.accept", "subprotocol": ""}, {"type": "websocket.close"}), codec=codec)
+        await peer.say(request().replace(b"Upgrade: websocket", lines.encode()))
+        assert peer.status == 101
+
+
 @pytest.mark.parametrize("value", ["websocket", "WebSocket", "h2c, WEBSOCKET"])
 def test_the_protocol_is_found_whatever_its_case_and_company(value: str) -> None:
     raw = request().replace(b"Upgrade: websocket", b"Upgrade: " + value.encode())
@@ -147,6 +159,14 @@ def test_compression_can_be_unwanted() -> None:
 def test_the_answer_says_what_is_agreed(agreement: Agreement, field: bytes) -> None:
     lines, _ = answer(Offer(b"x", [], agreement), None, [])
     assert b"sec-websocket-extensions: " + field + b"\r\n" in lines
+
+
+@pytest.mark.parametrize(("subprotocol", "headers"), [("", []), (None, [(b"sec-websocket-protocol", b"")])])
+def test_an_empty_subprotocol_is_none(subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> None:
+    for offered in ([], ["a"]):
+        lines, extra = answer(Offer(b"x", offered, None), subprotocol, headers)
+        assert b"protocol" not in lines
+        assert not extra
 
 
 @pytest.mark.parametrize(

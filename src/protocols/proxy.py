@@ -142,7 +142,7 @@ class Proxies:
         """``base`` and the client's ``name`` for the log, or others if ``headers`` of a trusted peer say so."""
         given = tuple(b", ".join(value for field, value in headers if field == wanted) for wanted in _ADDED)
         protos = [value for field, value in headers if field == b"x-forwarded-proto"]
-        proto = protos[-1] if protos else None
+        proto = last_of(b",".join(protos)) if protos else None
         read = self._cached if sum(map(len, given)) <= LONGEST_CACHED and len(proto or b"") <= LONGEST_CACHED else self._read
         client, scheme = read(given[0], given[1], proto)
         if client is not None:
@@ -198,6 +198,14 @@ class Proxies:
             if found[0] not in self.trusted:
                 break
         return client, scheme
+
+
+def last_of(value: bytes) -> bytes:
+    """The last element of a list, of which empty ones don't count (RFC 9110 section 5.6.1); empty if there is none.
+
+    Each proxy that knows the header appends to it, so the last was written by the nearest one.
+    """
+    return next((item for item in map(bytes.strip, reversed(value.split(b","))) if item), b"")
 
 
 _ADDED = (b"x-forwarded-for", b"forwarded")

@@ -47,7 +47,7 @@ class Terms:
     Neither this nor the head is a dataclass, whose making would be a fifth of what a start costs beside the libraries.
     """
 
-    __slots__ = ("expect_continue", "keep_alive", "proxied", "upgrade", "version")
+    __slots__ = ("expect_continue", "keep_alive", "proxied", "version", "websocket")
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Terms:
         keep_alive: bool = True,
         proxied: bool = False,
         expect_continue: bool = False,
-        upgrade: bytes | None = None,
+        websocket: bool = False,
     ) -> None:
         self.version = version
         """``1.0`` or ``1.1``."""
@@ -65,8 +65,8 @@ class Terms:
         """Whether there are fields by which a proxy tells for whom it asks."""
         self.expect_continue = expect_continue
         """Whether the client may wait to be asked for the body (RFC 9110 section 10.1.1)."""
-        self.upgrade = upgrade
-        """The protocol asked for by Upgrade, in lower case, if Connection names it too (RFC 9110 section 7.8)."""
+        self.websocket = websocket
+        """Whether Upgrade names WebSocket among the protocols that the client would rather speak (RFC 9110 section 7.8)."""
 
 
 PLAIN = Terms()

@@ -240,7 +240,7 @@ class HttpConnection(Ending):
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         """Run the request's exchange; ``rest`` is what came behind the head."""
         if self.refusal is not None:
-            self._refuse(*self.refusal)
+            self._refuse(*self.refusal, method=head.method)
             return
         scope = self._scope
         self.client = self._peer
@@ -248,7 +248,7 @@ class HttpConnection(Ending):
         if terms is not PLAIN:
             if terms.proxied and self._proxies is not None:
                 scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
-            if terms.upgrade == b"websocket" and self._service.websocket is not None:
+            if terms.websocket and self._service.websocket is not None:
                 self._hand_over(self._service.websocket(head, scope, self.client), rest)
                 return
         self._phase = EXCHANGE

@@ -54,10 +54,15 @@ class Ending(Output):
         """Read on only while what waits in memory is within bounds."""
         raise NotImplementedError
 
-    def _refuse(self, status: int, reason: str, extra: bytes = b"") -> None:
-        """Answer the client's mistake; nothing after it on the connection is interpreted. ``extra``: further header lines."""
+    def _refuse(self, status: int, reason: str, extra: bytes = b"", *, method: str | None = None) -> None:
+        """Answer the client's mistake; nothing after it on the connection is interpreted.
+
+        ``extra``: further header lines. ``method``: the request's; if it is not known, what has come of the request tells.
+        """
+        # RFC 9110 section 9.3.2: no content in a response to HEAD, whatever its status is.
+        is_head = method == "HEAD" if method is not None else self._buffer.startswith(b"HEAD ")
         self._buffer = b""
-        self.write_last(plain(status, reason, self._service.defaults, extra=extra))
+        self.write_last(plain(status, reason, self._service.defaults, extra=extra, with_body=not is_head))
         if self._service.access is not None:
             self._service.access(self.client, "-", "-", "1.1", status)
         self._linger()
@@ -65,11 +70,14 @@ class Ending(Output):
     def _fail(self, error: BadRequest) -> None:
         """The body of the current request turned out malformed."""
         exchange, self._exchange = self._exchange, None
-        answerable = exchange is not None and exchange.phase in UNSENT
-        if exchange is not None:
-            exchange.disconnect()
+        if exchange is None:
+            # It has been answered, and the rest of its body was being thrown away.
+            self._close()
+            return
+        answerable = exchange.phase in UNSENT
+        exchange.disconnect()
         if answerable:
-            self._refuse(error.status, error.reason)
+            self._refuse(error.status, error.reason, method=exchange.request.method)
         else:
             self._close()
 

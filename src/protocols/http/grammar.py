@@ -61,10 +61,12 @@ def check_grammar(raw: bytes) -> tuple[bytes, bytes, bytes]:
             # Some recipients take an underscore for a hyphen: nobody means well with these two.
             raise BadRequest(400, "underscore in the name of a framing header")
         if name[:1] in b"cC":
-            # Leading zeros are within the grammar, but are octal to some: sent by nobody who isn't trying that.
-            if not _LENGTH.fullmatch(plain):
+            # White space around a value is not part of it (RFC 9110 section 5.5). Leading zeros are within the grammar, but are
+            # octal to some: sent by nobody who isn't trying that.
+            if not _LENGTH.fullmatch(value.strip(b" \t")):
                 raise BadRequest(400, "Content-Length is not a plain number")
         elif plain.lower() != b"chunked":
+            # Tabs around it are legal, too, but sent only because some proxies overlook a coding behind one.
             # Chunked but not at the end, or twice, is malformed; other codings are just not implemented (section 6.1).
             before_last = [coding.strip(b" ") for coding in plain.lower().split(b",")[:-1]]
             unknown = _CODINGS.fullmatch(plain) and b"chunked" not in before_last
@@ -88,8 +90,8 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
     hosts: list[bytes] = []
     options: set[bytes] = set()
     expected: set[bytes] = set()
-    types = 0
-    upgrade = None
+    types: list[bytes] = []
+    protocols: set[bytes] = set()
     proxied = False
     for name, value in headers:
         if name == b"host":
@@ -101,11 +103,11 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
         elif name == b"transfer-encoding":
             length = None
         elif name == b"content-type":
-            types += 1
+            types.append(value)
         elif name == b"expect":
             expected.update(item.strip(b" \t").lower() for item in value.split(b","))
         elif name == b"upgrade":
-            upgrade = value.lower()
+            protocols.update(protocol.strip(b" \t").lower() for protocol in value.split(b","))
         elif name in PROXY_FIELDS:
             proxied = True
     old = version == b"1.0"
@@ -115,18 +117,29 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
             raise BadRequest(400, "Transfer-Encoding in an HTTP/1.0 request")
         # In one case for all, as h11 does.
         headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
-    if types > 1:
-        # Not a list (RFC 9110 sections 5.3 and 8.3): two recipients could read the body as two different things.
-        raise BadRequest(400, "more than one Content-Type")
+    if len(types) > 1:
+        headers = _merge_types(headers, types)
     if method == b"TRACE" and length != 0:
         raise BadRequest(400, "TRACE with a body")
-    if old or length != 0 or b"upgrade" not in options:
-        # With a body there would be two readings of what comes next: the body, or the other protocol. It is ignored then.
-        upgrade = None
+    # RFC 9110 section 7.8: a list, of which the server may choose. HTTP/1.0 does not know it. With a body there would be two
+    # readings of what comes next: the body, or the other protocol. It is ignored then.
+    websocket = b"websocket" in protocols and b"upgrade" in options and length == 0 and not old
     lasting = b"close" not in options and (not old or b"keep-alive" in options)
-    terms = Terms("1.0" if old else "1.1", lasting, proxied, _expects(expected, old) and length != 0, upgrade)
+    terms = Terms("1.0" if old else "1.1", lasting, proxied, _expects(expected, old) and length != 0, websocket)
     target, headers = _reduce_target(method, target, headers)
     return RequestHead(method.decode("ascii"), target, split_target(target), headers, length, terms)
+
+
+def _merge_types(headers: Fields, types: list[bytes]) -> Fields:
+    """``headers`` with one Content-Type for several equal ones. Raises :class:`BadRequest` if they differ.
+
+    It is no list (RFC 9110 sections 5.3 and 8.3): of different ones two recipients could read the body as two different things.
+    Equal ones say one thing, so they are merged, as section 8.6 allows for Content-Length; nobody behind us has to choose.
+    """
+    if len(set(types)) > 1:
+        raise BadRequest(400, "more than one Content-Type")
+    first = next(at for at, (name, _) in enumerate(headers) if name == b"content-type")
+    return [*headers[: first + 1], *(field for field in headers[first + 1 :] if field[0] != b"content-type")]
 
 
 def _expects(expected: set[bytes], old: bool) -> bool:
@@ -139,13 +152,17 @@ def _expects(expected: set[bytes], old: bool) -> bool:
 
 
 def _check_host(hosts: list[bytes], old: bool) -> None:
-    """RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1; at most one before."""
+    """RFC 9112 section 3.2: exactly one Host in HTTP/1.1, valid or empty; at most one before.
+
+    A client must send an empty one where its target URI has no authority. For an http URI a server may refuse that or serve
+    what it has for such requests (section 3.3): that is left to the application, which sees the empty Host.
+    """
     if len(hosts) > 1:
         raise BadRequest(400, "more than one Host")
     if not hosts:
         if not old:
             raise BadRequest(400, "missing Host")
-    elif not is_host(hosts[0]):
+    elif hosts[0] and not is_host(hosts[0]):
         raise BadRequest(400, "malformed Host")
 
 

@@ -27,7 +27,11 @@ def parse(raw: bytes) -> RequestHead:
     try:
         # llhttp knows a fixed set of methods and versions and refuses all others, which RFC 9110 section 9.1 leaves to the
         # application; so the request line, which the shared grammar has read already, is not its business.
-        parser.feed_data(b"GET / HTTP/1.1" + raw[raw.index(b"\r\n") :])
+        fields = raw[raw.index(b"\r\n") :]
+        if b"\t\r\n" in fields:
+            # llhttp takes a tab behind a Content-Length for a part of it; to all recipients it is white space.
+            fields = b"\r\n".join(line.rstrip(b" \t") for line in fields.split(b"\r\n"))
+        parser.feed_data(b"GET / HTTP/1.1" + fields)
     except httptools.HttpParserUpgrade:
         pass  # All of the head has been read; what the upgrade means is not the parser's business here.
     except httptools.HttpParserError as error:

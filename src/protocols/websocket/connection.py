@@ -261,7 +261,8 @@ class WebSocketConnection(Corked):
         self._pull()
 
     def refuse(self, status: int, reason: str, extra: bytes = b"") -> None:
-        self.denied(status, plain(status, reason, self._service.defaults, extra=extra))
+        with_body = self._head.method != "HEAD"
+        self.denied(status, plain(status, reason, self._service.defaults, extra=extra, with_body=with_body))
 
     def denied(self, status: int, data: bytes) -> None:
         self._log(str(status))

@@ -63,8 +63,7 @@ def judge(head: RequestHead, deflate: bool = True) -> Offer | Refusal | None:
 
     ``deflate``: whether the server wants permessage-deflate.
     """
-    upgrade = head.terms.upgrade
-    if upgrade is None or b"websocket" not in [name.strip(b" \t") for name in upgrade.split(b",")]:
+    if not head.terms.websocket:
         return None
     if head.method != "GET":
         return _NO_METHOD
@@ -138,13 +137,17 @@ def answer(offer: Offer, subprotocol: str | None, headers: Iterable[tuple[bytes,
     """The 101 response's own header lines, and those of ``headers`` that go with them.
 
     ``subprotocol`` and ``headers`` are what the application gave with ``websocket.accept``; a Sec-WebSocket-Protocol header is
-    taken for a subprotocol, as some frameworks write it. Raises :class:`AppError` for what the handshake does not allow.
+    taken for a subprotocol, as some frameworks write it. An empty one means none, as on other servers: it could not be said
+    (RFC 6455 section 4.2.2). Raises :class:`AppError` for what the handshake does not allow.
     """
+    subprotocol = subprotocol or None
     extra: list[Field] = []
     for name, value in headers:
         lower = name.lower()
         if lower == b"sec-websocket-protocol":
             named = value.decode("latin-1").strip()
+            if not named:
+                continue
             if subprotocol not in (None, named):
                 raise AppError(f"two subprotocols, {subprotocol!r} and {named!r}, where one can be accepted")
             subprotocol = named
