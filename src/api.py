@@ -355,9 +355,9 @@ class Server:
             signal.raise_signal(captured)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The handler of TERM and INT: the first one stops the server, a second one stops it at once."""
+        """The handler of TERM and INT: the first one stops the server; INT when it is to stop, at once (as uvicorn's)."""
         self._captured.append(sig)
-        if self._should_exit:
+        if self._should_exit and sig == signal.SIGINT:
             self.force_exit = True
         else:
             self.should_exit = True

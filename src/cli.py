@@ -8,35 +8,36 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import plain
-from .config import ConfigError
-from .sources import Sources, show
+from . import early
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import click
 
 COMPLETION = "_TRICORN_COMPLETE"
 """The variable through which a shell asks click to complete a command line."""
 
 
-class NoFork(ConfigError):
-    exit_code = 1
-
-
 def serve(print_config: bool = False, check_config: bool = False, **values: Any) -> int:
     """The command itself: does what it is told; returns the exit code of that. Raises ConfigError."""
+    from .config import ConfigError
+    from .sources import Sources, show
+
     sources = Sources(values)
     settings = sources.load()
+    if print_config or check_config:
+        early.forget()
     if print_config:
         print(show(settings))
         return 0
     if not settings.config.app:
         raise ConfigError("APP: missing; name the application as MODULE:ATTRIBUTE, for example: tricorn main:app")
     if not hasattr(os, "fork"):
-        raise NoFork(f"tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do")
+        print(f"Error: tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do", file=sys.stderr)
+        return 1
     # What is imported stays, so looking through it for garbage, again and again while it grows, is in vain.
     gc.disable()
     # Late, so that --help and a usage error do not wait for asyncio to be imported.
@@ -68,6 +69,11 @@ def open_missing_streams() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """The console script: returns the exit code, having said in one line what was wrong if anything was."""
     open_missing_streams()
+    early.listen()
+    # Only now, so that no signal of the first moment is missed.
+    from . import plain
+    from .config import ConfigError
+
     try:
         given = plain.read(sys.argv[1:] if args is None else args) if COMPLETION not in os.environ else None
         return serve(**given) if given is not None else run_by_click(args)

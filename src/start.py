@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 
 from . import identity as identities
 from .config import DEFAULTS, NEED_SUPERVISOR, Config, ConfigError, flag
@@ -12,7 +11,7 @@ from .directory import WorkingDirectory
 from .protocols.asgi import AppError
 from .sources import Settings, Sources
 from .supervisor.run import run
-from .worker import log_files, logs
+from .worker import logs
 from .worker.interfaces import make_app
 from .worker.run import preload
 
@@ -65,7 +64,7 @@ def _begin(settings: Settings, origin: CommandLine) -> None:
 
 def serve_alone(config: Config) -> int:
     """Serve in this process, without a supervisor; returns the exit code. Raises ConfigError."""
-    from .api import Server
+    from .alone import Alone
     from .api_config import from_settings
 
     for name in NEED_SUPERVISOR:
@@ -74,12 +73,8 @@ def serve_alone(config: Config) -> int:
     preload(config)
     if config.umask is not None:
         os.umask(int(config.umask, 8))
-    server = Server(from_settings(config))
-    # What stopped the server is sent again when it has stopped, and has done all it should by then.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: None)
-    signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
-    signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
+    server = Alone(from_settings(config))
+    server.take_signals()
     try:
         server.run()
     except SystemExit as error:

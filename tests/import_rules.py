@@ -13,7 +13,7 @@ PACKAGE = "tricorn"
 
 ROOMS = (
     *("protocols", "worker", "supervisor", "api_lifespan", "api_config", "api_launch", "api", "gunicorn", "uvicorn_parts"),
-    *("uvicorn_names", "start", "cli"),
+    *("uvicorn_names", "alone", "start", "cli"),
 )
 """Lower first: a room may import its own modules and what lies lower. ``config`` is a leaf that all but protocols may know."""
 

@@ -133,7 +133,7 @@ def test_too_many_crashes_end_it_with_code_4() -> None:
     told.tell(Ready(1), Ready(2))
     assert told.tell(Exited(1, "exit code 1")) == [told.spawn(3)]
     assert told.tell(Exited(3, "exit code 1")) == [Drain(2, patient=False)]
-    assert told.tell(Stop(), Exited(2, "exit code 0")) == [Finish(4, at_once=True)]
+    assert told.tell(Stop(), Exited(2, "exit code 0")) == [Finish(4)]
 
 
 def test_hung_workers_are_found_at_the_same_time() -> None:
@@ -320,9 +320,50 @@ def test_stop_does_not_prolong_a_drain() -> None:
 def test_a_second_stop_kills_at_once() -> None:
     told = ready()
     assert told.tell(Stop()) == [Drain(1, patient=False)]
-    assert told.tell(Stop()) == [Kill(1)]
-    assert told.tell(Stop()) == []
+    assert told.tell(Stop(), after=2.1) == [Kill(1)]
+    assert told.tell(Stop(), after=2.1) == []
     assert told.tell(Exited(1, "killed by SIGKILL")) == [Finish(0, at_once=True)]
+
+
+TERM, INT, TYPED = Stop(), Stop(delayed=False), Stop(delayed=False, typed=True)
+
+
+@pytest.mark.parametrize(
+    ("stops", "kills"),
+    [
+        ([(0, TERM), (0, TERM)], False),
+        ([(0, TYPED), (0.1, TERM)], False),
+        ([(0, TYPED), (0.4, TYPED)], False),
+        ([(0, TYPED), (0.6, TYPED)], True),
+        ([(0, TERM), (0.6, TYPED)], True),
+        ([(0, TYPED), (0.6, TERM)], False),
+        ([(0, INT), (1.9, INT)], False),
+        ([(0, INT), (2.1, INT)], True),
+        ([(0, TERM), (1.9, TERM), (2.1, TERM)], True),
+    ],
+)
+def test_signals_that_come_together_are_one_wish(stops: list[tuple[float, Stop]], kills: bool) -> None:
+    told = ready()
+    began = told.now
+    for at, stop in stops:
+        actions = told.tell(stop, after=began + at - told.now)
+    assert (Kill(1) in actions) is kills
+
+
+def test_a_stop_under_way_for_another_reason_is_not_the_first_wish() -> None:
+    told = Told(workers=2, limit_crashes=0)
+    told.tell(Ready(1), Ready(2))
+    assert told.tell(Exited(1, "exit code 1")) == [Drain(2, patient=False)]
+    assert told.tell(Stop(), after=5) == []
+    assert told.tell(Stop(), after=2.1) == [Kill(2)]
+
+
+@pytest.mark.parametrize(("order", "after", "ends"), [(TERM, 0.1, False), (TERM, 2.1, True), (StopNow(), 0.1, True)])
+def test_when_nobody_is_left_a_further_wish_ends_what_is_still_told(order: Fact, after: float, ends: bool) -> None:
+    told = ready()
+    told.tell(TERM)
+    assert told.tell(Exited(1, "exit code 0")) == [Finish(0)]
+    assert told.tell(order, after=after) == ([Finish(0, at_once=True)] if ends else [])
 
 
 def test_quit_kills_after_a_second() -> None:
@@ -354,7 +395,7 @@ def test_shutdown_delay_keeps_serving_while_saying_not_ready() -> None:
 def test_shutdown_delay_can_be_cut_short(orders: list[Fact], expected: Action) -> None:
     told = Told(shutdown_delay=10)
     told.tell(Ready(1))
-    actions = [action for order in orders for action in told.tell(order)]
+    actions = [action for order in orders for action in told.tell(order, after=3)]
     assert actions[-1] == expected
 
 

@@ -19,6 +19,7 @@ from harness import (
     get,
     is_alive,
     is_port_free,
+    pass_time,
     raw_connection,
     read_response,
     run_tricorn,
@@ -169,6 +170,8 @@ def test_a_second_signal_stops_at_once(number: signal.Signals) -> None:
         with open_event_stream(server):
             server.send_to_group(number) if number == signal.SIGINT else server.send(number)
             server.wait_for_log("stopping")
+            # What comes earlier is the same wish (see tests/test_stop_signals.py).
+            pass_time(2.1)
             server.send_to_group(number) if number == signal.SIGINT else server.send(number)
             # Well before the grace of thirty seconds.
             server.wait_for_exit(timeout=15)

@@ -65,6 +65,7 @@ from .messages import (
     WorkerFact,
 )
 from .phases import AUTOPSY, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
+from .wishes import StopWishes
 
 OVERSLEPT = 1.0
 """Seconds by which a deadline may be missed before we believe to have been suspended."""
@@ -87,6 +88,7 @@ class Fleet:
         self.workers: dict[int, Worker] = {}
         self.stage = Stage.BOOTING
         self._code = 0
+        self._wishes = StopWishes()
         self._jitter = jitter
         self._ids, self._generations = count(1), count(1)
         self._backoffs: defaultdict[int, Backoff] = defaultdict(Backoff)
@@ -103,9 +105,10 @@ class Fleet:
 
     def handle(self, facts: Iterable[Fact], now: float) -> list[Action]:
         """Record ``facts``, then decide; returns what is to be done, in order. ``now`` is in seconds and never goes back."""
-        if self.stage is Stage.FINISHED:
-            return []
         self._actions = []
+        if self.stage is Stage.FINISHED:
+            self._hurry(facts, now)
+            return self._actions
         self._forgive_suspension(now)
         # All beats are recorded before anybody is judged: after a suspension they arrive late, together. And orders are
         # recorded last, so that they are not carried out on workers whose exit is known.
@@ -129,8 +132,8 @@ class Fleet:
 
     def _record(self, fact: Fact, now: float) -> None:
         match fact:
-            case Stop(delayed):
-                self._stop(delayed, now)
+            case Stop():
+                self._stop(fact, now)
             case StopNow():
                 self._quit(now)
             case Reload():
@@ -271,21 +274,33 @@ class Fleet:
             self.size = max(1, self.size + by)
             self._say(f"Now {self.size} {'worker' if self.size == 1 else 'workers'}")
 
-    def _stop(self, delayed: bool, now: float) -> None:
-        match self.stage:
-            case Stage.BOOTING | Stage.SERVING if delayed and self.plan.config.shutdown_delay > 0:
-                self.stage = Stage.LEAVING
-                self._leave_at = now + self.plan.config.shutdown_delay
-                self._say(f"Stopping in {self.plan.config.shutdown_delay:g} s, still serving")
-                self._actions += [Unready(w.id) for w in self.workers.values() if w.standing is Phase.READY]
-            case Stage.BOOTING | Stage.SERVING:
-                self._enter_stopping(now)
-            case _:
-                self.stage = Stage.QUITTING
-                self._leave_at = None
-                self._say("Stopping at once", level=Level.WARNING)
-                for worker in self.workers.values():
-                    self._kill(worker, now)
+    def _stop(self, order: Stop, now: float) -> None:
+        another = self._wishes.is_another(now, order.typed)
+        delay = self.plan.config.shutdown_delay if order.delayed else 0
+        if another:
+            self._stop_at_once(now)
+        elif self.stage in RUNNING and delay > 0:
+            self.stage = Stage.LEAVING
+            self._leave_at = now + delay
+            self._say(f"Stopping in {delay:g} s, still serving")
+            self._actions += [Unready(w.id) for w in self.workers.values() if w.standing is Phase.READY]
+        elif self.stage in RUNNING:
+            self._enter_stopping(now)
+
+    def _stop_at_once(self, now: float) -> None:
+        if self.stage is not Stage.QUITTING:
+            self.stage = Stage.QUITTING
+            self._leave_at = None
+            self._say("Stopping at once", level=Level.WARNING)
+        for worker in self.workers.values():
+            self._kill(worker, now)
+
+    def _hurry(self, facts: Iterable[Fact], now: float) -> None:
+        """Nobody is left but those who tell others about it: a further wish to stop waits for these no longer."""
+        if any(
+            isinstance(fact, StopNow) or (isinstance(fact, Stop) and self._wishes.is_another(now, fact.typed)) for fact in facts
+        ):
+            self._actions.append(Finish(self._code, at_once=True))
 
     def _enter_stopping(self, now: float) -> None:
         self.stage = Stage.STOPPING

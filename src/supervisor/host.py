@@ -41,8 +41,6 @@ from .messages import (
     ReopenLogs,
     Say,
     Spawn,
-    Stop,
-    StopNow,
     Unready,
 )
 from .resources import MemorySampler, OomKills
@@ -188,8 +186,6 @@ class Host:
         facts, self._pending = self._pending, []
         orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))
         facts += orders
-        if self._end_by is not None and any(isinstance(order, Stop | StopNow) for order in orders):
-            self._end_by = self.now()
         for speaker in speakers:
             if isinstance(speaker, int):
                 facts += self._hear(self._children[speaker])
@@ -428,12 +424,12 @@ class Host:
         try:
             pid = os.fork()
             if pid == 0:
-                self._leave(ours, life, unblocked)
+                self._leave(ours, life)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         return pid
 
-    def _leave(self, ours: socket.socket, life: Callable[[], int], unblocked: set[Any]) -> NoReturn:
+    def _leave(self, ours: socket.socket, life: Callable[[], int]) -> NoReturn:
         """The child's whole life; never returns into the supervisor's stack."""
         try:
             self._wakeup.leave_to_worker()
@@ -446,7 +442,8 @@ class Host:
                 self._identity.become()
             # What the supervisor wants done at its exit is none of the child's business.
             atexit._clear()
-            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            # Applications, and what they start, rely on a mask without blocked signals, whatever our parent has blocked.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
         except BaseException:
             traceback.print_exc()
             flush_and_exit(EXIT_BUG)

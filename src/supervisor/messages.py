@@ -93,10 +93,12 @@ class Reopen(Value):
 
 
 class Stop(Value):
-    """Finish what is in flight and exit; a second one: exit at once."""
+    """Finish what is in flight and exit; a second wish (see wishes.py): exit at once."""
 
     delayed: bool = True
     """Whether ``--shutdown-delay`` applies: to a load balancer's SIGTERM, not to a person's Ctrl-C."""
+    typed: bool = False
+    """Whether it is Ctrl-C at our terminal."""
 
 
 class StopNow(Value):

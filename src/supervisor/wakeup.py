@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+from .. import early, hangup
 from .messages import Order, Reload, Reopen, Resize, Stop, StopNow
 
 logger = logging.getLogger("tricorn.error")
@@ -28,10 +29,13 @@ ORDERS: Mapping[int, Order] = {
     signal.SIGTTOU: Resize(-1),
     signal.SIGUSR1: Reopen(),
 }
-"""What each signal asks of the fleet."""
+"""What each signal asks of the fleet, unless the terminal has sent it."""
 
 Speaker = int | str
 """A worker by its id, or a companion by its name."""
+
+_SIGNALS, _TERMINAL, _PARENT = object(), object(), object()
+"""What else the selector watches."""
 
 DEFAULT_IN_WORKERS = (signal.SIGCHLD, signal.SIGQUIT)
 IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -57,13 +61,18 @@ class Wakeup:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._selector.register(self._reader, selectors.EVENT_READ)
-        self._parent = parent
+        self._selector.register(self._reader, selectors.EVENT_READ, _SIGNALS)
         if parent is not None:
-            self._selector.register(parent, selectors.EVENT_READ, parent)
+            self._selector.register(parent, selectors.EVENT_READ, _PARENT)
         # A full socket is no loss: it wakes us as well, and every wake-up looks at everything.
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        came, self._hang_up = early.take()
         self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD, signal.SIGUSR2)}
+        self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, early.BLOCKED)
+        # What came before we listened is heard as if it came now.
+        self._writer.send(bytes(came))
+        if self._hang_up.watch is not None:
+            self._selector.register(self._hang_up.watch, selectors.EVENT_READ, _TERMINAL)
 
     def watch(self, channel: socket.socket, speaker: Speaker) -> None:
         """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``."""
@@ -80,19 +89,39 @@ class Wakeup:
         """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and who spoke."""
         orders: list[Order] = []
         speakers: list[Speaker] = []
-        for key, _ in self._selector.select(min(LONGEST_WAIT, timeout) if timeout is not None else None):
-            if key.data is None:
+        for key in self._select(min(LONGEST_WAIT, timeout) if timeout is not None else None):
+            if key.data is _SIGNALS:
                 numbers = self._read()
-                orders += [ORDERS[number] for number in numbers if number in ORDERS]
+                orders += [self._order(number) for number in numbers if number in ORDERS]
                 if signal.SIGUSR2 in numbers:
                     logger.warning("SIGUSR2: replacing the supervisor itself is not there yet; nothing is done")
-            elif key.data is self._parent:
+            elif key.data is _PARENT:
                 logger.error("The program that started the supervisor is gone")
-                self._selector.unregister(self._parent)
+                self._selector.unregister(key.fileobj)
                 orders.append(Stop(delayed=False))
+            elif key.data is _TERMINAL:
+                self._hang_up.lost()
+                self._selector.unregister(key.fileobj)
             else:
                 speakers.append(key.data)
         return orders, speakers
+
+    def _select(self, timeout: float | None) -> list[selectors.SelectorKey]:
+        """Wait for what the selector watches. Only in here SIGTTOU is heard (see early.BLOCKED)."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, early.BLOCKED)
+        try:
+            return [key for key, _ in self._selector.select(timeout)]
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, early.BLOCKED)
+
+    def _order(self, number: int) -> Order:
+        """What the signal ``number`` asks of the fleet."""
+        if number == signal.SIGINT:
+            return Stop(delayed=False, typed=hangup.is_typed())
+        if number == signal.SIGHUP and self._hang_up.is_meant():
+            logger.info("The terminal is gone")
+            return Stop(delayed=False)
+        return ORDERS[number]
 
     def _read(self) -> bytes:
         try:
@@ -105,9 +134,11 @@ class Wakeup:
         signal.set_wakeup_fd(self._before)
         for number, handler in self._handlers.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         self.close_descriptors()
 
     def close_descriptors(self) -> None:
+        self._hang_up.close()
         self._selector.close()
         self._reader.close()
         self._writer.close()
