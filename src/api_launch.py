@@ -28,6 +28,7 @@ from dataclasses import fields
 from types import FrameType, FunctionType
 from typing import Any, NoReturn
 
+from . import early
 from .api_config import Config
 from .config import Config as Settings
 from .config import ConfigError
@@ -287,6 +288,7 @@ class Program:
 
 def begin(given: dict[str, Any]) -> NoReturn:
     """Be the supervisor, from the first line of a fresh Python to its exit code."""
+    early.listen()
     sys.argv[:] = given["argv"]
     package = sys.modules[__package__]
     if given["in_uvicorns_place"]:
