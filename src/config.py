@@ -208,6 +208,12 @@ class Config(Value):
     timeout_request_body: float = option(
         60, "Close a connection that pauses for longer than this in the middle of a request's body.", unit="s", minimum=0.1
     )
+    timeout_send: float = option(
+        60,
+        "Cut off a client that takes nothing of what is sent to it for this long; a slow one has all the time it needs.",
+        unit="s",
+        minimum=0.1,
+    )
     timeout_ssl_handshake: float = option(
         10, "Close a connection whose TLS handshake takes longer than this.", unit="s", minimum=0.1
     )
@@ -246,6 +252,11 @@ class Config(Value):
         8192, "Largest trailer section of a chunked body, and extensions of one chunk.", unit="bytes", minimum=64
     )
     limit_request_body: int | None = option(None, "Largest request body; above it the answer is 413.", unit="bytes", minimum=0)
+    limit_request_body_rate: int = option(
+        240,
+        "Least bytes a second of a request's body that goes on for longer than a pause may, as Kestrel's; 0 for none.",
+        minimum=0,
+    )
     limit_request_buffer: int = option(
         65536,
         "How much of one connection's requests, or of its response, may wait in memory before the sender is paused.",

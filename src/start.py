@@ -10,6 +10,7 @@ from .config import DEFAULTS, NEED_SUPERVISOR, Config, ConfigError, flag
 from .directory import WorkingDirectory
 from .protocols.asgi import AppError
 from .sources import Settings, Sources
+from .supervisor.resources import raise_open_files
 from .supervisor.run import run
 from .worker import logs
 from .worker.interfaces import make_app
@@ -71,6 +72,7 @@ def serve_alone(config: Config) -> int:
         if getattr(config, name) != DEFAULTS[name]:
             raise ConfigError(f"{flag(name)}: needs a supervisor, which --workers 0 does without")
     preload(config)
+    raise_open_files()
     if config.umask is not None:
         os.umask(int(config.umask, 8))
     server = Alone(from_settings(config))

@@ -28,8 +28,8 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     ),
     "Limits of requests": (
         *("limit_concurrency", "limit_request_line", "limit_request_fields", "limit_request_field_size", "limit_request_head"),
-        *("h11_max_incomplete_event_size", "limit_request_trailers", "limit_request_body", "limit_request_buffer"),
-        *("timeout_request_head", "timeout_request_body"),
+        *("h11_max_incomplete_event_size", "limit_request_trailers", "limit_request_body", "limit_request_body_rate"),
+        *("limit_request_buffer", "timeout_request_head", "timeout_request_body", "timeout_send"),
     ),
     "WebSocket": (*("ws", "ws_max_size", "ws_max_queue", "ws_ping_interval", "ws_ping_timeout", "ws_per_message_deflate"),),
     "Proxies": ("proxy_headers", "forwarded_allow_ips", "proxy_protocol"),

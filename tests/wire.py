@@ -62,13 +62,19 @@ class Seen:
 
 
 class FakeSocket:
-    """Only takes the option by which a connection is reset."""
+    """Only takes the option by which a connection is reset; the kernel knows nothing of it."""
 
     def __init__(self, transport: FakeTransport) -> None:
         self._transport = transport
 
     def setsockopt(self, level: int, name: int, value: bytes) -> None:
         self._transport.reset = (level, name) == (socket.SOL_SOCKET, socket.SO_LINGER)
+
+    def getsockopt(self, level: int, name: int, size: int) -> bytes:
+        raise OSError("no socket")
+
+    def fileno(self) -> int:
+        return -1
 
 
 class FakeTransport(asyncio.Transport):
@@ -235,10 +241,7 @@ class Wire:
 
     def pass_seconds(self, seconds: float) -> None:
         """Let the service's clock run, as its tick would see it, and have it end what has passed its deadline."""
-        clock = self.service.loop.time() + seconds
-        self.service.now = clock
-        for connection in [known for known in self.service.connections if known.deadline <= clock]:
-            connection.expire()
+        self.service.advance(self.service.loop.time() + seconds)
 
     @property
     def output(self) -> bytes:

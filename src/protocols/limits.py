@@ -28,6 +28,8 @@ class Limits(Value):
     """From the first byte of a head (or the opening of the connection) to its last byte."""
     request_body_time: float = 60
     """How long a client may pause in the middle of a request's body, as nginx's client_body_timeout."""
+    request_body_rate: float = 240
+    """Bytes a second that a body must bring once ``request_body_time`` is used up, as Kestrel's; 0 for no least rate."""
     half_closed_time: float = 2
     """How long after the client has closed its side an application that waits for it to leave is told that it has."""
     keep_alive_time: float = 5
@@ -35,5 +37,5 @@ class Limits(Value):
     linger_time: float = 2
     """How long unread input is thrown away after a last response, so that the client can read it (RFC 9112 section 9.6), and
     what an application sends after the client left."""
-    flush_time: float = 30
-    """How long a closing connection may take to send what is still buffered."""
+    send_time: float = 60
+    """How long a client may take nothing of what waits for it, as nginx's send_timeout."""

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from .asgi import Application, Scope
+from .delivery import Deliveries
 from .http import sizes
 from .http.codec import Codec, RequestHead
 from .http.date import http_date
@@ -31,6 +32,7 @@ class Phase(IntEnum):
 class Connection(Protocol):
     """What the service knows of a connection."""
 
+    transport: asyncio.Transport
     deadline: float
     """When :meth:`expire` is to be called, in the clock of ``Service.now``."""
 
@@ -42,6 +44,13 @@ class Connection(Protocol):
         """Close if idle."""
 
     def abort(self) -> None: ...
+    def is_owed(self) -> bool:
+        """Whether a complete response waits with us for its client."""
+
+    def delivered(self) -> None:
+        """See delivery.py."""
+
+    def cut_off(self) -> None: ...
 
 
 class Work(Protocol):
@@ -110,6 +119,11 @@ class Service:
         self.connections: set[Connection] = set()
         self.unwanted = 0
         """Those of them that were opened above the limit of concurrency: they are told so and closed."""
+        self.hand_on: Callable[[int], bool] | None = None
+        """Lets the next worker have an idle connection, given its descriptor, when this one stops; returns whether it could."""
+        self.deliveries = Deliveries(self.limits.send_time)
+        self._sweep_at = 0.0
+        """When to look for connections with something to send that nobody watches."""
         self.works: set[Work] = set()
         """Exchanges in progress: each adds itself, and leaves by :attr:`end`."""
         self.end: Callable[[Work], None] = self.works.discard
@@ -128,13 +142,28 @@ class Service:
         return sizes.within(self.limits, self._fast()) if self._fast is not None else _not_plain
 
     def tick(self) -> None:
-        """Once a second: renew the clock and the Date header, and end what has passed its deadline."""
-        self.now = now = self.loop.time()
-        self.idle_until = now + 1 + self.limits.keep_alive_time
+        """Once a second: renew the clock and the Date header, and do what is due."""
         if self.date_header:
             self.defaults.renew(http_date(time.time()))
+        self.advance(self.loop.time())
+
+    def advance(self, now: float) -> None:
+        """Set the clock; end what has passed its deadline, and those who take nothing of what is sent to them."""
+        self.now = now
+        self.idle_until = now + 1 + self.limits.keep_alive_time
         for connection in [connection for connection in self.connections if connection.deadline <= now]:
             connection.expire()
+        if now >= self._sweep_at:
+            self._sweep(now)
+        self.deliveries.look(now)
+
+    def _sweep(self, now: float) -> None:
+        """Have deliveries watched that nothing has drawn attention to: too small to pause the application that writes."""
+        # So a client is cut off a tenth later than it might be, at most.
+        self._sweep_at = now + self.limits.send_time / 10
+        for connection in self.connections:
+            if connection.transport.get_write_buffer_size():
+                self.deliveries.watch(connection)
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
@@ -142,6 +171,7 @@ class Service:
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        self.deliveries.forget(connection)
         self.on_count(len(self.connections))
         self._check_empty()
 
@@ -162,11 +192,19 @@ class Service:
             await self._empty
 
     def cancel(self) -> None:
-        """End all that is left: the exchanges are cancelled, then the connections aborted."""
+        """End all that is left: the exchanges are cancelled, then the connections aborted.
+
+        With :attr:`hand_on`, complete responses remain in :attr:`deliveries` until their clients have taken them.
+        """
         for work in list(self.works):
             work.cancel()
         for connection in list(self.connections):
-            connection.abort()
+            if self.hand_on is not None and connection.is_owed():
+                self.deliveries.watch(connection)
+                self.connections.discard(connection)
+            else:
+                connection.abort()
+        self._check_empty()
 
     def _end(self, work: Work) -> None:
         self.works.discard(work)

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from ..config import Config
-from ..worker.channel import FAILED, LOADED, READY, REOPEN, RETIRE, Decoder, Message, encode
-from .messages import Failed, Ready, Retire, WorkerFact
+from ..worker.channel import DELIVERING, FAILED, LOADED, READY, REOPEN, RETIRE, Decoder, Message, encode
+from .messages import Delivering, Failed, Ready, Retire, WorkerFact
 
 READ_SIZE = 65536
 
 FACTS: dict[str, Callable[[int, Message], WorkerFact]] = {
     READY: lambda worker, message: Ready(worker, str(message["error"]) if message.get("error") else None),
     FAILED: lambda worker, message: Failed(worker, str(message.get("error", "the application failed to start"))),
+    DELIVERING: lambda worker, message: Delivering(worker),
     RETIRE: lambda worker, message: Retire(worker, str(message.get("reason", "it asked for it"))),
 }
 """What each message of a worker is to the fleet."""

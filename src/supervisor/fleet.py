@@ -41,6 +41,7 @@ from .messages import (
     Autopsy,
     Beat,
     CloseListeners,
+    Delivering,
     Drain,
     Exited,
     Fact,
@@ -64,7 +65,7 @@ from .messages import (
     Unready,
     WorkerFact,
 )
-from .phases import AUTOPSY, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
+from .phases import AUTOPSY, DELIVERING, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
 from .wishes import StopWishes
 
 OVERSLEPT = 1.0
@@ -165,6 +166,9 @@ class Fleet:
                 if worker.is_occupying and not worker.recycling:
                     worker.recycling = reason
                     self._say(f"to be replaced: {reason}", worker)
+            case Delivering():
+                if worker.phase is Phase.DRAINING and self.stage in RUNNING and self._is_development():
+                    worker.deadline = max(worker.deadline, now + DELIVERING)
 
     def _became_ready(self, worker: Worker, error: str | None, now: float) -> None:
         worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)

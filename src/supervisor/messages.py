@@ -55,6 +55,12 @@ class Retire(Value):
     reason: str
 
 
+class Delivering(Value):
+    """The worker has drained for a saved file, but for responses that clients are still taking; it says so every second."""
+
+    worker: int
+
+
 class Recycle(Value):
     """The worker should be recycled because of what was measured on it (memory)."""
 
@@ -105,7 +111,7 @@ class StopNow(Value):
     """Exit within a second."""
 
 
-WorkerFact = Ready | Failed | Beat | Exited | Retire | Recycle
+WorkerFact = Ready | Failed | Beat | Exited | Retire | Delivering | Recycle
 Order = Reload | Resize | Reopen | Stop | StopNow
 Fact = WorkerFact | Order
 

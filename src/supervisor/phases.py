@@ -18,6 +18,9 @@ UNKILLABLE = 5.0
 DRAIN_MARGIN = 2.0
 """Seconds beyond the grace period, in which the worker itself cancels what is left."""
 
+DELIVERING = 5.0
+"""Seconds until a worker that is delivering last responses, and says so every second, must say it again."""
+
 
 class Phase(Enum):
     STARTING = auto()

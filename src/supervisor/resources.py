@@ -1,8 +1,9 @@
-"""What the machine says of the workers: their memory, and whether the kernel killed one for it."""
+"""What the machine gives: how many files may be open, how much memory the workers use, whether the kernel killed one for it."""
 
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Mapping
 
 from .messages import Recycle
@@ -12,6 +13,26 @@ SAMPLE_EVERY = 5.0
 SAMPLES_ABOVE = 2
 """Samples in a row above the limit until a worker is recycled: one large answer is no leak."""
 MIB = 1024 * 1024
+MOST_FILES = 524288
+"""As many open files as systemd allows by default. Some containers allow a billion, and there are programs, children of the
+application perhaps, that close all that could be open one by one."""
+
+
+def raise_open_files() -> None:
+    """Let this process and its children open as many files as they may: raise the soft limit to the hard one (setrlimit(2)).
+
+    The soft one, 1024 most often, is for programs that use select(2); each connection takes a descriptor.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    while soft != resource.RLIM_INFINITY and wanted > soft:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            # macOS has a second limit, kern.maxfilesperproc, that differs from release to release.
+            wanted //= 2
+        else:
+            return
 
 
 def resident_memory(pid: int) -> int | None:

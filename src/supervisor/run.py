@@ -21,6 +21,7 @@ from .listeners import Listeners, bind
 from .messages import Fact, Reload
 from .notify import Herald, earlier
 from .pid_file import PidFile
+from .resources import raise_open_files
 
 if TYPE_CHECKING:
     import socket
@@ -69,6 +70,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
     """
     identity = identities.of(config)
     preload(config)
+    raise_open_files()
     with ExitStack() as finally_:
         herald = Herald(os.environ)
         finally_.callback(herald.close)

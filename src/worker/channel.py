@@ -2,7 +2,8 @@
 
 From the worker: ``ready`` (with ``--reload`` perhaps with the error that it shows instead of the application), ``failed``
 (could not start; with the error), ``retire`` (asks to be replaced; with the reason), and with ``--reload`` ``loaded`` (what
-the application has imported).
+the application has imported) and ``delivering`` (it has drained, but for responses that clients are still taking; said again
+and again).
 To the worker: ``unready`` (a stop is coming: keep serving, tell load balancers to go), ``drain`` (stop accepting, finish,
 exit; patient or prompt, and whether a newer worker gets the idle connections), ``reopen`` (log to these files, whose
 descriptors come with the message). End of file is the lifeline: the peer is gone.
@@ -19,6 +20,7 @@ READY = "ready"
 FAILED = "failed"
 RETIRE = "retire"
 LOADED = "loaded"
+DELIVERING = "delivering"
 DRAIN = "drain"
 UNREADY = "unready"
 REOPEN = "reopen"

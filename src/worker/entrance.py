@@ -17,8 +17,9 @@ from .tls import Certificates
 
 logger = logging.getLogger("tricorn.error")
 
-SHUTDOWN_TIME = 60.0
-"""Seconds until asyncio gives up a TLS connection that is being closed: later than we do, who know what is yet to be sent."""
+SHUTDOWN_TIME = 86400.0
+"""Seconds until the event loop gives up a TLS connection that is being closed: a day, because it does not ask whether the
+client makes progress. We do (protocols/delivery.py), and end what makes none."""
 QUIET = 60.0
 """Seconds between two warnings of connections without a proxy's header: it is a mistake in a configuration, or none."""
 MOST_PEEKED = 4096

@@ -139,11 +139,13 @@ class Server:
         assert self._acceptor is not None
         await self._ordered.wait()
         await self._acceptor.settled()
-        if self._heirs:
-            self._hand_on()
         await self.service.emptied()
         if not self._abandoned:
             await self.lifespan.shutdown()
+        # With --reload the grace is short, and what is complete need not be lost for it: the next worker serves already.
+        while self._heirs and self.service.deliveries:
+            self._say(channel.DELIVERING)
+            await asyncio.sleep(BEAT)
         self.release()
 
     def abandon(self) -> None:
@@ -301,6 +303,7 @@ class Server:
         if not data:
             self._loop.remove_reader(self._link.fileno())
             logger.error("The supervisor is gone: worker stops")
+            self._heirs = False
             self.drain(Phase.STOPPING, ORPHAN_GRACE)
             return
         for message in self._decoder.feed(data):
@@ -332,20 +335,12 @@ class Server:
             self._acceptor.stop(empty=phase is Phase.STOPPING and not self._heirs)
             if self.handover is not None:
                 self.handover.stop()
-            if self._heirs:
-                self._hand_on()
+            if self._heirs and self.handover is not None and not self._config.proxy_protocol:
+                # With that protocol, who the client is was said by the header that has been read.
+                self.service.hand_on = self.handover.give
             self.service.drain(phase)
         if self.error_page is not None:
             self.error_page.release()
-
-    def _hand_on(self) -> None:
-        """Let the next worker answer what clients are going to ask on connections that are idle now."""
-        if self.handover is None or self._config.proxy_protocol:
-            # Who the client is was said by the header that has been read.
-            return
-        for connection in list(self.service.connections):
-            if isinstance(connection, HttpConnection):
-                connection.hand_on(self.handover.give)
 
     def _give_up(self) -> None:
         if self._acceptor is None:
@@ -377,6 +372,8 @@ def make_limits(config: Config) -> Limits:
         concurrency=config.limit_concurrency,
         request_head_time=config.timeout_request_head,
         request_body_time=config.timeout_request_body,
+        request_body_rate=config.limit_request_body_rate,
+        send_time=config.timeout_send,
         keep_alive_time=config.timeout_keep_alive,
     )
 

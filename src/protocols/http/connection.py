@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from typing import cast
 
 from ..proxy import Origin, Proxies
@@ -33,7 +32,6 @@ class HttpConnection(Ending):
         "_answered",
         "_checked",
         "_fast",
-        "_last",
         "_peer",
         "_proxies",
         "_reading",
@@ -54,8 +52,6 @@ class HttpConnection(Ending):
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._answered = False
         """At least one request was."""
-        self._last = False
-        """After what has come there is nothing more to wait for: the client sends no more, or the worker stops."""
         self._reading = True
         self._resting = False
         """There is more of the body to read in what has come, in the next turn."""
@@ -147,8 +143,11 @@ class HttpConnection(Ending):
             self._refuse(408, "the request head took too long")
         elif self._phase is EXCHANGE:
             self._expire_exchange()
+        elif (self._answered or self._phase is not IDLE) and self._service.deliveries.is_due(self):
+            # The client's time begins when it has taken what was sent.
+            self.deadline = NEVER
         elif self._phase is CLOSED:
-            self._expire_closing()
+            self.transport.abort()
         else:
             self._close()
 
@@ -165,7 +164,15 @@ class HttpConnection(Ending):
             self._await_body()
 
     def _await_body(self) -> None:
+        """From now on it is the client's turn to send more of the body."""
         self.deadline = self._service.now + 1 + self._service.limits.request_body_time
+
+    def _prolong_body(self, size: int) -> None:
+        """So many bytes came: time for as many more at the least rate, up to the longest pause."""
+        limits = self._service.limits
+        latest = self._service.now + 1 + limits.request_body_time
+        rate = limits.request_body_rate
+        self.deadline = min(latest, self.deadline + size / rate) if rate else latest
 
     def drain(self) -> None:
         """Nothing ends at once: the next response says that it is the last."""
@@ -173,26 +180,33 @@ class HttpConnection(Ending):
     def stop(self) -> None:
         """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
         self._last = True
-        self._end_if_idle()
-
-    def _end_if_idle(self) -> None:
         if self._phase is IDLE and not self._buffer:
-            if self._answered:
-                self._close()
-            else:
-                self.deadline = min(self.deadline, self._service.now + 1)
+            self._leave()
 
-    def hand_on(self, give: Callable[[int], bool]) -> None:
-        """If the client has not begun to ask, let another worker have the connection: ``give`` is passed its descriptor.
+    def _leave(self) -> None:
+        """The client has not begun to ask: let another worker have the connection, or end it.
 
         What the client has sent meanwhile is still in the kernel and goes along. What TLS knows would not; nor can a queue
-        that is full take it. Then it ends if it is idle.
+        that is full take it.
         """
-        idle = self._phase is IDLE and not self._buffer and self.transport.get_extra_info("sslcontext") is None
-        if idle and give(self.transport.get_extra_info("socket").fileno()):
+        transport, hand_on = self.transport, self._service.hand_on
+        if transport.get_write_buffer_size():
+            # It is not idle while the client takes a response; what waits for that can't be handed on.
+            self._service.deliveries.watch(self)
+            if hand_on is not None and self._reading:
+                # The next request is the next worker's.
+                self._reading = False
+                transport.pause_reading()
+        elif (
+            hand_on is not None
+            and transport.get_extra_info("sslcontext") is None
+            and hand_on(transport.get_extra_info("socket").fileno())
+        ):
             self.abort()
+        elif self._answered:
+            self._close()
         else:
-            self._end_if_idle()
+            self.deadline = min(self.deadline, self._service.now + 1)
 
     # Reading.
 
@@ -304,7 +318,7 @@ class HttpConnection(Ending):
             if self._phase is not DISCARD:
                 return
         elif self._exchange is not None:
-            self._await_body()
+            self._prolong_body(len(data))
             if piece:
                 self._exchange.feed(piece)
         if body.complete:
@@ -337,12 +351,19 @@ class HttpConnection(Ending):
             self._reading = wanted
             if wanted:
                 self.transport.resume_reading()
+                if self._body is not None and self._phase is EXCHANGE:
+                    # While we did not read, the client could not send.
+                    self._await_body()
             else:
                 self.transport.pause_reading()
 
     def consumed(self) -> None:
         if not self._reading:
             self._regulate()
+
+    def ask_for_body(self) -> None:
+        self.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._await_body()
 
     def respond(self, data: bytes, keep_alive: bool) -> None:
         """The response is complete with ``data``: on to the next request, or close."""

@@ -5,16 +5,13 @@ Written once for whatever the reason is: a last response, a refusal, a response 
 
 from __future__ import annotations
 
-import socket
-import struct
-
-from .. import closing
+from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..service import Service
 from .codec import BadRequest
 from .exchange import Exchange
 from .framing import BodyReader
-from .output import CLOSED, DISCARD, LINGER, Output
-from .progress import UNSENT
+from .output import CLOSED, DISCARD, EXCHANGE, IDLE, LINGER, Output
+from .progress import SENDFILE, UNSENT
 from .response import Framing, plain
 
 NEVER = float("inf")
@@ -33,7 +30,7 @@ class Ending(Output):
     """What the end of a connection needs of it, and the end; the base of the connection."""
 
     # Slots: of more attributes than thirty without, each would be found the slow way.
-    __slots__ = ("_body", "_buffer", "_close_by", "_eof", "_exchange", "_surplus", "client", "deadline")
+    __slots__ = ("_body", "_buffer", "_eof", "_exchange", "_last", "_surplus", "client", "deadline")
 
     client: str
 
@@ -46,12 +43,18 @@ class Ending(Output):
         self._exchange: Exchange | None = None
         self._eof = False
         """The client sends no more."""
+        self._last = False
+        """After what has come there is nothing more to wait for: the client sends no more, or the worker stops."""
         self._surplus = 0
         """Bytes thrown away since the response."""
-        self.deadline = self._close_by = NEVER
+        self.deadline = NEVER
 
     def _regulate(self) -> None:
         """Read on only while what waits in memory is within bounds."""
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        """No further request is taken: give the connection to another worker, or close it."""
         raise NotImplementedError
 
     def _refuse(self, status: int, reason: str, extra: bytes = b"", *, method: str | None = None) -> None:
@@ -100,19 +103,35 @@ class Ending(Output):
         self._regulate()
 
     def _close(self) -> None:
-        """Close once all that is written has been sent, or the client has had time enough to take it."""
+        """Close once all that is written has been sent."""
         self._phase = CLOSED
-        self._close_by = self._service.now + 1 + self._service.limits.flush_time
-        self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
-        self.transport.close()
+        self.deadline = NEVER
+        self._close_transport()
 
-    def _expire_closing(self) -> None:
-        if closing.is_over(self.transport, self._service.now, self._close_by):
-            if self.transport.get_write_buffer_size():
-                self._reset()
-            self.transport.abort()
-        else:
-            self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
+    def is_owed(self) -> bool:
+        return self._phase in (IDLE, DISCARD, LINGER, CLOSED) and is_blocked(self.transport)
+
+    def delivered(self) -> None:
+        phase, service = self._phase, self._service
+        if phase is IDLE and self._last:
+            self._leave()
+        elif phase is IDLE:
+            self.deadline = service.idle_until
+        elif phase is DISCARD or phase is LINGER:
+            self.deadline = service.now + 1 + service.limits.linger_time
+        elif phase is CLOSED:
+            self.deadline = service.now + ALERT_TIME
+        elif self._exchange is not None and self._exchange.phase is SENDFILE:
+            # There is more, which the disk is slower to give than the client to take.
+            service.deliveries.watch(self)
+
+    def cut_off(self) -> None:
+        if is_blocked(self.transport):
+            reset_when_closed(self.transport)
+        elif self._phase is EXCHANGE:
+            # It does not keep us from sending more.
+            return
+        self.abort()
 
     def _throw_away(self, size: int) -> None:
         self._surplus += size
@@ -126,15 +145,11 @@ class Ending(Output):
         self._exchange = None
         self._uncork()
         if framing is Framing.CLOSE:
-            self._reset()
+            # Where the connection's end is that of the body, only a reset says that it came too soon.
+            reset_when_closed(self.transport)
             self.abort()
         else:
             self._close()
-
-    def _reset(self) -> None:
-        """Make a reset of the close: where the connection's end is that of the body, only this says that it came too soon."""
-        linger = struct.pack("ii", 1, 0)
-        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def abort(self) -> None:
         self._phase = CLOSED

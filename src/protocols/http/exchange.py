@@ -165,7 +165,7 @@ class Exchange:
             if self.intake is WITHHELD and self.phase in UNSENT:
                 # Only now, that the application wants the body, is the client asked for it (RFC 9110 section 10.1.1).
                 self.intake = COMING
-                self._wire.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._wire.ask_for_body()
             if self._waiter is None:
                 self._waiter = self._service.loop.create_future()
             await asyncio.shield(self._waiter)

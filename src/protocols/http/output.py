@@ -63,6 +63,7 @@ class Corked(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._full = True
+        self._service.deliveries.watch(self)
         if self.room is None:
             self.room = self._service.loop.create_future()
 
@@ -118,6 +119,25 @@ class Corked(asyncio.Protocol):
                 self.transport.write(b"".join(corked))
         corked.clear()
         self._corked_size = 0
+
+    def _close_transport(self) -> None:
+        """Close once the client has taken all that is written; until then it is watched."""
+        transport = self.transport
+        # Under TLS a transport does not tell of all that it holds, and waits for the client to close, too.
+        if transport.get_write_buffer_size() or not transport.can_write_eof():
+            self._service.deliveries.watch(self)
+        if not transport.is_closing():
+            transport.close()
+
+    # Called by the service, see delivery.py.
+
+    def delivered(self) -> None:
+        """The client's system has all that was written: from now on it is the client's turn."""
+        raise NotImplementedError
+
+    def cut_off(self) -> None:
+        """The client has taken nothing for too long: end the connection, by a reset if something is missing."""
+        raise NotImplementedError
 
     def _gathers(self) -> bool:
         """Whether the transport writes several pieces at once without copying them; TLS would make records of each."""
@@ -177,6 +197,7 @@ class Output(Corked):
         """Send ``file`` behind all that was written. Raises ClientDisconnected or AppError."""
         loop, transport = self._service.loop, self.transport
         self._uncork()
+        self._service.deliveries.watch(self)
         self._gone = loop.create_future()
         if transport.get_extra_info("ssl_object") is None:
             transport.set_write_buffer_limits(high=0)

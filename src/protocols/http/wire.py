@@ -30,6 +30,9 @@ class Wire(Protocol):
     def consumed(self) -> None:
         """The application has taken what was buffered of the request's body."""
 
+    def ask_for_body(self) -> None:
+        """Tell the client that waits to be asked for the body to send it (RFC 9110 section 10.1.1)."""
+
     def respond(self, data: bytes, keep_alive: bool) -> None:
         """Send the last of a response."""
 

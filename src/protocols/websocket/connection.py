@@ -6,8 +6,8 @@ import asyncio
 from enum import Enum, auto
 from typing import cast
 
-from .. import closing
 from ..asgi import Scope
+from ..delivery import ALERT_TIME, is_blocked, mark, reset_when_closed, waiting
 from ..http.codec import RequestHead
 from ..http.output import Corked
 from ..http.response import plain
@@ -56,7 +56,7 @@ _OPEN = Phase.OPEN
 
 
 class WebSocketConnection(Corked):
-    deadline = _close_by = NEVER
+    deadline = NEVER
     _phase = Phase.HANDSHAKE
     _session: Session | None = None
     """None when the handshake was refused before there was one."""
@@ -66,6 +66,8 @@ class WebSocketConnection(Corked):
     _silent = False
     """Nothing was received since the last ping."""
     _ping_due = 0.0
+    _mark = 0
+    """What the client had taken when the last ping was sent (see delivery.py)."""
     _pong: bytes | None = None
     """Of the last ping, if it can't be answered yet. RFC 6455 section 5.5.3 allows to leave out the others."""
     _farewell = b""
@@ -149,13 +151,34 @@ class WebSocketConnection(Corked):
             self._keep_alive()
         elif self._phase is Phase.ENDING:
             self._answer_end()
+        elif self._phase is not Phase.HANDSHAKE and self._service.deliveries.is_due(self):
+            # The client's time begins when it has taken what was sent.
+            self.deadline = NEVER
         elif self._phase is Phase.CLOSED:
-            if closing.is_over(self.transport, self._service.now, self._close_by):
-                self.transport.abort()
-            else:
-                self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
+            self.transport.abort()
         else:
             self._finish()
+
+    def is_owed(self) -> bool:
+        """Never: whoever is sent away with messages unread connects again."""
+        return False
+
+    def delivered(self) -> None:
+        service, phase = self._service, self._phase
+        if phase is Phase.CLOSING:
+            self.deadline = service.now + 1 + CLOSE_TIME
+        elif phase is Phase.LINGER:
+            self.deadline = service.now + 1 + service.limits.linger_time
+        elif phase is Phase.CLOSED:
+            self.deadline = service.now + ALERT_TIME
+
+    def cut_off(self) -> None:
+        if is_blocked(self.transport):
+            reset_when_closed(self.transport)
+        elif self._phase in (Phase.HANDSHAKE, Phase.OPEN, Phase.ENDING):
+            # It does not keep us from sending more.
+            return
+        self.abort()
 
     def drain(self) -> None:
         """Close as RFC 6455's registry of codes has it for a restart; a handshake not yet answered is refused."""
@@ -292,7 +315,9 @@ class WebSocketConnection(Corked):
     def _keep_alive(self) -> None:
         """Ping, and give up a client that has been silent since the last one."""
         now, settings = self._service.now, self._settings
-        if self._silent and settings.ping_timeout and self._reading:
+        if self._silent and settings.ping_timeout and self._is_behind():
+            self.deadline = now + settings.ping_timeout
+        elif self._silent and settings.ping_timeout and self._reading:
             assert self._session is not None
             self._session.end(frames.ABNORMAL, "keepalive ping timeout", gone=True)
             self.write(frames.close(INTERNAL_ERROR, "keepalive ping timeout"))
@@ -301,9 +326,15 @@ class WebSocketConnection(Corked):
             self.deadline = self._ping_due
         else:
             self.write(frames.ping(_PING))
+            self._mark = mark(self.transport)
             self._silent = True
             self._ping_due = now + settings.ping_interval
             self.deadline = now + (settings.ping_timeout or settings.ping_interval)
+
+    def _is_behind(self) -> bool:
+        """Whether the client still takes what was sent before the ping, and has made progress since the last look."""
+        before, self._mark = self._mark, mark(self.transport)
+        return self._mark != before and waiting(self.transport) > 0
 
     # Ending.
 
@@ -320,12 +351,11 @@ class WebSocketConnection(Corked):
         self.transport.write_eof()
 
     def _finish(self) -> None:
-        """Close once all that is written has been sent, or the client has had time enough to take it."""
+        """Close once all that is written has been sent."""
         self._uncork()
         self._phase = Phase.CLOSED
-        self._close_by = self._service.now + 1 + self._service.limits.flush_time
-        self.deadline = closing.next_look(self.transport, self._service.now, self._close_by)
-        self.transport.close()
+        self.deadline = NEVER
+        self._close_transport()
 
     def _count(self) -> None:
         service = self._service

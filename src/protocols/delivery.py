@@ -1,0 +1,131 @@
+"""What clients have yet to take of what was written for them, and how long one may take nothing.
+
+Time counts from a client's last progress: a slow one is served to the end, however long that takes, and one that takes nothing
+is cut off. Nobody asks while a client keeps up: a connection is watched from the moment when something waits for its client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import select
+import socket
+import struct
+import sys
+from typing import Protocol
+
+_IS_LINUX = sys.platform == "linux"
+_SIOCOUTQ = 0x5411
+"""Linux's request for the bytes in a socket's send queue (tcp(7), unix(7)); the module ``socket`` does not name it."""
+_ACKNOWLEDGED = 120
+"""Where ``tcpi_bytes_acked`` stands in Linux's ``struct tcp_info`` (linux/tcp.h): 8 bytes, since Linux 4.1."""
+ALERT_TIME = 2.0
+"""Seconds that a client gets to close its side of TLS, too. Event loops wait for that, but many clients say it only when they
+use the connection the next time, and nobody has to wait for it (RFC 8446 section 6.1)."""
+
+
+def waiting(transport: asyncio.Transport) -> int:
+    """Bytes written for a client that its system has not confirmed yet, be they with us or in the kernel.
+
+    Where the kernel does not tell how many it holds (elsewhere than on Linux), it counts 1 while it takes no more.
+    """
+    held = transport.get_write_buffer_size()
+    try:
+        descriptor: int = transport.get_extra_info("socket").fileno()
+        if not _IS_LINUX:
+            return held + (not _is_writable(descriptor))
+        (queued,) = struct.unpack("i", fcntl.ioctl(descriptor, _SIOCOUTQ, b"\0\0\0\0"))
+        return held + int(queued)
+    except (OSError, ValueError):
+        return held
+
+
+def mark(transport: asyncio.Transport) -> int:
+    """A number that changes when the client takes something.
+
+    With TCP on Linux it is what the client has confirmed so far: a transport's buffer does not shrink before a third of the
+    kernel's, megabytes, is free. Otherwise it is what waits; it changes also when something is written, which is not for ever.
+    """
+    if _IS_LINUX:
+        try:
+            info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + 8)
+            return int(struct.unpack_from("Q", info, _ACKNOWLEDGED)[0])
+        except (OSError, ValueError, struct.error):
+            pass
+    return waiting(transport)
+
+
+def is_blocked(transport: asyncio.Transport) -> bool:
+    """Whether something waits with us for the client; if not, the kernel has all that was written, and sends it without us.
+
+    Under TLS a transport does not tell of all that it holds, but then the kernel takes no more.
+    """
+    if transport.get_write_buffer_size():
+        return True
+    try:
+        return not _is_writable(transport.get_extra_info("socket").fileno())
+    except (OSError, ValueError):
+        return False
+
+
+def _is_writable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+def reset_when_closed(transport: asyncio.Transport) -> None:
+    """Make a reset of the close that follows: it tells a client that something is missing, whatever marks the body's end."""
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+class Sender(Protocol):
+    """A connection as its deliveries know it."""
+
+    transport: asyncio.Transport
+
+    def delivered(self) -> None:
+        """The client's system has all that was written."""
+
+    def cut_off(self) -> None:
+        """The client has taken nothing for as long as it may."""
+
+
+class Deliveries:
+    """The connections of one worker whose clients have something to take. Looked at once a second."""
+
+    def __init__(self, send_time: float) -> None:
+        """``send_time``: seconds for which a client may take nothing."""
+        self._send_time = send_time
+        self._watched: dict[Sender, tuple[int, float]] = {}
+        """The mark of each at its last progress, and when it will be cut off."""
+
+    def watch(self, sender: Sender) -> None:
+        """From the next look on, until all is delivered."""
+        self._watched.setdefault(sender, (-1, 0.0))
+
+    def is_due(self, sender: Sender) -> bool:
+        """Whether the client has yet to take something; then that is watched."""
+        if not waiting(sender.transport):
+            return False
+        self.watch(sender)
+        return True
+
+    def forget(self, sender: Sender) -> None:
+        self._watched.pop(sender, None)
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def look(self, now: float) -> None:
+        """See who has made progress, who has taken all, and who has taken nothing for too long."""
+        for sender, (known, until) in list(self._watched.items()):
+            if not waiting(sender.transport):
+                self.forget(sender)
+                sender.delivered()
+            elif (current := mark(sender.transport)) != known:
+                self._watched[sender] = current, now + self._send_time
+            elif now >= until:
+                self.forget(sender)
+                sender.cut_off()
