@@ -20,7 +20,7 @@ SIZE = 6_000_000
 SEND_TIME = 3
 SLOWNESS = 7.0
 """Seconds that a slow reader takes for a response: more than twice the time after which one is cut off that reads nothing."""
-SHORT = ("--timeout-send", str(SEND_TIME), "--timeout-keep-alive", "1")
+SHORT = ("--timeout-send", str(SEND_TIME), "--timeout-keep-alive", "1", "--pathsend")
 
 KINDS = {
     "keep-alive": b"GET /whole HTTP/1.1\r\nHost: a\r\n\r\n",
