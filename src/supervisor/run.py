@@ -21,6 +21,7 @@ from .listeners import Listeners, bind
 from .messages import Fact, Reload
 from .notify import Herald, earlier
 from .pid_file import PidFile
+from .provision import Provision
 from .resources import raise_open_files
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ READ_BY_ROOT = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
 
 
 def supervise(
-    fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]], herald: Herald, hooking: Hooking | None = None
+    fleet: Fleet,
+    host: Host,
+    prepare: Callable[[list[Fact]], list[Fact]],
+    herald: Herald,
+    provision: Provision,
+    hooking: Hooking | None = None,
 ) -> int:
     """Keep the fleet as it should be, until it has finished; returns the exit code.
 
@@ -55,7 +61,8 @@ def supervise(
         herald.look(fleet, host.now())
         if hooking is not None:
             hooking.look(fleet, host.now())
-        facts = prepare(host.wait(until=earlier(fleet.next_deadline(), herald.due)))
+        provision.look(fleet, host.now())
+        facts = prepare(host.wait(until=earlier(earlier(fleet.next_deadline(), herald.due), provision.due)))
     return host.code
 
 
@@ -89,7 +96,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
         )
         with host:
             reader = ConfigReader(config, origin, identity)
-            code = supervise(Fleet(config, chance), host, reader.prepare, herald, hooking)
+            code = supervise(Fleet(config, chance), host, reader.prepare, herald, Provision(config), hooking)
     logger.info("Stopped, exit code %d", code)
     return code
 

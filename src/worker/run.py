@@ -23,7 +23,7 @@ from ..config import Config, ConfigError
 from ..logging import set_process_name
 from ..protocols.asgi import AppError, Application
 from ..values import Value
-from . import autopsy, channel, endure, logs, tls
+from . import autopsy, channel, endure, late, logs, tls
 from .entrance import trusted_by
 from .handover import Ends, Handover, open_ends
 from .interfaces import make_app
@@ -164,6 +164,16 @@ def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.Abstrac
 
         factory = uvloop.new_event_loop
     return factory
+
+
+def late_modules(config: Config) -> list[str]:
+    """What requests may need and the first answer does not; for :func:`import_next`."""
+    return late.names(config)
+
+
+def import_next(names: list[str]) -> None:
+    """Import the first of ``names``, and take it off."""
+    late.import_next(names)
 
 
 def reopen_logs() -> dict[str, int]:

@@ -27,6 +27,7 @@ from .acceptor import Acceptor
 from .access_log import Observer
 from .entrance import Entrance, trusted_by
 from .handover import Handover
+from .late import LateImports, names
 from .lifespan import Lifespan
 from .log_files import MAX_FILES
 from .logs import adopt, make_access
@@ -44,6 +45,8 @@ logger = logging.getLogger("tricorn.error")
 
 TELL_MODULES = 0.1
 """Seconds from ready until the supervisor is told what was imported."""
+UNASKED = 5.0
+"""Seconds that a worker waits for its first request before it imports what later ones may need."""
 BEAT = 1.0
 """Seconds between beats."""
 ORPHAN_GRACE = 0.7
@@ -122,6 +125,7 @@ class Server:
         self._acceptor = acceptor = Acceptor(
             loop, self._listeners, self._make_connection, self._make_entrance().admit, self._scoreboard, self._index
         )
+        self._late = LateImports(loop, names(self._config), lambda: not self.service.works)
         self._born = self._beat_due = loop.time()
         self._beat()
         if not self._ordered.is_set():
@@ -161,6 +165,7 @@ class Server:
             if timer is not None:
                 timer.cancel()
         if self._acceptor is not None:
+            self._late.cancel()
             self._acceptor.stop(empty=False)
             self.service.cancel()
             self._access.flush()
@@ -242,6 +247,8 @@ class Server:
         self.certificates.refresh()
         if self._acceptor is not None:
             self._acceptor.tick()
+        if service.requests or now - self._born >= UNASKED:
+            self._late.begin()
         if self._config.reload and row[Field.SERVING]:
             self._tell_modules()
         if self._config.limit_max_lifetime is not None and now - self._born >= self._lifetime:
