@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..config import DEFAULTS, Config
@@ -105,8 +107,10 @@ class Server:
 
     async def serve(self) -> None:
         """Live the life of a worker process. Raises AppError when the application does not start."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._terminated)
+        self._loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        # A signal in the middle of a system call of the application's must not fail it (sigaction(2), SA_RESTART).
+        signal.siginterrupt(signal.SIGTERM, False)
         await self.start()
         # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
         gc.freeze()
@@ -115,6 +119,20 @@ class Server:
         await self.finish()
         if self.hooks is not None:
             await self.hooks.stop()
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether the worker leaves, be it for a stop, a reload or a recycling.
+
+        Libraries whose responses last for ever look for it on the object whose method handles SIGTERM, and end them.
+        """
+        return self._ordered.is_set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The handler of SIGTERM: a method, so that :attr:`should_exit` can be found behind it."""
+        # After the loop's end the worker is leaving already.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._terminated)
 
     async def start(self) -> None:
         """Start the application up and accept connections, unless a drain was ordered before. Raises AppError."""

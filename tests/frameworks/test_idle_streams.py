@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 
 import pytest
@@ -37,3 +38,18 @@ def test_all_streams_end_whose_clients_left(framework: str, loop: str) -> None:
         server.wait_until(lambda: get(server.port, "/open").body == b"0 0", what="streams are left behind")
         assert server.stop() == 0
         assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_sse_starlette_holds_up_nobody(loop: str, number: int) -> None:
+    """It looks for ``should_exit`` on the object whose method handles SIGTERM."""
+    arguments = ("--factory", "--loop", loop, "--timeout-graceful-shutdown=600")
+    with Server(f"{APPS}.idle_streams:sse_starlette", *arguments, env=COMPILED) as server:
+        worker = server.wait_until(server.workers)
+        clients: list[socket.socket] = []
+        open_stream(server.port, clients)
+        server.send(number)
+        while clients[0].recv(4096):
+            pass
+        server.wait_until(lambda: worker[0] not in server.workers())
