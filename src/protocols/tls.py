@@ -51,6 +51,11 @@ def describe(connection: ssl.SSLObject) -> dict[str, Any]:
     }
 
 
+def copy_description(description: dict[str, Any]) -> dict[str, Any]:
+    """A copy of what :func:`describe` says that shares nothing that can be changed."""
+    return {**description, "client_cert_chain": [*description["client_cert_chain"]]}
+
+
 def _chain_of(connection: ssl.SSLObject) -> list[str]:
     """The client's certificates in PEM, its own first; before Python 3.13 its own alone, for no more can be asked for."""
     own = connection.getpeercert(binary_form=True)

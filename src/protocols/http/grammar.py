@@ -127,7 +127,7 @@ def interpret(method: bytes, target: bytes, version: bytes, headers: Fields) -> 
     lasting = b"close" not in options and (not old or b"keep-alive" in options)
     terms = Terms("1.0" if old else "1.1", lasting, proxied, _expects(expected, old) and length != 0, websocket)
     target, headers = _reduce_target(method, target, headers)
-    return RequestHead(method.decode("ascii"), target, split_target(target), headers, length, terms)
+    return RequestHead(method.decode("ascii"), target, split_target(target), tuple(headers), length, terms)
 
 
 def _merge_types(headers: Fields, types: list[bytes]) -> Fields:

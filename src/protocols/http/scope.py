@@ -8,7 +8,7 @@ from typing import Any
 from ..asgi import HTTP_VERSIONS, Scope
 from ..proxy import Origin
 from ..service import Service
-from ..tls import describe
+from ..tls import copy_description, describe
 from .codec import RequestHead
 
 PATHSEND = "http.response.pathsend"
@@ -19,19 +19,29 @@ EXTENSIONS = (PATHSEND, "http.response.trailers", "http.response.early_hint")
 
 
 def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
-    """A new scope from ``base``, the part that all requests of a connection share (ASGI HTTP specification 2.3)."""
+    """A new scope from ``base``, the part that all requests of a connection share (ASGI HTTP specification 2.3).
+
+    Whatever in it can be changed is the request's own: applications do change it, and no other request may see that.
+    """
     text, path, query = head.parts
     if service.root_path:
         text, path = service.root_path + text, service.root_path.encode("ascii") + path
     # The base has all keys already, so that the copy need not grow.
-    scope: Scope = base.copy()  # type: ignore[attr-defined]
+    scope: Scope = {**base}
+    scope["asgi"] = {**HTTP_VERSIONS}
+    # Written out, since a copy would share the inner dictionaries.
+    scope["extensions"] = extensions = {"http.response.trailers": {}, "http.response.early_hint": {}}
+    if service.pathsend:
+        extensions[PATHSEND] = {}
+    if (tls := base["extensions"]) is not None:
+        extensions["tls"] = copy_description(tls)
     scope["http_version"] = head.terms.version
     scope["method"] = head.method
     scope["path"] = text
     scope["raw_path"] = path
     scope["query_string"] = query
     headers = head.headers
-    # The list becomes the application's, which may change it.
+    # A list is this request's alone, and nobody reads it after the scope is made; a tuple is shared.
     scope["headers"] = headers if type(headers) is list else [*headers]
     if service.state is not None:
         scope["state"] = service.state.copy()
@@ -41,6 +51,7 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
 def connection_scope(transport: asyncio.Transport, service: Service, origin: Origin | None = None) -> tuple[Scope, str]:
     """The part of the scope that all requests of a connection share, and the client's name for the access log.
 
+    Its ``extensions`` is what TLS tells, or None; :func:`request_scope` makes each request's own of it.
     ``origin``: for whom a proxy has opened the connection, if it says so.
     """
     client = _address(transport.get_extra_info("peername"))
@@ -50,12 +61,12 @@ def connection_scope(transport: asyncio.Transport, service: Service, origin: Ori
         client, server = origin.client, origin.server or server
     scope: Scope = {
         "type": "http",
-        "asgi": dict(HTTP_VERSIONS),
+        "asgi": None,
         "scheme": "https" if tls is not None or (origin is not None and origin.secure) else "http",
         "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
         "client": client,
         "root_path": service.root_path,
-        "extensions": {name: {} for name in EXTENSIONS if service.pathsend or name != PATHSEND},
+        "extensions": describe(tls) if tls is not None else None,
         "http_version": "1.1",
         "method": "",
         "path": "",
@@ -63,8 +74,6 @@ def connection_scope(transport: asyncio.Transport, service: Service, origin: Ori
         "query_string": b"",
         "headers": (),
     }
-    if tls is not None:
-        scope["extensions"]["tls"] = describe(tls)
     return scope, f"{client[0]}:{client[1]}" if client else ""
 
 

@@ -105,10 +105,10 @@ class Session:
         scope["asgi"] = dict(WEBSOCKET_VERSIONS)
         del scope["method"]
         scope["scheme"] = {"http": "ws", "https": "wss"}[base["scheme"]]
-        scope["subprotocols"] = offer.subprotocols
-        scope["extensions"] = {"websocket.http.response": {}}
-        if (tls := base["extensions"].get("tls")) is not None:
-            scope["extensions"]["tls"] = tls
+        # A copy: what the application does to it has no say in what it may accept.
+        scope["subprotocols"] = [*offer.subprotocols]
+        tls = scope["extensions"].get("tls")
+        scope["extensions"] = {"websocket.http.response": {}} | ({"tls": tls} if tls is not None else {})
 
     # What the connection tells.
 
