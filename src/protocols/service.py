@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -135,7 +136,17 @@ class Service:
         self.on_request: Callable[[], None] | None = None
         """Called after each completed response."""
         self._empty: asyncio.Future[None] | None = None
+        self._context = copy_context()
         self.tick()
+
+    def clean_context(self) -> Context:
+        """A copy of the context in which the worker began to serve: nothing that a request has set is in it.
+
+        What calls applications, now or later, is started in one. Event loops remember for a callback, and for reading that is
+        resumed, the context of whoever asked for it, which may be another request's.
+        """
+        # A copy, since no context can be entered twice, as happens where an application runs a loop within the loop.
+        return self._context.copy()
 
     def lane(self) -> sizes.Parse:
         """A new connection's fast lane: parses a whole request head that is plain and within the limits, or says None."""

@@ -350,7 +350,7 @@ class HttpConnection(Ending):
         if wanted is not self._reading and not self.transport.is_closing():
             self._reading = wanted
             if wanted:
-                self.transport.resume_reading()
+                self._service.clean_context().run(self.transport.resume_reading)
                 if self._body is not None and self._phase is EXCHANGE:
                     # While we did not read, the client could not send.
                     self._await_body()
@@ -399,7 +399,7 @@ class HttpConnection(Ending):
             # before that turn, hence HEAD: what comes is appended.
             self._phase = HEAD
             self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-            self._service.loop.call_soon(self._read_pipelined)
+            self._service.loop.call_soon(self._read_pipelined, context=self._service.clean_context())
             return
         self._phase = IDLE
         if self._last:

@@ -30,6 +30,7 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     scope: Scope = {**base}
     scope["asgi"] = {**HTTP_VERSIONS}
     # Written out, since a copy would share the inner dictionaries.
+    extensions: dict[str, Any]
     scope["extensions"] = extensions = {"http.response.trailers": {}, "http.response.early_hint": {}}
     if service.pathsend:
         extensions[PATHSEND] = {}
