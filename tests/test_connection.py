@@ -497,6 +497,17 @@ def test_an_unread_body_is_thrown_away_and_the_connection_persists() -> None:
         assert not wire.transport.closed
 
 
+def test_of_an_unread_body_only_the_body_counts_and_not_the_requests_behind_it() -> None:
+    @run
+    async def play() -> None:
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+        wire = await answer(sends(start(), body(b"a")), post % 2000)
+        # In one read, as event loops read up to 256 KiB at once.
+        await wire.feed(b"x" * 2000 + post % 300_000 + b"x" * 300_000)
+        await wire.settle()
+        assert [response.status for response in wire.responses()] == [200, 200]
+
+
 def test_an_unread_body_without_end_is_not_read_for_ever() -> None:
     @run
     async def play() -> None:

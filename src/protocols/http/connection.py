@@ -314,7 +314,8 @@ class HttpConnection(Ending):
             self._fail(error)
             return
         if self._phase is DISCARD:
-            self._throw_away(len(data))
+            # Not what is behind the body: that is another request.
+            self._throw_away(len(data) - len(body.rest))
             if self._phase is not DISCARD:
                 return
         elif self._exchange is not None:
