@@ -117,6 +117,33 @@ def test_answers_to_an_application_that_fails(serve: Any) -> None:
         assert "ValueError: the application's own fault" in server.log
 
 
+HEADS = [
+    b"GET /?" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nCookie: a=" + b"b" * 9_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 119 + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Type: a/b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:  0 \r\n\r\n",
+]
+
+
+@BOTH
+def test_heads_that_are_taken(serve: Any) -> None:
+    with serve() as server:
+        for head in HEADS:
+            with raw_connection(server.port) as client:
+                client.sendall(head)
+                assert read_response(client).status == 200, head[:100]
+
+
+@BOTH
+@pytest.mark.parametrize(("app", "encoding"), [("buffered", None), ("gzipped", "gzip")])
+def test_files_behind_middleware(app: str, encoding: str | None, serve: Any) -> None:
+    with serve(app=f"tests.apps.files:{app}") as server:
+        answer = ask(server, "/", "Accept-Encoding: gzip")
+        assert (answer.status, answer.headers.get("content-encoding")) == (200, encoding)
+
+
 @BOTH
 def test_refused_and_failed_handshakes(serve: Any) -> None:
     from websockets.exceptions import InvalidStatus
