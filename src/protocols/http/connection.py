@@ -17,7 +17,7 @@ from .codec import PLAIN, BadRequest, RequestHead
 from .ending import NEVER, TOO_MANY, Ending, Refusal
 from .exchange import Exchange
 from .framing import ChunkedReader, LengthReader
-from .output import CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
+from .output import BROKEN, CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
 from .progress import WITHHELD
 from .scope import connection_scope
 
@@ -115,6 +115,9 @@ class HttpConnection(Ending):
         if not self.transport.can_write_eof():
             # Half a TLS connection is more than asyncio can do: it closes, and complains of those who ask it not to.
             return False
+        if self._phase is BROKEN:
+            # To close now would say that the response was whole.
+            return True
         if self._phase is EXCHANGE and self._body is None:
             # Gone, or only done with sending? Nothing tells before something is written. An application that waits for the
             # client's leaving (some frameworks then cancel the answer) is told after a while.

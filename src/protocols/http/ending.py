@@ -10,7 +10,7 @@ from ..service import Service
 from .codec import BadRequest
 from .exchange import Exchange
 from .framing import BodyReader
-from .output import CLOSED, DISCARD, EXCHANGE, IDLE, LINGER, Output
+from .output import BROKEN, CLOSED, DISCARD, EXCHANGE, IDLE, LINGER, Output
 from .progress import SENDFILE, UNSENT
 from .response import Framing, plain
 
@@ -119,6 +119,8 @@ class Ending(Output):
             self.deadline = service.idle_until
         elif phase is DISCARD or phase is LINGER:
             self.deadline = service.now + 1 + service.limits.linger_time
+        elif phase is BROKEN:
+            self.abort()
         elif phase is CLOSED:
             self.deadline = service.now + ALERT_TIME
         elif self._exchange is not None and self._exchange.phase is SENDFILE:
@@ -144,12 +146,18 @@ class Ending(Output):
         """The response can't be completed."""
         self._exchange = None
         self._uncork()
-        if framing is Framing.CLOSE:
-            # Where the connection's end is that of the body, only a reset says that it came too soon.
-            reset_when_closed(self.transport)
-            self.abort()
-        else:
+        if framing is not Framing.CLOSE:
             self._close()
+            return
+        # Where the connection's end is that of the body, only a reset says that it came too soon.
+        reset_when_closed(self.transport)
+        if self._service.deliveries.is_due(self):
+            # It would destroy what the client's system has not confirmed yet: whole responses, too, if they were pipelined.
+            self._phase = BROKEN
+            self._body = None
+            self._buffer = b""
+        else:
+            self.abort()
 
     def abort(self) -> None:
         self._phase = CLOSED

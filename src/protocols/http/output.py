@@ -23,11 +23,13 @@ class Phase(Enum):
     """The response is complete; the rest of the request's body is thrown away before the next head."""
     LINGER = auto()
     """The last response is written; input is thrown away so that the client can read it."""
+    BROKEN = auto()
+    """A response broke off, and only a reset can say so; the client takes first what was written."""
     CLOSED = auto()
 
 
 # Bound once: each look-up of an enumeration's member costs as much as a call.
-IDLE, HEAD, EXCHANGE, DISCARD, LINGER, CLOSED = Phase
+IDLE, HEAD, EXCHANGE, DISCARD, LINGER, BROKEN, CLOSED = Phase
 
 
 _LARGE_PIECE = 8192
