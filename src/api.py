@@ -254,7 +254,7 @@ class Server:
         if self.config.ssl_context_factory is not None and self.config.ssl is not None:
             worker.certificates = GivenContext(self.config.ssl)
         assert self._loop is not None
-        self._loop.add_reader(self._link.fileno(), self._hear, channel.Decoder())
+        self._loop.add_reader(self._link.fileno(), self._hear, channel.Decoder(channel.FROM_WORKER))
         return worker
 
     def _hear(self, decoder: channel.Decoder) -> None:

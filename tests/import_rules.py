@@ -18,10 +18,10 @@ ROOMS = (
 """Lower first: a room may import its own modules and what lies lower. ``config`` is a leaf that all but protocols may know."""
 
 SUPERVISOR_MAY_KNOW = frozenset(
-    {"worker.run", "worker.template", "worker.hook_runner", "worker.scoreboard", "worker.channel"},
+    {"worker.run", "worker.template", "worker.hook_runner", "worker.scoreboard", "worker.channel", "worker.log_text"},
 )
 """Of the worker's room: what to run after a fork (as a worker, to fork workers, to call hooks), the shared memory, the
-channel's format."""
+channel's format, and what makes the text of other processes fit for the log."""
 
 CLI_MAY_KNOW = frozenset({"worker.logs"})
 """Of rooms that are not directly below it: setting up the log, which supervisor and workers share."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from tricorn.worker.acceptor import PATIENCE, Acceptor
-from tricorn.worker.scoreboard import Field, Scoreboard
+from tricorn.worker.scoreboard import _USED, Field, Scoreboard
 
 
 class Stage:
@@ -62,7 +63,7 @@ def test_a_worker_with_notably_more_connections_leaves_them_to_others(
 ) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.set(stage.own, Field.CONNECTIONS, own)
+        stage.acceptor.publish(own)
         stage.set(stage.other, Field.CONNECTIONS, other)
         assert stage.acceptor._is_our_turn() is ours
 
@@ -73,10 +74,32 @@ def test_a_worker_with_notably_more_connections_leaves_them_to_others(
 def test_who_does_not_serve_or_does_not_beat_is_not_waited_for(listener: socket.socket, field: Field) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.set(stage.own, Field.CONNECTIONS, 7)
+        stage.acceptor.publish(7)
         assert not stage.acceptor._is_our_turn()
         stage.set(stage.other, field, 0)
         assert stage.acceptor._is_our_turn()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -5.0, 1e300, 2.0**53])
+def test_what_can_not_be_on_the_scoreboard_stops_nobody(listener: socket.socket, nonsense: float) -> None:
+    """Any worker can write any cell."""
+
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.acceptor.publish(7)
+        for field in Field:
+            stage.set(stage.other, field, nonsense)
+            stage.set(stage.own, field, nonsense)
+        assert stage.acceptor._is_our_turn()
+        stage.board._cells[_USED] = nonsense
+        assert stage.board.used == 2
+        stage.set(stage.other, Field.SERVING, 1)
+        stage.set(stage.other, Field.BEAT, time.monotonic())
+        assert stage.acceptor._is_our_turn()
+        stage.set(stage.other, Field.CONNECTIONS, 1)
+        assert not stage.acceptor._is_our_turn()
 
     asyncio.run(run())
 
@@ -89,7 +112,7 @@ def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> 
             stage.connect()
         stage.set(stage.other, Field.CONNECTIONS, 100)
         await stage.until(lambda: len(stage.accepted) == 32)
-        stage.set(stage.own, Field.CONNECTIONS, 2)
+        stage.acceptor.publish(2)
         stage.set(stage.other, Field.CONNECTIONS, 1)
         assert not stage.acceptor._is_our_turn()
         stage.acceptor.tick()  # 32 were taken, 2 are left: 30 were closed
@@ -104,7 +127,7 @@ def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> 
 def test_a_connection_that_nobody_takes_is_taken_in_the_end_and_the_next_one_sooner(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.set(stage.own, Field.CONNECTIONS, 9)
+        stage.acceptor.publish(9)
         stage.acceptor.start()
         stage.connect()
         await stage.until(lambda: len(stage.accepted) == 1)
@@ -139,7 +162,7 @@ def test_a_crowd_is_taken_in_a_few_turns_but_fairly(listener: socket.socket) -> 
 def test_a_stop_takes_what_waits_in_the_queue(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.set(stage.own, Field.CONNECTIONS, 9)
+        stage.acceptor.publish(9)
         for _ in range(3):
             stage.connect()
         stage.acceptor.stop(empty=True)

@@ -35,6 +35,7 @@ from tricorn.supervisor.messages import (
     Say,
     Spawn,
     Unready,
+    Violated,
 )
 from tricorn.supervisor.resources import MemorySampler
 from tricorn.supervisor.wakeup import ORDERS
@@ -57,7 +58,7 @@ def told(birth: Birth) -> list[channel.Message]:
     """What the supervisor says next; nothing if it is gone, reset if it had not read all that we said."""
     birth.channel.setblocking(True)
     try:
-        return channel.Decoder().feed(birth.channel.recv(4096))
+        return channel.Decoder(channel.TO_WORKER).feed(birth.channel.recv(4096))
     except ConnectionResetError:
         return []
 
@@ -145,13 +146,13 @@ def test_what_a_worker_said_before_it_died_comes_first(stage: Stage) -> None:
     assert facts == [Failed(1, "no module named 'x'"), Exited(1, "exit code 3")]
 
 
-def test_noise_on_the_channel_is_passed_over(stage: Stage) -> None:
+def test_noise_on_the_channel_is_the_workers_fault(stage: Stage) -> None:
     def noisy(config: Config, birth: Birth) -> int:
-        birth.channel.sendall(b'\n\xff{\n[1]\n"ready"\n{"kind": "gossip"}\n{"kind": 7}\n{"kind": []}\n')
+        birth.channel.sendall(b"\x1b[31mred\n")
         return obedient(config, birth)
 
     stage.start(noisy)
-    stage.hear(Ready(1))
+    stage.hear(Violated(1, r"wrote to the supervisor what is no message: b'\x1b[31mred'"))
 
 
 # -------------------------------------------------------------------------------------------------------- how they end

@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from enum import Enum, auto
 from typing import BinaryIO
 
 from ..config import Config
-from ..worker.channel import DELIVERING, FAILED, LOADED, READY, REOPEN, RETIRE, Decoder, Message, encode
-from .messages import Delivering, Failed, Ready, Retire, WorkerFact
+from ..worker import channel as wire
+from ..worker.channel import (
+    ALIVE,
+    DELIVERING,
+    FAILED,
+    FROM_WORKER,
+    FROM_WORKER_RELOADED,
+    LOADED,
+    READY,
+    RETIRE,
+    Message,
+    Violation,
+)
+from ..worker.log_text import many_lines
+from .link import Link
+from .messages import Beat, Delivering, Failed, Ready, Retire, Violated, WorkerFact
 
-READ_SIZE = 65536
+REPORT_SIZE = 1024 * 1024
+"""Bytes of a hang report: thousands of stack frames."""
+REPORT_SHOWN = 128 * 1024
+"""Characters of it that are logged. To make a MiB fit for the log may take us half a second."""
 
-FACTS: dict[str, Callable[[int, Message], WorkerFact]] = {
-    READY: lambda worker, message: Ready(worker, str(message["error"]) if message.get("error") else None),
-    FAILED: lambda worker, message: Failed(worker, str(message.get("error", "the application failed to start"))),
-    DELIVERING: lambda worker, message: Delivering(worker),
-    RETIRE: lambda worker, message: Retire(worker, str(message.get("reason", "it asked for it"))),
+
+class Speaker(Enum):
+    """How far a worker is, by what it said."""
+
+    STARTING = auto()
+    READY = auto()
+    FAILED = auto()
+
+
+MAY_SAY: dict[tuple[Speaker, str], Speaker] = {
+    (Speaker.STARTING, READY): Speaker.READY,
+    (Speaker.STARTING, FAILED): Speaker.FAILED,
+    # TERM may come while it starts.
+    (Speaker.STARTING, RETIRE): Speaker.STARTING,
+    (Speaker.READY, RETIRE): Speaker.READY,
+    (Speaker.READY, LOADED): Speaker.READY,
+    (Speaker.READY, DELIVERING): Speaker.READY,
+    (Speaker.READY, ALIVE): Speaker.READY,
 }
-"""What each message of a worker is to the fleet."""
+"""What a worker may say, and what it is then. Nothing when it has failed; and ready only once."""
 
 
 def open_autopsy() -> BinaryIO:
-    """A file without a name, for a worker's last words."""
-    if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("tricorn-autopsy"), "r+b", buffering=0)
-    # Late, for Linux needs none of it.
-    import tempfile
+    """A file without a name, for a worker's last words; where the system has seals (Linux), it can't grow or shrink."""
+    if not hasattr(os, "memfd_create"):
+        # Late, for Linux needs none of it.
+        import tempfile
 
-    return tempfile.TemporaryFile(buffering=0)
-
-
-def receive(channel: socket.socket, decoder: Decoder) -> tuple[list[Message], bool]:
-    """The messages that came through a non-blocking ``channel``, and whether the other end has closed it."""
-    messages: list[Message] = []
-    while True:
-        try:
-            data = channel.recv(READ_SIZE)
-        except BlockingIOError:
-            return messages, False
-        except OSError:
-            return messages, True
-        if not data:
-            return messages, True
-        messages += decoder.feed(data)
-
-
-def hand_logs(channel: socket.socket, files: Mapping[str, int]) -> None:
-    """Tell the process at the other end to log to ``files`` (descriptors, by option) from now on."""
+        return tempfile.TemporaryFile(buffering=0)
+    fd = os.memfd_create("tricorn-autopsy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        socket.send_fds(channel, [encode(REOPEN, files=list(files))], list(files.values()))
+        os.truncate(fd, REPORT_SIZE)
+        # Memory is used only for what is written. Without seals, a worker could fill it, and freeing that would keep us busy.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     except OSError:
-        # It is gone, or has not listened for so long that it is hung.
-        return
+        # An old kernel, or a sandbox. We read no more than we want all the same.
+        pass
+    return open(fd, "r+b", buffering=0)
 
 
 class Child:
@@ -71,62 +87,93 @@ class Child:
         channel: socket.socket,
         autopsy: BinaryIO,
     ) -> None:
-        """``row`` is the index of its row in the scoreboard, ``channel`` the supervisor's end, non-blocking."""
+        """``row`` is the index of its row in the scoreboard, ``channel`` the supervisor's end."""
         self.worker = worker
         self.slot = slot
         self.generation = generation
         self.pid = pid
         self.row = row
         self.config = config
-        self.channel = channel
+        self.link = Link(channel, FROM_WORKER_RELOADED if config.reload else FROM_WORKER)
         self.autopsy = autopsy
-        self.autopsy_start: int | None = None
-        """Where in the autopsy file the last autopsy began; None if there was none."""
         self.beat = 0.0
         """The last beat that the fleet was told."""
-        self.decoder = Decoder()
+        self.deaf_at: float | None = None
+        """When a worker that has closed its channel, and is not gone, is taken for a broken one."""
         self.loaded: list[Message] = []
         """What it said of the modules that the application imported, and nobody has looked at yet."""
+        self._speaker = Speaker.STARTING
+        self._is_examined = False
+        """Whether an autopsy began."""
 
     @property
     def name(self) -> str:
         return f"Worker {self.slot} [{self.pid}]"
 
-    def read(self) -> tuple[list[WorkerFact], bool]:
-        """What the worker said since, and whether it has closed the channel."""
-        messages, closed = receive(self.channel, self.decoder)
+    def read(self, now: float) -> list[WorkerFact]:
+        """What the worker has said, as facts; a violation is one, too. A part of it, if it is much."""
+        try:
+            return self._understand(self.link.read(now), now)
+        except Violation as violation:
+            self.link.is_over = True
+            return [Violated(self.worker, f"wrote to the supervisor {violation}")]
+
+    def read_last(self, now: float) -> list[WorkerFact]:
+        """What it said before it died: the reason why it could not start."""
+        try:
+            return self._understand(self.link.read_last(now), now)
+        except Violation:
+            return []
+
+    def _understand(self, messages: list[Message], now: float) -> list[WorkerFact]:
         facts: list[WorkerFact] = []
         for message in messages:
-            # str(), for an application may have written anything to our descriptor, even what has no hash.
-            kind = str(message["kind"])
+            kind = message["kind"]
+            after = MAY_SAY.get((self._speaker, kind))
+            if after is None:
+                raise Violation(f'"{kind}" when it was {self._speaker.name.lower()}')
+            self._speaker = after
             if kind == LOADED:
                 self.loaded.append(message)
-            elif kind in FACTS:
-                facts.append(FACTS[kind](self.worker, message))
-        return facts, closed
+            elif kind == READY:
+                facts.append(Ready(self.worker, message.get("error")))
+            elif kind == FAILED:
+                facts.append(Failed(self.worker, message["error"]))
+            elif kind == RETIRE:
+                facts.append(Retire(self.worker, message["reason"]))
+            elif kind == DELIVERING:
+                facts.append(Delivering(self.worker))
+            elif kind == ALIVE:
+                facts.append(Beat(self.worker, now))
+        return facts
 
     def tell(self, kind: str, **details: bool) -> bool:
-        """Send a message; returns whether it went out (not if the channel is full or closed)."""
-        message = encode(kind, **details)
-        try:
-            return self.channel.send(message) == len(message)
-        except OSError:
-            return False
+        """Send a message; returns whether it goes out (not if the channel is full or closed)."""
+        return self.link.send(wire.encode(kind, **details))
 
     def begin_autopsy(self) -> None:
-        """Remember where in the file the worker is going to write."""
-        self.autopsy_start = os.fstat(self.autopsy.fileno()).st_size
+        """Make room at the beginning of the file, where the worker is going to write: it shares the file's offset with us."""
+        self._is_examined = True
+        try:
+            os.lseek(self.autopsy.fileno(), 0, os.SEEK_SET)
+            if written := self._read_report():
+                os.pwrite(self.autopsy.fileno(), bytes(len(written)), 0)
+        except OSError:
+            # No memory is left, perhaps. Then there is no report.
+            return
 
     def read_autopsy(self) -> str:
-        """What the worker wrote since :meth:`begin_autopsy`; nothing if that was never called."""
-        if self.autopsy_start is None:
+        """What the worker wrote since :meth:`begin_autopsy`, fit for the log; nothing if that was never called."""
+        if not self._is_examined:
             return ""
-        size = os.fstat(self.autopsy.fileno()).st_size - self.autopsy_start
-        # pread, for the file's offset is shared with the worker.
-        return os.pread(self.autopsy.fileno(), size, self.autopsy_start).decode(errors="replace").strip()
+        return many_lines(self._read_report().strip(b"\0").decode(errors="replace").strip(), REPORT_SHOWN)
+
+    def _read_report(self) -> bytes:
+        # pread, for the offset is shared. Where the worker has written nothing there are zeros.
+        return os.pread(self.autopsy.fileno(), REPORT_SIZE, 0).rstrip(b"\0")
 
     def close(self) -> None:
-        self.channel.close()
+        self.link.close()
         self.autopsy.close()
 
 

@@ -9,18 +9,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from ..worker.channel import Decoder, Message
+from ..worker.channel import Message, Table, Violation
 from ..worker.run import name_process
 from .backoff import Backoff
 from .chance import chance
-from .child import receive
+from .link import Link
 from .messages import Fact
 from .wakeup import Wakeup
 
 logger = logging.getLogger("tricorn.error")
 
 MOST_POSTED = 1000
-"""Messages that wait for a process which does not read; of more, the oldest are dropped."""
+"""Messages that wait for a process which does not read. Of more, the oldest are dropped, or the process is made anew."""
 
 Fork = Callable[[socket.socket, Callable[[], int]], int]
 """Forks a process with a channel, of which our end is given, and a life; returns its pid. Raises OSError."""
@@ -35,6 +35,8 @@ class Companion(Protocol):
     """Whether there should be a process now."""
     lasting: bool
     """Whether it is needed until nobody is left, and opens log files again by itself; it must not hold the listeners."""
+    says: Table
+    """All that the process may say."""
 
     def main(self, link: socket.socket) -> int:
         """The process, from fork to exit code. It ends when ``link`` does."""
@@ -57,9 +59,7 @@ class Attendance:
         self.backoff = Backoff()
         self.pid: int | None = None
         """Of the process forked and not yet reaped."""
-        self.channel: socket.socket | None = None
-        """The supervisor's end, non-blocking."""
-        self.decoder = Decoder()
+        self.link: Link | None = None
         self.outbox: deque[bytes] = deque(maxlen=MOST_POSTED)
         """What the process is to be told as soon as it can be."""
 
@@ -67,27 +67,26 @@ class Attendance:
     def is_due(self) -> bool:
         return self.companion.wanted and self.pid is None
 
-    def tell(self, message: bytes) -> None:
-        """Pass a message on. If the process does not read, it is dropped."""
-        if self.channel is not None:
-            try:
-                self.channel.send(message)
-            except OSError:
-                return
+    @property
+    def is_overfull(self) -> bool:
+        return len(self.outbox) == MOST_POSTED
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the process has, or will find, all that it is to be told."""
+        return not self.outbox and (self.link is None or self.link.is_sent)
 
     def deliver(self) -> None:
         """Pass on what is in the outbox, as far as the process takes it."""
-        try:
-            while self.channel is not None and self.outbox:
-                self.channel.send(self.outbox[0])
-                self.outbox.popleft()
-        except OSError:
+        if self.link is not None and not self.link.is_sent:
             return
+        while self.link is not None and self.outbox and self.link.send(self.outbox[0]):
+            self.outbox.popleft()
 
     def close(self) -> None:
-        if self.channel is not None:
-            self.channel.close()
-        self.channel = None
+        if self.link is not None:
+            self.link.close()
+        self.link = None
 
 
 def live(companion: Companion, link: socket.socket) -> int:
@@ -101,8 +100,8 @@ class Companions:
     def __init__(self, companions: Iterable[Companion], wakeup: Wakeup, fork: Fork, kill: Callable[[int], None]) -> None:
         self._all = {companion.name: Attendance(companion) for companion in companions}
         self._wakeup, self._fork, self._kill = wakeup, fork, kill
-        self._retired: dict[int, socket.socket] = {}
-        """The channels, by pid, of processes that are to end when they have done what they were told."""
+        self._retired: dict[int, Link] = {}
+        """The links, by pid, to processes that are to end when they have done what they were told."""
 
     def __iter__(self) -> Iterator[Attendance]:
         return iter(self._all.values())
@@ -136,35 +135,49 @@ class Companions:
             except BaseException:
                 ours.close()
                 raise
-        ours.setblocking(False)
-        attendance.channel, attendance.decoder = ours, Decoder()
+        attendance.link = Link(ours, attendance.companion.says)
         self._wakeup.watch(ours, attendance.companion.name)
 
-    def hear(self, name: str) -> list[Fact]:
-        """What the companion ``name`` says."""
+    def hear(self, name: str, now: float) -> list[Fact]:
+        """What the companion ``name`` says; if that is what it must not say, its process is killed."""
         attendance = self._all[name]
-        if attendance.channel is None:
+        if attendance.link is None:
             return []
-        messages, closed = receive(attendance.channel, attendance.decoder)
-        if closed:
-            self._wakeup.forget(attendance.channel)
+        try:
+            messages = attendance.link.read(now)
+        except Violation as violation:
+            self.blame(attendance, f"wrote to the supervisor {violation}", now)
+            return []
+        if attendance.link.is_over:
+            self._wakeup.forget(attendance.link.channel)
         return [fact for message in messages for fact in attendance.companion.hear(message)]
 
-    def learn(self, messages: Iterable[Message]) -> None:
+    def blame(self, attendance: Attendance, what: str, now: float) -> None:
+        """Kill a process that did ``what`` it must not do; it is made anew after a while."""
+        logger.warning("The %s %s; killed", attendance.companion.name, what)
+        attendance.backoff.failed(now, chance)
+        self.dismiss(attendance)
+
+    def learn(self, messages: Iterable[Message], now: float) -> None:
         """A worker says what the application has imported."""
         for message in messages:
             for attendance in self:
-                if (news := attendance.companion.learn(message)) is not None:
-                    attendance.tell(news)
+                # Without a process there is nobody to tell: the next one is born with it.
+                if (news := attendance.companion.learn(message)) is not None and attendance.link is not None:
+                    attendance.outbox.append(news)
+                    attendance.deliver()
+                    if attendance.is_overfull:
+                        self.blame(attendance, "does not read what it is told", now)
 
     def exited(self, pid: int, now: float, cause: str) -> list[Fact]:
         """If ``pid`` was a companion, make ready for the next one; returns its last words."""
         attendance = next((attendance for attendance in self if attendance.pid == pid), None)
-        if (channel := self._retired.pop(pid, None)) is not None:
-            channel.close()
+        if (link := self._retired.pop(pid, None)) is not None:
+            link.close()
         if attendance is None:
             return []
-        facts = self.hear(attendance.companion.name)
+        last_words = attendance.link.read_last(now) if attendance.link is not None else []
+        facts = [fact for message in last_words for fact in attendance.companion.hear(message)]
         self._forget(attendance)
         attendance.backoff.failed(now, chance)
         level = logging.DEBUG if cause == "exit code 0" else logging.WARNING
@@ -187,8 +200,8 @@ class Companions:
                 attendance.companion.wanted = False
                 self.dismiss(attendance)
         while lasting and self._retired:
-            pid, channel = self._retired.popitem()
-            channel.close()
+            pid, link = self._retired.popitem()
+            link.close()
             logger.warning("Process %d has not finished what it was told to do; killed", pid)
             self._kill(pid)
 
@@ -208,19 +221,19 @@ class Companions:
     def replace(self, companion: Companion, end: bytes) -> None:
         """Tell the process to ``end`` when it has done what it was told; there is going to be a new one if it is wanted."""
         attendance = self.of(companion)
-        if attendance.pid is None or attendance.channel is None:
+        if attendance.pid is None or attendance.link is None:
             return
         attendance.outbox.append(end)
         attendance.deliver()
-        if attendance.outbox:
+        if not attendance.is_told:
             # It does not listen.
             attendance.outbox.clear()
             self.dismiss(attendance)
             return
         # Not closed, for that would say that we are dead.
-        self._retired[attendance.pid] = attendance.channel
-        self._wakeup.forget(attendance.channel)
-        attendance.channel = attendance.pid = None
+        self._retired[attendance.pid] = attendance.link
+        self._wakeup.forget(attendance.link.channel)
+        attendance.link = attendance.pid = None
 
     def bow_out(self, companion: Companion, end: bytes, now: float) -> None:
         """Let the process do what it was told, and ``end``, for good."""
@@ -235,11 +248,14 @@ class Companions:
         """In a process just forked: let go of the channels."""
         for attendance in self:
             attendance.close()
-        for channel in self._retired.values():
-            channel.close()
+        for link in self._retired.values():
+            link.close()
 
     def _forget(self, attendance: Attendance) -> None:
-        if attendance.channel is not None:
-            self._wakeup.forget(attendance.channel)
+        if attendance.link is not None:
+            self._wakeup.forget(attendance.link.channel)
         attendance.close()
         attendance.pid = None
+        if not attendance.companion.lasting:
+            # The next process is born with it.
+            attendance.outbox.clear()

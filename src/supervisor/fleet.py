@@ -41,6 +41,7 @@ from .messages import (
     Autopsy,
     Beat,
     CloseListeners,
+    Deaf,
     Delivering,
     Drain,
     Exited,
@@ -63,6 +64,7 @@ from .messages import (
     Stop,
     StopNow,
     Unready,
+    Violated,
     WorkerFact,
 )
 from .phases import AUTOPSY, DELIVERING, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
@@ -162,6 +164,11 @@ class Fleet:
             case Exited(_, cause):
                 del self.workers[worker.id]
                 self._exited(worker, cause, now)
+            case Violated(_, what):
+                self._kill_blamed(worker, what, now)
+            case Deaf():
+                if worker.is_occupying:
+                    self._kill_blamed(worker, "closed its channel to the supervisor", now)
             case Retire(_, reason) | Recycle(_, reason):
                 if worker.is_occupying and not worker.recycling:
                     worker.recycling = reason
@@ -459,15 +466,24 @@ class Fleet:
             self._actions.append(Kill(worker.id))
 
     def _kill_hung(self, worker: Worker, now: float) -> None:
-        """Kill, say why, and count that as a crash."""
-        hung_in, config = worker.standing, worker.plan.config
-        self._kill(worker, now)
-        match hung_in:
+        config = worker.plan.config
+        match worker.standing:
             case Phase.STARTING:
-                text = f"not ready within --timeout-worker-startup {config.timeout_worker_startup:g} s; killed"
+                why = f"not ready within --timeout-worker-startup {config.timeout_worker_startup:g} s"
+            case Phase.READY:
+                why = f"hung: its event loop did not turn for {config.timeout_worker_healthcheck:g} s"
+            case _:
+                why = "did not finish within the grace period"
+        self._kill_blamed(worker, why, now)
+
+    def _kill_blamed(self, worker: Worker, why: str, now: float) -> None:
+        """Kill, say why, and count that as a crash unless the worker was to leave anyway."""
+        standing, text = worker.standing, f"{why}; killed"
+        self._kill(worker, now)
+        match standing:
+            case Phase.STARTING:
                 self._start_failed(worker, text, now, named=True)
             case Phase.READY:
-                text = f"hung: its event loop did not turn for {config.timeout_worker_healthcheck:g} s; killed"
                 self._crashed(worker, text, now)
-            case _:
-                self._say("did not finish within the grace period; killed", worker, Level.WARNING)
+            case Phase.DRAINING | Phase.FAILED:
+                self._say(text, worker, Level.WARNING)

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from .. import hooks
 from ..config import Config
 from ..worker import hook_runner
-from ..worker.channel import Message, encode
+from ..worker.channel import Message, Table, encode
 from .child import Child
 from .companion import Companions
 from .fleet import Fleet
@@ -25,6 +25,7 @@ class Hooking:
 
     name = "hook runner"
     lasting = True
+    says: Table = {}
 
     def __init__(self, config: Config, listeners: tuple[socket.socket, ...], addresses: list[str]) -> None:
         self.wanted = False

@@ -22,9 +22,9 @@ from ..config import Config
 from ..identity import Identity
 from ..values import Value
 from ..worker import run as worker_run
-from ..worker.channel import DRAIN, UNREADY
+from ..worker.channel import DRAIN, PROBE, REOPEN, UNREADY, encode
 from ..worker.scoreboard import Field, Scoreboard
-from .child import Child, describe_exit, hand_logs, open_autopsy
+from .child import Child, describe_exit, open_autopsy
 from .companion import Companion, Companions
 from .life import EXIT_BUG, flush_and_exit, live
 from .messages import (
@@ -32,6 +32,7 @@ from .messages import (
     Autopsy,
     Beat,
     CloseListeners,
+    Deaf,
     Drain,
     Exited,
     Fact,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from .warming import Warming
     from .watching import Watching
 
+DEAF = 1.0
+"""Seconds from the end of a worker's channel to that of its process, which follow each other within microseconds."""
 LAST_HOOKS = 5.0
 """Seconds that hooks get to finish when nobody is left."""
 
@@ -190,9 +193,10 @@ class Host:
             if isinstance(speaker, int):
                 facts += self._hear(self._children[speaker])
             else:
-                facts += self._companions.hear(speaker)
+                facts += self._companions.hear(speaker, self.now())
         # At every wake-up, not only upon SIGCHLD: one system call, and no lost signal can hide a death.
         facts += self._reap()
+        facts += self._find_deaf()
         limits = {
             child.worker: (child.pid, limit) for child in self._children.values() if (limit := child.config.limit_max_rss)
         }
@@ -204,17 +208,27 @@ class Host:
         limited = any(child.config.limit_max_rss for child in self._children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
         times += self._companions.deadlines()
+        times += [child.deaf_at for child in self._children.values() if child.deaf_at is not None]
         if self._end_by is not None:
             times.append(self._end_by)
         return max(0.0, min(times) - now) if times else None
 
     def _hear(self, child: Child) -> list[Fact]:
-        facts, closed = child.read()
-        if closed:
-            self._wakeup.forget(child.channel)
-        self._companions.learn(child.loaded)
+        facts = child.read(self.now())
+        if child.link.is_over:
+            self._wakeup.forget(child.link.channel)
+            child.deaf_at = self.now() + DEAF
+        self._companions.learn(child.loaded, self.now())
         child.loaded.clear()
         return [*facts]
+
+    def _find_deaf(self) -> list[Fact]:
+        facts: list[Fact] = []
+        for child in self._children.values():
+            if child.deaf_at is not None and child.deaf_at <= self.now():
+                child.deaf_at = None
+                facts.append(Deaf(child.worker))
+        return facts
 
     def _reap(self) -> list[Fact]:
         facts: list[Fact] = []
@@ -230,7 +244,7 @@ class Host:
             # As PID 1 we get orphans that we never started; that they are reaped is all they need.
             if child is not None:
                 # What it said before it died comes first: the reason why it could not start.
-                facts += self._hear(child)
+                facts += child.read_last(self.now())
                 cause = describe_exit(status, self._oom.take)
                 facts.append(Exited(child.worker, cause))
                 self._bury(child)
@@ -241,7 +255,7 @@ class Host:
 
     def _bury(self, child: Child) -> None:
         self._departed[child.worker] = child.name
-        self._wakeup.forget(child.channel)
+        self._wakeup.forget(child.link.channel)
         self._scoreboard.release(child.row)
         child.close()
         del self._children[child.worker]
@@ -250,9 +264,11 @@ class Host:
 
     def _beats(self) -> list[Fact]:
         facts: list[Fact] = []
-        for child in self._children.values():
-            beat = self._scoreboard.row(child.row)[Field.BEAT]
-            if beat != child.beat:
+        beats = [(child, self._scoreboard.row(child.row)[Field.BEAT]) for child in self._children.values()]
+        now = self.now()
+        for child, beat in beats:
+            # What is no time, or lies in the future, is no beat: a worker's row can be written by all workers.
+            if child.beat < beat <= now:
                 child.beat = beat
                 facts.append(Beat(child.worker, beat))
         return facts
@@ -273,6 +289,8 @@ class Host:
         child = self._children.get(action.worker)
         if child is not None:
             child.begin_autopsy()
+            # Its row in the scoreboard may have been spoilt by another worker: what it says itself counts, too.
+            child.tell(PROBE)
             self._signal(action.worker, worker_run.AUTOPSY_SIGNAL)
 
     def _kill(self, action: Kill) -> None:
@@ -296,7 +314,7 @@ class Host:
         files = worker_run.reopen_logs()
         self._renew_companions(files)
         for child in self._children.values():
-            hand_logs(child.channel, files)
+            child.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
 
     def _say(self, action: Say) -> None:
         if action.worker is None:
@@ -311,8 +329,8 @@ class Host:
         for attendance in self._companions:
             if not attendance.companion.lasting:
                 self._companions.dismiss(attendance)
-            elif attendance.channel is not None:
-                hand_logs(attendance.channel, files)
+            elif attendance.link is not None:
+                attendance.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close theirs.
@@ -349,7 +367,7 @@ class Host:
             self._departed[action.worker] = f"Worker {action.slot}"
             return
         self._children[action.worker] = child
-        self._wakeup.watch(child.channel, child.worker)
+        self._wakeup.watch(child.link.channel, child.worker)
 
     def _find_directory(self) -> None:
         """The one that we work in may have been deleted, and made again."""
@@ -380,7 +398,6 @@ class Host:
         undo.callback(ours.close)
         with theirs:
             autopsy = undo.enter_context(open_autopsy())
-            ours.setblocking(False)
             birth = worker_run.Birth(
                 id=action.worker,
                 slot=action.slot,
@@ -400,11 +417,11 @@ class Host:
         if self._warming is None or not self._warming.is_warm:
             return None
         template = self._companions.of(self._warming)
-        if template.channel is None:
+        if template.link is None:
             return None
         details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}
         try:
-            return self._warming.fork(template.channel, template.decoder, details, [birth.channel.fileno(), birth.autopsy])
+            return self._warming.fork(template.link, details, [birth.channel.fileno(), birth.autopsy])
         except OSError:
             # Perhaps it has forked and could not say so. That worker finds its channel closed and leaves; the fleet tries anew.
             self._companions.dismiss(template)

@@ -68,6 +68,20 @@ class Recycle(Value):
     reason: str
 
 
+class Violated(Value):
+    """The worker said what it must not say, so nothing that it says can be understood any more."""
+
+    worker: int
+    what: str
+    """For people: what it did, in one line that is fit for the log."""
+
+
+class Deaf(Value):
+    """The worker has closed its channel, and is not gone: it hears no order, and would not notice our death."""
+
+    worker: int
+
+
 class Reload(Value):
     """Replace all workers by a new generation, born with ``config`` (None: with the one in use)."""
 
@@ -111,7 +125,7 @@ class StopNow(Value):
     """Exit within a second."""
 
 
-WorkerFact = Ready | Failed | Beat | Exited | Retire | Delivering | Recycle
+WorkerFact = Ready | Failed | Beat | Exited | Retire | Delivering | Recycle | Violated | Deaf
 Order = Reload | Resize | Reopen | Stop | StopNow
 Fact = WorkerFact | Order
 

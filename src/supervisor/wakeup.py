@@ -43,6 +43,8 @@ IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUS
 before it listens to them."""
 LONGEST_WAIT = 86400.0
 """Seconds after which a wait ends for nothing: epoll(7) takes no more than a few weeks, and a day is as good as for ever."""
+SPEAKERS_AT_ONCE = 16
+"""Processes heard in one wake-up, a few milliseconds each at most; signals come before, and the others next time."""
 REFUSED_IN_WORKERS = (signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -58,6 +60,8 @@ class Wakeup:
 
     def __init__(self, parent: socket.socket | None = None) -> None:
         self._selector = selectors.DefaultSelector()
+        self._left: list[Speaker] = []
+        """Those who spoke and were not heard last time, so that they are first now."""
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -87,7 +91,7 @@ class Wakeup:
             pass
 
     def wait(self, timeout: float | None) -> tuple[list[Order], list[Speaker]]:
-        """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and who spoke."""
+        """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and who is to be heard now."""
         orders: list[Order] = []
         speakers: list[Speaker] = []
         for key in self._select(min(LONGEST_WAIT, timeout) if timeout is not None else None):
@@ -105,7 +109,10 @@ class Wakeup:
                 self._selector.unregister(key.fileobj)
             else:
                 speakers.append(key.data)
-        return orders, speakers
+        # The kernel tells again of those that are left.
+        speakers.sort(key=lambda speaker: speaker not in self._left)
+        self._left = speakers[SPEAKERS_AT_ONCE:]
+        return orders, speakers[:SPEAKERS_AT_ONCE]
 
     def _select(self, timeout: float | None) -> list[selectors.SelectorKey]:
         """Wait for what the selector watches. Only in here SIGTTOU is heard (see early.BLOCKED)."""

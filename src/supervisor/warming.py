@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import select
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from ..config import Config
 from ..worker import template
-from ..worker.channel import Decoder, Message, encode
+from ..worker.channel import Message, Table, Violation, encode
+from ..worker.log_text import one_line
+from .link import Link
 from .messages import Fact
 
 logger = logging.getLogger("tricorn.error")
 
 PATIENCE = 1.0
 """Seconds in which a template must have forked; it takes some milliseconds. We wait for it, as for fork."""
+MOST_MODULES = 20_000
+"""Modules to be imported, above which no more are remembered."""
 MOST_HARMFUL = 20
 """Modules that do harm, after which the template is given up: each costs a start of it."""
 PR_SET_CHILD_SUBREAPER = 36
@@ -38,6 +44,7 @@ class Warming:
 
     name = "template"
     lasting = False
+    says: Table = template.SAYS
 
     def __init__(self, config: Config, heritage: template.Heritage) -> None:
         self.wanted = False
@@ -59,11 +66,11 @@ class Warming:
 
     def hear(self, message: Message) -> list[Fact]:
         if message["kind"] == template.WARM:
-            self._seen = int(message["seen"])
+            self._seen = message["seen"]
             logger.debug("Warm reload: %d modules of installed packages are imported once", self._seen)
         elif message["kind"] == template.LEFT_OUT:
-            module = str(message["module"])
-            logger.debug("Warm reload leaves out %s: %s", module, message["why"])
+            module = message["module"]
+            logger.debug("Warm reload leaves out %s: %s", one_line(module), message["why"])
             if message["harmful"]:
                 self._leave_out(module)
         return []
@@ -75,7 +82,8 @@ class Warming:
             self.wanted = False
 
     def learn(self, message: Message) -> bytes | None:
-        new = [name for name in map(str, message.get("installed", ())) if name not in self._names]
+        new = [name for name in message.get("installed", ()) if name not in self._names]
+        del new[max(0, MOST_MODULES - len(self._names)) :]
         self._names.update(dict.fromkeys(new))
         if message.get("complete") and self._names and len(self._harmful) <= MOST_HARMFUL:
             self.wanted = True
@@ -84,26 +92,40 @@ class Warming:
     def died(self, now: float) -> None:
         self._seen = 0
 
-    def fork(self, link: socket.socket, decoder: Decoder, birth: dict[str, Any], descriptors: list[int]) -> int | None:
+    def fork(self, link: Link, birth: dict[str, Any], descriptors: list[int]) -> int | None:
         """Let the process, on the other end of ``link``, fork a worker; returns its pid.
 
         None if the process is outdated (it then exits). Raises OSError when it does not answer.
         """
         deadline = time.monotonic() + PATIENCE
         answer = select.poll()
-        answer.register(link, select.POLLIN)
-        socket.send_fds(link, [encode(template.FORK, birth=birth)], descriptors)
+        answer.register(link.channel, select.POLLIN)
+        if not link.send_fds(encode(template.FORK, birth=birth), descriptors):
+            raise TimeoutError("the template does not read")
         while True:
             if not answer.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise TimeoutError("the template does not answer")
-            data = link.recv(65536)
-            if not data:
+            try:
+                messages = link.read(time.monotonic())
+            except Violation as violation:
+                raise ConnectionError(f"the template wrote {violation}") from None
+            if link.is_over:
                 raise ConnectionError("the template is gone")
-            for message in decoder.feed(data):
+            for message in messages:
                 if message["kind"] == template.FORKED:
-                    return int(message["pid"])
+                    return self._child(message["pid"], deadline)
                 if message["kind"] == template.STALE:
                     logger.debug("An installed package has changed: making a new template")
                     self._seen = 0
                     return None
                 self.hear(message)
+
+    @staticmethod
+    def _child(pid: int, deadline: float) -> int:
+        """``pid``, once it is our child: when the process between has exited. Raises OSError if it is not by ``deadline``."""
+        while time.monotonic() < deadline:
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                return pid
+            time.sleep(0.001)
+        raise ConnectionError("the template named a process that is not ours")

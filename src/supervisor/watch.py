@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..worker.channel import Decoder, encode
+from ..worker.channel import LOADED, Decoder, Shape, Table, encode, flag, names, number, pieces
 from .doorbell import Doorbell
 from .poll import Poller
 from .selection import Selection, State, needs_polling, state_of
@@ -25,6 +25,9 @@ logger = logging.getLogger("tricorn.error")
 
 CHANGED = "changed"
 """From the watcher: files were saved."""
+SAYS: Table = {CHANGED: Shape({"files": names, "at": number, "settings": flag})}
+"""All that the watcher says."""
+HEARS: Table = {LOADED: Shape({"files": names})}
 STEP, STEP_WITHOUT_BELL = 3, 25
 """Milliseconds between two looks at what watchfiles has, from when the bell has rung; all the time where there is none."""
 ANSWER = 30
@@ -51,7 +54,7 @@ class Watcher:
         self._selection.imported.update(imported)
         self._link = link
         self._link.setblocking(False)
-        self._decoder = Decoder()
+        self._decoder = Decoder(HEARS)
         self._poll = config.reload_poll or os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("1", "true")
         self._delay = config.reload_delay
         self._bell: Doorbell | None = None
@@ -186,7 +189,7 @@ class Watcher:
             return
         self._wait_for_quiet()
         now = time.monotonic()
-        files = sorted(map(_shown, self._pending))[:100]
+        files = next(pieces(sorted(map(_shown, self._pending))))[:100]
         settings = not self._selection.settings.isdisjoint(self._pending)
         message = encode(CHANGED, files=files, at=min(self._pending.values()), settings=settings)
         self._pending.clear()
@@ -208,7 +211,7 @@ class Watcher:
             if not data:
                 return False
             for message in self._decoder.feed(data):
-                imported.update(message.get("files", ()))
+                imported.update(message["files"])
         new = {path for path in imported - self._selection.imported if path not in self._files}
         if new:
             self._selection.imported |= new

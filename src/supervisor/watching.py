@@ -6,7 +6,8 @@ import socket
 import time
 
 from ..config import Config
-from ..worker.channel import LOADED, Message, encode
+from ..worker.channel import LOADED, Message, Table, encode
+from ..worker.log_text import one_line
 from . import watch
 from .messages import Fact, Reload
 
@@ -20,6 +21,7 @@ class Watching:
     name = "watcher"
     wanted = True
     lasting = False
+    says: Table = watch.SAYS
 
     def __init__(self, config: Config, listeners: tuple[socket.socket, ...], settings: tuple[str, ...] = ()) -> None:
         """``settings`` are the files that the configuration comes from."""
@@ -41,13 +43,12 @@ class Watching:
         return watch.main(self._config, link, self._since, self._imported, self._settings)
 
     def hear(self, message: Message) -> list[Fact]:
-        if message["kind"] != watch.CHANGED:
-            return []
-        files = tuple(str(file) for file in message.get("files", ()))
-        return [Reload(changed=files, since=float(message["at"]), afresh=bool(message.get("settings")))]
+        # Not later than now, for it is only what the process says.
+        since = min(message["at"], time.monotonic())
+        return [Reload(changed=tuple(map(one_line, message["files"])), since=since, afresh=message["settings"])]
 
     def learn(self, message: Message) -> bytes | None:
-        new = {str(file) for file in message.get("files", ())} - self._imported
+        new = set(message.get("files", ())) - self._imported
         if not new or len(self._imported) > MOST:
             return None
         self._imported |= new

@@ -9,7 +9,6 @@ as quickly as ever; and who has waited in vain, because the others are busy with
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import time
@@ -20,9 +19,9 @@ from .scoreboard import Field, Scoreboard
 
 logger = logging.getLogger("tricorn.error")
 
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 PAUSE = 0.5
-"""Seconds to leave connections waiting when descriptors or memory have run out: trying on would spin."""
+"""Seconds to leave connections waiting when none can be accepted: trying on would spin. Descriptors or memory have run out, or
+an application has shut the listener down for all workers."""
 ADMISSION_GRACE = 1.0
 """Seconds that handshakes under way may take when a stop is asked for."""
 AT_ONCE = 32
@@ -58,10 +57,14 @@ class Acceptor:
         self._scoreboard = scoreboard
         self._row = row
         self._own = scoreboard.row(row)
+        self._connections = 0
+        """Open connections, those included that are not admitted yet."""
+        self._trouble: int | None = None
+        """Why no connection could be accepted, if the last one could not."""
         self._patience = PATIENCE
         self._taken = 0
-        self._before = 0.0
-        self._closed = 0.0
+        self._before = 0
+        self._closed = 0
         """Connections closed in the last second."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.pending: set[asyncio.Protocol] = set()
@@ -90,9 +93,13 @@ class Acceptor:
 
     def tick(self) -> None:
         """Once a second: see how many connections were closed since the last time."""
-        now = self._own[Field.CONNECTIONS]
-        self._closed = self._taken - (now - self._before)
-        self._taken, self._before = 0, now
+        self._closed = self._taken - (self._connections - self._before)
+        self._taken, self._before = 0, self._connections
+
+    def publish(self, connections: int) -> None:
+        """Let the other workers know how many connections are open."""
+        self._connections = connections
+        self._own[Field.CONNECTIONS] = connections
 
     def give_up(self) -> None:
         """Close what is not admitted yet."""
@@ -144,7 +151,7 @@ class Acceptor:
     def _is_our_turn(self) -> bool:
         """Whether no other worker has notably fewer connections."""
         fewest = self._scoreboard.fewest_connections(self._row, time.monotonic())
-        return fewest is None or self._own[Field.CONNECTIONS] <= fewest + fewest // TOLERANCE + self._closed // CHURN
+        return fewest is None or self._connections <= fewest + fewest // TOLERANCE + self._closed // CHURN
 
     def _accept(self, listener: socket.socket) -> bool:
         """Take one connection; whether there was one."""
@@ -153,11 +160,12 @@ class Acceptor:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
-            if error.errno not in EXHAUSTED:
-                raise
-            logger.error("Can't accept connections: %s", error.strerror)
+            if error.errno != self._trouble:
+                self._trouble = error.errno
+                logger.error("Can't accept connections: %s", error.strerror)
             self._leave_alone(listener, PAUSE, self._listen)
             return False
+        self._trouble = None
         self.take(connection)
         return True
 
@@ -165,7 +173,7 @@ class Acceptor:
         """Serve a connection that somebody accepted."""
         connection.setblocking(False)
         # Counted at once, for the other workers to see, though its protocol comes to life a turn later.
-        self._own[Field.CONNECTIONS] += 1
+        self.publish(self._connections + 1)
         self._taken += 1
         protocol = self._make()
         self.pending.add(protocol)
@@ -179,6 +187,6 @@ class Acceptor:
         except (OSError, asyncio.CancelledError):
             # The client is gone again already, was not admitted, or took longer than we have.
             connection.close()
-            self._own[Field.CONNECTIONS] -= 1
+            self.publish(self._connections - 1)
         finally:
             self.pending.discard(protocol)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import traceback
@@ -38,7 +39,9 @@ def write(fd: int) -> None:
         if frames:
             print(f"Task {task.get_name()!r}, most recent call last:", file=text)
             text.writelines(traceback.format_list(frames))
-    os.write(fd, text.getvalue().encode("utf-8", "backslashreplace"))
+    with contextlib.suppress(OSError):
+        # The file holds so much and no more.
+        os.write(fd, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _frames(awaited: Any) -> list[traceback.FrameSummary]:

@@ -8,9 +8,14 @@ and waits in the queue until there is one.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable
+
+FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+"""Of the sockets on which we listen."""
+CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 Ends = tuple[socket.socket, socket.socket]
 """To give to, and to take from; made by the supervisor, and the same for all workers."""
@@ -49,9 +54,33 @@ class Handover:
 
     def _take(self) -> None:
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._taking, 1, 1)
+            data, descriptors, _, _ = socket.recv_fds(self._taking, 1, 1, CLOSE_ON_EXEC)
         except OSError:
             # Another worker was quicker.
             return
+        if not data:
+            # An application has shut the queue down for all workers: it would be readable for ever.
+            self.stop()
         for descriptor in descriptors:
-            self._adopt(socket.socket(fileno=descriptor))
+            connection = as_connection(descriptor)
+            if connection is not None:
+                self._adopt(connection)
+
+
+def as_connection(descriptor: int) -> socket.socket | None:
+    """The connection to a client that ``descriptor`` is; None, and closed, if it is anything else: any worker can send it."""
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        return None
+    try:
+        is_stream = connection.type == socket.SOCK_STREAM and connection.family in FAMILIES
+        if is_stream and not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            connection.getpeername()
+            return connection
+    except OSError:
+        # Not connected any more.
+        pass
+    connection.close()
+    return None

@@ -18,10 +18,18 @@ from ..config import Config
 from ..hooks import IN_RUNNER, Fleet
 from ..protocols.asgi import AppError
 from . import channel, hooks, log_files, logs
+from .channel import Shape, names, number, text, whole
 from .run import watch_lifeline
 
 END = "end"
 """To the runner: there is nothing more to come."""
+_OF_FLEET = Shape({"pid": whole, "size": whole, "generation": whole, "addresses": names})
+_OF_WORKER = Shape({"slot": whole, "pid": whole, "generation": whole, "exit_code": number, "cause": text})
+HEARS: channel.Table = {
+    END: Shape(),
+    channel.REOPEN: channel.TO_WORKER[channel.REOPEN],
+    **{hook: _OF_FLEET if kind is Fleet else _OF_WORKER for hook, kind in IN_RUNNER.items()},
+}
 
 
 class HookRunner:
@@ -36,7 +44,7 @@ class HookRunner:
 
     def run(self) -> int:
         """Call what the supervisor asks for, until it asks for nothing any more; returns the exit code."""
-        decoder = channel.Decoder()
+        decoder = channel.Decoder(HEARS)
         with self._asyncio:
             while data := self._receive():
                 for message in decoder.feed(data):
@@ -46,7 +54,7 @@ class HookRunner:
                         logs.adopt(dict(zip(message["files"], self._received, strict=False)))
                         self._received.clear()
                         continue
-                    self._call(str(message.pop("kind")), message)
+                    self._call(message.pop("kind"), message)
         return 0
 
     def _receive(self) -> bytes:

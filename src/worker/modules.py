@@ -13,8 +13,6 @@ from typing import Any
 from . import channel
 
 _OURS = str(Path(__file__).resolve().parent.parent) + "/"
-PIECE = 100
-"""Names in one message: a message must fit into what the channel takes at once."""
 
 
 @cache
@@ -65,10 +63,10 @@ class Report:
             elif file is not None and name != "__main__" and is_developers(file):
                 own.append(file)
         self._known.update(own)
-        for start in range(0, len(own), PIECE):
-            yield channel.encode(channel.LOADED, files=own[start : start + PIECE])
-        for start in range(0, len(installed), PIECE):
-            yield channel.encode(channel.LOADED, installed=installed[start : start + PIECE])
+        for piece in channel.pieces(own):
+            yield channel.encode(channel.LOADED, files=piece)
+        for piece in channel.pieces(installed):
+            yield channel.encode(channel.LOADED, installed=piece)
         yield channel.encode(channel.LOADED, complete=True)
 
 

@@ -28,6 +28,7 @@ from .entrance import trusted_by
 from .handover import Ends, Handover, open_ends
 from .interfaces import make_app
 from .loader import locate
+from .log_text import many_lines
 from .scoreboard import Scoreboard
 from .server import Server, codec_of
 
@@ -257,7 +258,7 @@ def _is_cut(link: socket.socket) -> bool:
 def _say_failed(birth: Birth, error: str) -> None:
     try:
         birth.channel.setblocking(True)
-        birth.channel.sendall(channel.encode(channel.FAILED, error=error))
+        birth.channel.sendall(channel.encode(channel.FAILED, error=many_lines(error)))
     except OSError:
         print(error, file=sys.stderr)
 

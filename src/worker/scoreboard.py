@@ -3,6 +3,9 @@
 One anonymous ``mmap`` is made before the first fork and inherited by all. Each worker writes only its own row; reading a row
 costs no message and wakes nobody. While a worker is replaced two workers serve in one slot, so rows belong to workers, not to
 slots: the supervisor lends a row to each worker it forks and takes it back when the worker is reaped.
+
+Any worker can write any cell, for all have the memory. So nobody reads his own row back, and no cell decides alone: what others
+say is used only if it can be true, and at worst delays a connection by some milliseconds.
 """
 
 from __future__ import annotations
@@ -52,7 +55,10 @@ class Row:
 
 
 STALE = 3.0
-"""Seconds without a beat after which a worker is not counted on: it hangs, or is gone and not reaped yet."""
+"""Seconds without a beat after which a worker is not counted on: it hangs, or is gone and not reaped yet. A beat so far in the
+future is none."""
+MOST_CONNECTIONS = 2.0**30
+"""More than a process can have (fs.nr_open, proc(5)): what is above, below zero or no number is nonsense."""
 _USED = 0
 """The cell, in the row before the workers' rows, that tells how many of these were ever lent."""
 
@@ -62,17 +68,24 @@ class Scoreboard:
 
     def __init__(self, rows: int = ROWS) -> None:
         self._cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 1) * WIDTH * 8)).cast("d")
+        self._rows = rows
         self._free = list(range(rows, 0, -1))
+        self._used = 0
+        """How many rows were ever lent, as far as this process knows."""
 
     @property
     def used(self) -> int:
-        """How many rows were ever lent."""
-        return int(self._cells[_USED])
+        """How many rows were ever lent. Any worker can write the cell, so what can't be is not believed."""
+        used = self._cells[_USED]
+        if 0 <= used <= self._rows:
+            self._used = int(used)
+        return self._used
 
     def claim(self) -> int:
         """Lend the lowest free row, zeroed; raises IndexError when all are lent."""
         index = self._free.pop()
-        self._cells[_USED] = max(self._cells[_USED], index)
+        self._used = max(self._used, index)
+        self._cells[_USED] = self._used
         self._clear(index)
         return index
 
@@ -88,13 +101,14 @@ class Scoreboard:
     def fewest_connections(self, but: int, now: float) -> float | None:
         """The fewest connections that a serving worker has, other than the one of row ``but``; None if no other serves.
 
-        ``now`` is in seconds of CLOCK_MONOTONIC. Costs a few hundred nanoseconds per worker.
+        ``now`` is in seconds of CLOCK_MONOTONIC. Rows that say what can't be are left out. Costs a few hundred nanoseconds per
+        worker.
         """
         cells, fewest = self._cells, None
         for start in range(WIDTH, (self.used + 1) * WIDTH, WIDTH):
-            if cells[start] and start != but * WIDTH and cells[start + Field.BEAT] > now - STALE:
+            if cells[start] == 1 and start != but * WIDTH and now - STALE < cells[start + Field.BEAT] < now + STALE:
                 connections = cells[start + Field.CONNECTIONS]
-                if fewest is None or connections < fewest:
+                if 0 <= connections <= MOST_CONNECTIONS and (fewest is None or connections < fewest):
                     fewest = connections
         return fewest
 

@@ -32,6 +32,7 @@ from .handover import Handover
 from .late import LateImports, names
 from .lifespan import Lifespan
 from .log_files import MAX_FILES
+from .log_text import many_lines
 from .logs import adopt, make_access
 from .readiness import Readiness
 from .scoreboard import Field, Scoreboard
@@ -75,7 +76,8 @@ class Server:
         self._config = config
         self._app = app
         self._link = link
-        self._decoder = channel.Decoder()
+        self._outbox = channel.Outbox(link)
+        self._decoder = channel.Decoder(channel.TO_WORKER)
         self._received: list[int] = []
         """Descriptors that came through the channel, for the next message that speaks of some."""
         self._listeners = listeners
@@ -151,7 +153,7 @@ class Server:
             acceptor.start()
             if self.handover is not None:
                 self.handover.start(loop, acceptor.take)
-            self._say(channel.READY, **({"error": self.error_page.text} if self.error_page is not None else {}))
+            self._say(channel.READY, **({"error": many_lines(self.error_page.text)} if self.error_page is not None else {}))
             if self._config.reload:
                 # After those who wait for the new code.
                 loop.call_later(TELL_MODULES, self._tell_modules)
@@ -179,6 +181,7 @@ class Server:
     def release(self) -> None:
         """Leave nothing on the event loop, which may run on: at the end, or where :meth:`finish` is not waited for."""
         self._loop.remove_reader(self._link.fileno())
+        self._loop.remove_writer(self._link.fileno())
         for timer in (self._next_beat, self._last_moment):
             if timer is not None:
                 timer.cancel()
@@ -276,7 +279,7 @@ class Server:
 
     def _count_connections(self, count: int) -> None:
         assert self._acceptor is not None
-        self._row[Field.CONNECTIONS] = count + len(self._acceptor.pending - self.service.connections)
+        self._acceptor.publish(count + len(self._acceptor.pending - self.service.connections))
 
     def _count_request(self) -> None:
         if self.service.requests >= self._last_request:
@@ -285,12 +288,18 @@ class Server:
     # What supervisor and worker say to each other.
 
     def _say(self, kind: str, **details: Any) -> bool:
-        """Whether it went out: not if the supervisor is dead (the reader sees that too) or does not listen."""
-        try:
-            self._link.send(channel.encode(kind, **details))
-        except OSError:
-            return False
-        return True
+        """Whether it goes out: not if the supervisor is dead (the reader sees that too) or does not listen."""
+        return self._send(channel.encode(kind, **details))
+
+    def _send(self, message: bytes) -> bool:
+        is_taken = self._outbox.send(message)
+        if not self._outbox.is_empty:
+            self._loop.add_writer(self._link.fileno(), self._send_rest)
+        return is_taken
+
+    def _send_rest(self) -> None:
+        if not self._outbox.flush() or self._outbox.is_empty:
+            self._loop.remove_writer(self._link.fileno())
 
     def _terminated(self) -> None:
         """SIGTERM. Whoever signals a whole process group means the supervisor, which hears it too: it alone decides."""
@@ -312,9 +321,7 @@ class Server:
             self._report = Report()
         files = self.error_page.files if self.error_page is not None else ()
         for message in self._report.news(files):
-            try:
-                self._link.send(message)
-            except OSError:
+            if not self._send(message):
                 return
 
     def _read_link(self) -> None:
@@ -331,16 +338,29 @@ class Server:
             self._heirs = False
             self.drain(Phase.STOPPING, ORPHAN_GRACE)
             return
-        for message in self._decoder.feed(data):
-            if message["kind"] == channel.DRAIN:
-                self._heirs = bool(message.get("hand_on"))
-                self.drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
-            elif message["kind"] == channel.REOPEN:
-                adopt(dict(zip(message["files"], self._received, strict=False)))
-                self._received.clear()
-            elif message["kind"] == channel.UNREADY:
-                self._leaving = True
-                self._current.is_ready = False
+        try:
+            messages = self._decoder.feed(data)
+        except channel.Violation as violation:
+            # The application has read from our end, perhaps.
+            self._loop.remove_reader(self._link.fileno())
+            logger.error("The supervisor can't be understood, it says %s: worker stops", violation)
+            self.drain(Phase.STOPPING)
+            return
+        for message in messages:
+            self._obey(message)
+
+    def _obey(self, message: channel.Message) -> None:
+        if message["kind"] == channel.DRAIN:
+            self._heirs = bool(message.get("hand_on"))
+            self.drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING)
+        elif message["kind"] == channel.PROBE:
+            self._say(channel.ALIVE)
+        elif message["kind"] == channel.REOPEN:
+            adopt(dict(zip(message["files"], self._received, strict=False)))
+            self._received.clear()
+        elif message["kind"] == channel.UNREADY:
+            self._leaving = True
+            self._current.is_ready = False
 
     # The end.
 

@@ -39,6 +39,17 @@ IMPORT, FORK = "import", "fork"
 """To the template: import these modules; fork a worker (with its channel and the file for its autopsy)."""
 WARM, LEFT_OUT, STALE, FORKED = "warm", "left out", "stale", "forked"
 """From it: so many modules were looked at; this one is left out, and I exit if it did harm; I am outdated and exit; the pid."""
+SAYS: channel.Table = {
+    WARM: channel.Shape({"seen": channel.whole}),
+    LEFT_OUT: channel.Shape({"module": channel.text, "why": channel.log_line, "harmful": channel.flag}),
+    STALE: channel.Shape(),
+    FORKED: channel.Shape({"pid": channel.whole}),
+}
+"""All that the template says."""
+HEARS: channel.Table = {
+    IMPORT: channel.Shape({"names": channel.names}),
+    FORK: channel.Shape({"birth": channel.record}),
+}
 REQUEST = 65536
 
 State = tuple[int, int]
@@ -67,7 +78,7 @@ class Template:
         self._seen = 0
         """Modules that were looked at, be they imported or left out."""
         self._files: dict[str, State | None] = {}
-        self._decoder = channel.Decoder()
+        self._decoder = channel.Decoder(HEARS)
 
     def run(self, names: Iterable[str], without: Iterable[str]) -> int:
         """Import ``names`` but for those in packages ``without``, then do what is asked until the supervisor is gone."""
