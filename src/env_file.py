@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
+from . import packages
 from .config import ConfigError
 
 
@@ -13,10 +14,9 @@ def read(path: str, home: str = "") -> dict[str, str]:
 
     The format is python-dotenv's; that ``${NAME}`` stands for another variable's value is its, too.
     """
-    try:
-        import dotenv
-    except ImportError:
-        raise ConfigError(f"--env-file {path}: python-dotenv is not installed (pip install tricorn[dotenv])") from None
+    packages.require(f"--env-file {path}", "dotenv", "python-dotenv")
+    import dotenv
+
     try:
         with open(os.path.join(home, path), encoding="utf-8") as file:
             found = dotenv.dotenv_values(stream=file)

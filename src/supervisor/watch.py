@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .. import packages
 from ..config import Config
 from ..worker.channel import LOADED, Decoder, Shape, Table, encode, flag, names, number, pieces
 from .doorbell import Doorbell
@@ -107,8 +108,10 @@ class Watcher:
 
     def _watch_directories(self) -> Any:
         # Not the package's front door, which brings asyncio and anyio along.
-        from watchfiles._rust_notify import RustNotify
-
+        cause = None if self._poll else packages.problem("watchfiles._rust_notify")
+        if cause is not None:
+            logger.warning("Watching by polling, for watchfiles can't be imported (%s)", cause)
+            self._poll = True
         mounts = _read("/proc/self/mountinfo")
         self._poll = self._poll or any(needs_polling(directory, mounts) for directory in self._directories)
         while True:
@@ -116,6 +119,8 @@ class Watcher:
             if self._poll:
                 return Poller(directories, lambda: self._files)
             try:
+                from watchfiles._rust_notify import RustNotify
+
                 return RustNotify(directories, False, False, 0, False, True)
             except FileNotFoundError:
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from .. import packages
 from ..config import ConfigError
 
 OURS, THEIRS = "tricorn", "uvicorn"
@@ -78,10 +79,9 @@ def apply_ini(settings: Any) -> None:
 
 
 def _parse_yaml(path: str, text: str) -> dict[str, Any]:
-    try:
-        import yaml
-    except ImportError:
-        raise ConfigError(f"--log-config {path}: PyYAML is not installed (pip install tricorn[yaml])") from None
+    packages.require(f"--log-config {path}", "yaml", "PyYAML")
+    import yaml
+
     parsed: dict[str, Any] = yaml.safe_load(text)
     return parsed
 

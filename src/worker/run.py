@@ -8,6 +8,7 @@ import faulthandler
 import fcntl
 import importlib
 import importlib.util
+import logging
 import os
 import select
 import signal
@@ -16,10 +17,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..config import Config, ConfigError
+from .. import packages
+from ..config import OPTIONS, Config, ConfigError, flag
 from ..logging import set_process_name
 from ..protocols.asgi import AppError, Application
 from ..values import Value
@@ -34,6 +37,8 @@ from .server import Server, codec_of
 
 if TYPE_CHECKING:
     from .hooks import WorkerHooks
+
+logger = logging.getLogger("tricorn.error")
 
 AUTOPSY_SIGNAL = signal.SIGUSR2
 """Makes a worker write all its stacks to the descriptor ``Birth.autopsy``."""
@@ -136,16 +141,24 @@ def _run(server: Server, config: Config) -> None:
 def name_process(title: str) -> None:
     """Show ``title`` in log files and, where the extra setproctitle is installed, in ps and top."""
     set_process_name(title.removeprefix("tricorn: "))
-    try:
+    if is_usable("setproctitle"):
         importlib.import_module("setproctitle").setproctitle(title)
-    except ImportError:
-        pass
+
+
+@cache
+def is_usable(package: str) -> bool:
+    """Whether the ``package``, which we can do without, can be imported; one that is installed and can't be is logged once."""
+    if importlib.util.find_spec(package) is None:
+        return False
+    if (cause := packages.problem(package)) is not None:
+        logger.warning("Going on without %s, which is installed, but can't be imported (%s)", package, cause)
+    return cause is None
 
 
 def loop_name(choice: str) -> str:
     """The event loop that ``--loop choice`` means here: ``uvloop`` or ``asyncio``."""
     if choice == "auto":
-        return "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio"
+        return "uvloop" if is_usable("uvloop") else "asyncio"
     return choice
 
 
@@ -156,11 +169,15 @@ def describe(config: Config) -> str:
 
 
 def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes the event loop of ``--loop choice``. Raises AppError for a function that can't be imported."""
+    """What makes the event loop of ``--loop choice``.
+
+    Raises AppError for a function that can't be imported, ConfigError if uvloop can't be.
+    """
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
     if ":" in choice:
         factory = locate(choice, app_dir, "--loop")
     elif loop_name(choice) == "uvloop":
+        packages.require("--loop uvloop", "uvloop")
         import uvloop
 
         factory = uvloop.new_event_loop
@@ -187,6 +204,11 @@ def preload(config: Config) -> None:
 
     Raises ConfigError for what no worker could start with.
     """
+    for name, known in OPTIONS.items():
+        if known.needs and (package := known.needs.get(value := getattr(config, name))) is not None:
+            packages.require(f"{flag(name)} {value}", package)
+    if config.limit_max_rss is not None:
+        packages.require(f"--limit-max-rss {config.limit_max_rss}", "psutil")
     if ":" not in config.loop:
         # A function of the application's side is imported by workers only.
         loop_factory(config.loop)
