@@ -1,37 +1,89 @@
-"""How many CPUs this process may use: fewer than there are, in a container."""
+"""How many CPUs this process may use: fewer than there are, in a container or in a unit of systemd with ``CPUQuota=``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+
+Read = Callable[[str], str | None]
+"""The text of a file; None if it can't be read."""
 
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except OSError:
         return None
 
 
-def cgroup_cpus(root: str = "/sys/fs/cgroup", read: Callable[[str], str | None] = _read) -> float | None:
-    """How many CPUs the cgroup's quota allows; None where there is no quota.
+def cgroup_cpus(read: Read = _read) -> float | None:
+    """How many CPUs the quotas of our cgroup and of all cgroups that it lies in allow; None where there is no quota.
 
-    Reads ``cpu.max`` of cgroup v2 or ``cpu.cfs_quota_us`` of v1, as a process inside a container sees them
-    (Linux' Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/cpu CFS bandwidth control).
+    Reads ``cpu.max`` of cgroup v2 and ``cpu.cfs_quota_us`` of v1 (Linux' Documentation/admin-guide/cgroup-v2.rst and
+    scheduler/sched-bwc.rst).
     """
-    limit = read(f"{root}/cpu.max")
-    if limit is not None:
-        quota, period = limit.split()
-    else:
-        quota, period = (read(f"{root}/cpu/cpu.cfs_{name}_us") or "-1" for name in ("quota", "period"))
-    if quota.strip() in ("max", "-1") or float(period) <= 0:
+    quotas = [_quota(directory, read) for directory in _cgroups(read)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _cgroups(read: Read) -> Iterator[str]:
+    """The directories of the cgroups that may limit our CPU time: ours and those above it, as far as they can be seen."""
+    memberships = dict(_memberships(read("/proc/self/cgroup") or ""))
+    for kind, root, mount_point in _mounts(read("/proc/self/mountinfo") or ""):
+        path = memberships.get(kind, "/")
+        # Without a cgroup namespace of its own, a container sees the host's path, and only what lies below ``root``.
+        inner = path[len(root.rstrip("/")) :] if f"{path}/".startswith(f"{root.rstrip('/')}/") else ""
+        names = [name for name in inner.split("/") if name]
+        if ".." in names:
+            # We were moved out of the namespace that we see.
+            names = []
+        for depth in range(len(names) + 1):
+            yield "/".join((mount_point.rstrip("/"), *names[:depth]))
+
+
+def _memberships(text: str) -> Iterator[tuple[str, str]]:
+    """``v1`` and ``v2`` with the path of our cgroup there, from ``/proc/self/cgroup`` (cgroups(7))."""
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            yield "v2", path
+        elif "cpu" in controllers.split(","):
+            yield "v1", path
+
+
+def _mounts(text: str) -> Iterator[tuple[str, str, str]]:
+    """``v1`` or ``v2`` with root and mount point, for each hierarchy that may limit CPU time (proc_pid_mountinfo(5))."""
+    for line in text.splitlines():
+        place, _, kind = line.partition(" - ")
+        fields, (file_system, _, options) = place.split(), (*kind.split(), "", "", "")[:3]
+        if len(fields) < 5 or (file_system == "cgroup" and "cpu" not in options.split(",")):
+            continue
+        version = {"cgroup": "v1", "cgroup2": "v2"}.get(file_system)
+        if version is not None:
+            yield version, _unescape(fields[3]), _unescape(fields[4])
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _quota(directory: str, read: Read) -> float | None:
+    limit = read(f"{directory}/cpu.max")
+    if limit is None:
+        limit = " ".join(read(f"{directory}/cpu.cfs_{name}_us") or "" for name in ("quota", "period"))
+    try:
+        quota, period = map(float, limit.split())
+    except ValueError:
+        # "max", or no such files.
         return None
-    return float(quota) / float(period)
+    return quota / period if quota > 0 and period > 0 else None
 
 
 def available_cpus() -> int:
-    """How many workers can really run at once: what CPU affinity and the cgroup's quota allow, at least one."""
+    """How many workers can really run at once: what CPU affinity and the cgroups' quotas allow, at least one."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_cpus()
     return max(1, min(count, round(quota)) if quota is not None else count)

@@ -12,7 +12,6 @@ import pytest
 from harness import ROOT
 from tricorn import cli, config
 from tricorn.config import Config, ConfigError
-from tricorn.cpus import cgroup_cpus
 from tricorn.subjects import SUBJECTS
 
 NAMES = sorted(config.OPTIONS)
@@ -111,21 +110,6 @@ def test_a_broken_constraint_names_option_value_and_cause(values: dict[str, typi
         Config(app="main:app", **values)
     assert str(caught.value) == cause
     assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "50000 100000\n"}, 0.5),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({}, None),
-    ],
-)
-def test_the_cgroup_quota(files: dict[str, str], cpus: float | None) -> None:
-    assert cgroup_cpus("/cg", lambda path: files.get(path.removeprefix("/cg/"))) == cpus
 
 
 @pytest.mark.parametrize(("script", "page"), [("settings.py", "settings.md"), ("man.py", "tricorn.1")])
