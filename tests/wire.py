@@ -70,6 +70,8 @@ class FakeSocket:
     def setsockopt(self, level: int, name: int, value: bytes) -> None:
         self._transport.reset = (level, name) == (socket.SOL_SOCKET, socket.SO_LINGER)
 
+    family = socket.AF_INET
+
     def getsockopt(self, level: int, name: int, size: int) -> bytes:
         raise OSError("no socket")
 

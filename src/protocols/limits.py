@@ -30,8 +30,9 @@ class Limits(Value):
     """How long a client may pause in the middle of a request's body, as nginx's client_body_timeout."""
     request_body_rate: float = 240
     """Bytes a second that a body must bring once ``request_body_time`` is used up, as Kestrel's; 0 for no least rate."""
-    half_closed_time: float = 2
-    """How long after the client has closed its side an application that waits for it to leave is told that it has."""
+    half_closed_time: float = 1
+    """How long a client that has closed its side right behind its request may show no other sign of life. Then an application
+    that waits for it to leave is told that it has. A second is enough for most answers."""
     keep_alive_time: float = 5
     """How long a connection may stay idle after a response."""
     linger_time: float = 2

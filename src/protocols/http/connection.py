@@ -9,6 +9,7 @@ import asyncio
 import re
 from typing import cast
 
+from ..departure import has_left
 from ..proxy import Origin, Proxies
 from ..service import Phase as ServicePhase
 from ..service import Service
@@ -119,9 +120,7 @@ class HttpConnection(Ending):
             # To close now would say that the response was whole.
             return True
         if self._phase is EXCHANGE and self._body is None:
-            # Gone, or only done with sending? Nothing tells before something is written. An application that waits for the
-            # client's leaving (some frameworks then cancel the answer) is told after a while.
-            self.deadline = self._service.now + 1 + self._service.limits.half_closed_time
+            self._look_for_client(0)
             return True
         return self._phase is HEAD and END in self._buffer
 
@@ -157,14 +156,24 @@ class HttpConnection(Ending):
     def _expire_exchange(self) -> None:
         exchange = self._exchange
         if self._body is None or exchange is None:
-            self.deadline = NEVER
-            if exchange is not None:
-                exchange.half_close()
+            self._look_for_client(self._service.limits.half_closed_time)
         elif self._reading and exchange.intake is not WITHHELD:
             self._fail(BadRequest(408, "the request body took too long"))
         else:
             # Not the client's fault: the application does not take what has come, or has not asked for it yet.
             self._await_body()
+
+    def _look_for_client(self, waited: float) -> None:
+        """The client has closed its side: tell the application if it has left, for some frameworks then cancel the answer.
+
+        ``waited``: seconds since it did so, or since the last look.
+        """
+        self.deadline = NEVER
+        if self._exchange is None or has_left(self.transport, waited):
+            if self._exchange is not None:
+                self._exchange.half_close()
+        else:
+            self.deadline = self._service.loop.time() + self._service.limits.half_closed_time
 
     def _await_body(self) -> None:
         """From now on it is the client's turn to send more of the body."""
@@ -418,6 +427,10 @@ class HttpConnection(Ending):
             return
         self._read_head()
         self._regulate()
-        if self._phase is HEAD and self._eof and END not in self._buffer:
+        if not self._eof:
+            return
+        if self._phase is EXCHANGE:
+            self._look_for_client(0)
+        elif self._phase is HEAD and END not in self._buffer:
             # What is left is no whole request, and the client sends no more.
             self._close()
