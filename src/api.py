@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import os
 import random
 import signal
@@ -27,10 +28,12 @@ from .api_config import STARTUP_FAILURE, Config
 from .api_launch import launch
 from .api_lifespan import LifespanOn
 from .config import ConfigError
+from .hangup import is_typed
 from .protocols.asgi import AppError
 from .protocols.service import Connection, Phase, Service, Work
 from .supervisor.listeners import Listeners, bind, set_nodelay
 from .values import replace
+from .waits import Waits, describe
 from .worker import channel, endure
 from .worker.loader import refuse_at_import
 from .worker.scoreboard import Scoreboard
@@ -116,6 +119,8 @@ class Server:
         """When ``callback_notify`` was called last, as of ``time.time``."""
         self._should_exit = self._force_exit = False
         self._captured: list[int] = []
+        self._tell_waits_at = math.inf
+        """When to say for what a stop waits, as of ``time.monotonic``: an ordinary request takes less."""
         self._worker: Worker | None = None
         """What serves, from the beginning of :meth:`startup` until all has ended."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -262,6 +267,12 @@ class Server:
             if message["kind"] == channel.RETIRE:
                 logger.info("Stopping: %s", message["reason"])
                 self.should_exit = True
+            elif message["kind"] == channel.WAITING and time.monotonic() >= self._tell_waits_at:
+                self._tell_waits_at = math.inf
+                waits = Waits(*(message[name] for name in Waits.__match_args__))
+                again = "Ctrl-C again to stop now" if is_typed() else "SIGINT stops now"
+                grace = self.config.settings().timeout_graceful_shutdown
+                logger.info("Waiting for %s, up to %g s; %s", describe([waits]), grace, again)
 
     async def main_loop(self) -> None:
         """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
@@ -314,6 +325,7 @@ class Server:
                 # It did not start.
                 return
             logger.info("Shutting down")
+            self._tell_waits_at = time.monotonic() + 1
             if self._force_exit:
                 worker.abandon()
             else:

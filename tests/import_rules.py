@@ -142,7 +142,7 @@ def _impure(graph: Mapping[str, set[str]]) -> list[str]:
         for target in sorted(graph.get(name, ())):
             if target.startswith(".supervisor."):
                 waiting += {target[1:]} - seen
-            elif target not in (".config", BASIC) and target.split(".")[0] not in PURE:
+            elif target not in (".config", ".waits", BASIC) and target.split(".")[0] not in PURE:
                 found.append(f"{name} imports {target.lstrip('.')}: decisions are pure")
     return found
 

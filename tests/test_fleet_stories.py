@@ -155,7 +155,8 @@ def test_a_reload_replaces_one_after_the_other() -> None:
     assert told.tell(Ready(3), after=0.3) == [Drain(1, patient=True), told.spawn(4, slot=1, generation=1)]
     assert told.tell(Exited(1, "exit code 0")) == []
     assert told.tell(Ready(4), after=0.2) == [Drain(2, patient=True)]
-    assert told.texts()[-1] == "Reload complete in 0.5 s"
+    assert told.tell(Exited(2, "exit code 0"), after=0.2) == []
+    assert told.texts()[-2:] == ["drained: exit code 0", "Reload complete in 0.5 s"]
 
 
 def test_surge_sets_how_many_are_replaced_at_a_time() -> None:

@@ -57,6 +57,9 @@ class Connection(Protocol):
 class Work(Protocol):
     """An exchange in progress."""
 
+    since: float
+    """When it began, exact to a second: ``Service.now`` of then."""
+
     def describe(self) -> str:
         """Method and path."""
 

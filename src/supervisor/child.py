@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import BinaryIO
 
 from ..config import Config
+from ..waits import Waits, name_request
 from ..worker import channel as wire
 from ..worker.channel import (
     ALIVE,
@@ -21,12 +22,13 @@ from ..worker.channel import (
     LOADED,
     READY,
     RETIRE,
+    WAITING,
     Message,
     Violation,
 )
 from ..worker.log_text import many_lines
 from .link import Link
-from .messages import Beat, Delivering, Failed, Ready, Retire, Violated, WorkerFact
+from .messages import Beat, Delivering, Failed, Ready, Retire, Violated, Waiting, WorkerFact
 
 REPORT_SIZE = 1024 * 1024
 """Bytes of a hang report: thousands of stack frames."""
@@ -51,8 +53,17 @@ MAY_SAY: dict[tuple[Speaker, str], Speaker] = {
     (Speaker.READY, LOADED): Speaker.READY,
     (Speaker.READY, DELIVERING): Speaker.READY,
     (Speaker.READY, ALIVE): Speaker.READY,
+    (Speaker.READY, WAITING): Speaker.READY,
+    # A drain may be ordered while it starts.
+    (Speaker.STARTING, WAITING): Speaker.STARTING,
 }
 """What a worker may say, and what it is then. Nothing when it has failed; and ready only once."""
+
+
+def read_waits(message: Message) -> Waits:
+    """What a worker says that it waits for."""
+    age = max(0.0, message["age"])
+    return Waits(message["requests"], name_request(message["oldest"]), age, message["connections"])
 
 
 def open_autopsy() -> BinaryIO:
@@ -141,6 +152,8 @@ class Child:
                 facts.append(Failed(self.worker, message["error"]))
             elif kind == RETIRE:
                 facts.append(Retire(self.worker, message["reason"]))
+            elif kind == WAITING:
+                facts.append(Waiting(self.worker, read_waits(message)))
             elif kind == DELIVERING:
                 facts.append(Delivering(self.worker))
             elif kind == ALIVE:

@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 
 from ..config import Config
+from ..waits import PATIENCE
 from .backoff import LAST_FAILED, Backoff, Intensity
 from .messages import (
     Action,
@@ -65,9 +66,11 @@ from .messages import (
     StopNow,
     Unready,
     Violated,
+    Waiting,
     WorkerFact,
 )
 from .phases import AUTOPSY, DELIVERING, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
+from .waiting import describe_workers
 from .wishes import StopWishes
 
 OVERSLEPT = 1.0
@@ -102,6 +105,13 @@ class Fleet:
         """The start failure told last: the same one of many workers is printed once."""
         self._reload_began = 0.0
         self._leave_at: float | None = None
+        self._tell_at: float | None = None
+        """When to say for what a stop waits."""
+        self._is_typed = False
+        """Whether the order to stop was typed."""
+        self._reloaded_in: float | None = None
+        """Seconds that a reload took, if its end is still to be said."""
+        self._reloaded_at = 0.0
         self._retry_at: float | None = None
         self._announced: float | None = None
         self._actions: list[Action] = []
@@ -121,6 +131,8 @@ class Fleet:
         self._retire(now)
         self._fill(now)
         self._settle(now)
+        self._tell_reloaded(now)
+        self._tell_waiting(now)
         self._finish()
         self._announced = self.next_deadline()
         return self._actions
@@ -128,7 +140,8 @@ class Fleet:
     def next_deadline(self) -> float | None:
         """When :meth:`handle` must be called even if no fact comes in; None if never."""
         times = [worker.deadline for worker in self.workers.values()]
-        times += [at for at in (self._leave_at, self._retry_at) if at is not None]
+        times += [at for at in (self._leave_at, self._retry_at, self._tell_at) if at is not None]
+        times += [] if self._reloaded_in is None else [self._reloaded_at + PATIENCE]
         return min(times, default=None)
 
     # ------------------------------------------------------------------------------------------------------------ record
@@ -176,6 +189,8 @@ class Fleet:
             case Delivering():
                 if worker.phase is Phase.DRAINING and self.stage in RUNNING and self._is_development():
                     worker.deadline = max(worker.deadline, now + DELIVERING)
+            case Waiting(_, waits):
+                worker.waits, worker.told_at = waits, now
 
     def _became_ready(self, worker: Worker, error: str | None, now: float) -> None:
         worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)
@@ -287,6 +302,7 @@ class Fleet:
 
     def _stop(self, order: Stop, now: float) -> None:
         another = self._wishes.is_another(now, order.typed)
+        self._is_typed = order.typed
         delay = self.plan.config.shutdown_delay if order.delayed else 0
         if another:
             self._stop_at_once(now)
@@ -316,6 +332,7 @@ class Fleet:
     def _enter_stopping(self, now: float) -> None:
         self.stage = Stage.STOPPING
         self._leave_at = None
+        self._tell_at = now + PATIENCE
         self._say("Stopping")
         self._actions.append(CloseListeners())
         for worker in self.workers.values():
@@ -433,7 +450,32 @@ class Fleet:
         if served.issuperset(range(self.size)):
             self.settled = self.plan
             if not self._is_development():
-                self._say(f"Reload complete in {now - self._reload_began:.1f} s")
+                self._reloaded_in, self._reloaded_at = now - self._reload_began, now
+
+    def _tell_reloaded(self, now: float) -> None:
+        """Say that a reload is complete: when all old workers are gone or, after a while, for what they still wait."""
+        if self._reloaded_in is None:
+            return
+        old = [worker for worker in self.workers.values() if worker.plan.generation < self.settled.generation]
+        in_time = self.plan is self.settled and self.stage in RUNNING and now < self._reloaded_at + PATIENCE
+        if old and in_time:
+            return
+        text, self._reloaded_in = f"Reload complete in {self._reloaded_in:.1f} s", None
+        if old:
+            noun = "worker waits" if len(old) == 1 else "workers wait"
+            text += f"; {len(old)} old {noun} for {describe_workers(old, now)}"
+        self._say(text)
+
+    def _tell_waiting(self, now: float) -> None:
+        """Say for what a stop waits, if it does for longer than usual."""
+        if self._tell_at is None or now < self._tell_at:
+            return
+        self._tell_at = None
+        workers = list(self.workers.values())
+        if workers and self.stage is Stage.STOPPING:
+            again = "Ctrl-C again to stop now" if self._is_typed else "a second signal stops now"
+            grace = self.plan.config.timeout_graceful_shutdown
+            self._say(f"Waiting for {describe_workers(workers, now)}, up to {grace:g} s; {again}")
 
     def _finish(self) -> None:
         if self.stage is Stage.BOOTING and not any(worker.is_occupying for worker in self.workers.values()):
@@ -442,7 +484,7 @@ class Fleet:
         if self.stage not in RUNNING and not self.workers:
             self._actions.append(Finish(self._code, at_once=self.stage is Stage.QUITTING))
             self.stage = Stage.FINISHED
-            self._leave_at = None
+            self._leave_at = self._tell_at = None
 
     # --------------------------------------------------------------------------------------------------------------- act
 

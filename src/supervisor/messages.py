@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from ..config import Config
 from ..values import Value
+from ..waits import Waits
 
 MOST_NAMED = 3
 """Saved files that are named."""
@@ -82,6 +83,13 @@ class Deaf(Value):
     worker: int
 
 
+class Waiting(Value):
+    """The worker drains, and is not done yet."""
+
+    worker: int
+    waits: Waits
+
+
 class Reload(Value):
     """Replace all workers by a new generation, born with ``config`` (None: with the one in use)."""
 
@@ -125,7 +133,7 @@ class StopNow(Value):
     """Exit within a second."""
 
 
-WorkerFact = Ready | Failed | Beat | Exited | Retire | Delivering | Recycle | Violated | Deaf
+WorkerFact = Ready | Failed | Beat | Exited | Retire | Delivering | Recycle | Waiting | Violated | Deaf
 Order = Reload | Resize | Reopen | Stop | StopNow
 Fact = WorkerFact | Order
 

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from ..config import Config
 from ..values import Value
+from ..waits import Waits
 
 AUTOPSY = 0.5
 """Seconds a hung worker gets to write down its stacks."""
@@ -78,6 +79,11 @@ class Worker:
         """The last known beat."""
         self.recycling = ""
         """Why it is to be recycled, if so."""
+
+        self.waits: Waits | None = None
+        """What it waits for while it drains, if it has told."""
+        self.told_at = 0.0
+        """When it told that."""
 
     def __repr__(self) -> str:
         return f"Worker({self.id}, slot {self.slot}, {self.phase.name}, until {self.deadline:g})"

@@ -1,9 +1,9 @@
 """What supervisor and worker say to each other: lines of JSON over a socketpair, for the rare and ordered things.
 
 From the worker: ``ready`` (with ``--reload`` perhaps with the error that it shows instead of the application), ``failed``
-(could not start; with the error), ``retire`` (asks to be replaced; with the reason), ``alive`` (answers ``probe``), and with
-``--reload`` ``loaded`` (what the application has imported) and ``delivering`` (it has drained, but for responses that clients
-are still taking; said again and again).
+(could not start; with the error), ``retire`` (asks to be replaced; with the reason), ``waiting`` (once a second while it
+drains: for what; see waits.py), ``alive`` (answers ``probe``), and with ``--reload`` ``loaded`` (what the application has
+imported) and ``delivering`` (it has drained, but for responses that clients are still taking; said again and again).
 To the worker: ``unready`` (a stop is coming: keep serving, tell load balancers to go), ``drain`` (stop accepting, finish,
 exit; patient or prompt, and whether a newer worker gets the idle connections), ``probe`` (say whether your event loop turns),
 ``reopen`` (log to these files, whose descriptors come with the message). End of file is the lifeline: the peer is gone.
@@ -27,6 +27,7 @@ Message = dict[str, Any]
 READY = "ready"
 FAILED = "failed"
 RETIRE = "retire"
+WAITING = "waiting"
 LOADED = "loaded"
 DELIVERING = "delivering"
 ALIVE = "alive"
@@ -143,6 +144,7 @@ FROM_WORKER: Table = {
     READY: Shape(optional={"error": log_lines}),
     FAILED: Shape({"error": log_lines}),
     RETIRE: Shape({"reason": log_line}),
+    WAITING: Shape({"requests": whole, "oldest": log_line, "age": number, "connections": whole}),
     ALIVE: Shape(),
 }
 FROM_WORKER_RELOADED: Table = {

@@ -24,6 +24,7 @@ from ..protocols.http.response import Defaults
 from ..protocols.limits import Limits
 from ..protocols.proxy import Proxies
 from ..protocols.service import Phase, Service
+from ..waits import Waits, describe, name_request
 from . import channel
 from .acceptor import Acceptor
 from .access_log import Observer
@@ -265,6 +266,8 @@ class Server:
         row[Field.IN_FLIGHT] = len(service.works)
         row[Field.REQUESTS] = service.requests
         service.tick()
+        if self._ordered.is_set():
+            self._say(channel.WAITING, **vars(self._waits()))
         self.certificates.refresh()
         if self._acceptor is not None:
             self._acceptor.tick()
@@ -387,12 +390,19 @@ class Server:
         if self.error_page is not None:
             self.error_page.release()
 
+    def _waits(self) -> Waits:
+        """What a drain waits for."""
+        service = self.service
+        oldest = min(service.works, key=lambda work: work.since, default=None)
+        name, age = (oldest.describe(), self._loop.time() - oldest.since) if oldest is not None else ("", 0.0)
+        return Waits(len(service.works), name_request(name), age, len(service.connections))
+
     def _give_up(self) -> None:
         if self._acceptor is None:
             # Still starting up: nobody is served, and there is nothing to finish.
             return
         if self.service.works:
-            logger.warning("Cancelling what the grace was too short for: %d in flight", len(self.service.works))
+            logger.warning("Cancelled, for the grace is over: %s", describe([self._waits()]))
         self._acceptor.give_up()
         self.service.cancel()
 

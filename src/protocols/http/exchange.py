@@ -62,6 +62,7 @@ class Exchange:
         "phase",
         "request",
         "scope",
+        "since",
         "status",
     )
 
@@ -86,6 +87,7 @@ class Exchange:
         self._wire = wire
         self.request = head
         self.scope = request_scope(service, base, head)
+        self.since = service.now
         self.phase = EXPECTED
         self.intake = WHOLE
         """There is no body, unless the connection says something else."""

@@ -88,6 +88,8 @@ class Session:
     _denial: Denial | None = None
     _deflater: Deflater | None = None
     _task: asyncio.Task[None]
+    since = 0.0
+    """When it began, as of ``Service.now``."""
 
     def __init__(self, service: Service, wire: Wire, settings: Settings, offer: Offer, head: RequestHead, base: Scope) -> None:
         """``base``: the part of the scope that all requests of the connection share."""
@@ -114,6 +116,7 @@ class Session:
 
     def start(self) -> None:
         """Run the application."""
+        self.since = self._service.now
         self._service.works.add(self)
         self._task = self._service.loop.create_task(self._run())
 

@@ -1,0 +1,19 @@
+"""For what draining workers wait, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..values import replace
+from ..waits import describe
+from .phases import Worker
+
+
+def describe_workers(workers: Sequence[Worker], now: float) -> str:
+    """What ``workers``, of which there is at least one, told last, at the time ``now``; who told nothing may be blocked."""
+    told = [
+        replace(worker.waits, age=worker.waits.age + now - worker.told_at) for worker in workers if worker.waits is not None
+    ]
+    if told:
+        return describe(told)
+    return f"worker {workers[0].slot}" if len(workers) == 1 else f"{len(workers)} workers"
