@@ -315,6 +315,16 @@ def test_chunks() -> None:
         assert sum(int(size, 16) for size in chunks(ours)) == 11
 
 
+@row("`send` to an HTTP client that has left does nothing, for ever")
+def test_sending_to_a_client_that_has_left() -> None:
+    for serve, seconds, outcome in ((peer, 3, "sending did nothing"), (tricorn, 60, "sending raised")):
+        with serve() as server:
+            with raw_connection(server.port) as client:
+                send_request(client, f"/send-on?{seconds}")
+                assert client.recv(100)
+            server.wait_for_log(outcome)
+
+
 @row("no `http.response.pathsend`")
 def test_pathsend() -> None:
     with peer() as theirs, tricorn() as ours, tricorn("--pathsend") as sends:

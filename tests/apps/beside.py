@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 
 
 def plain(value):
@@ -50,6 +51,20 @@ async def stream(scope, send):
     for piece in (b"one", b"two", b"three"):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body"})
+
+
+async def send_on(scope, send):
+    """Send for as many seconds as the query says, whether the client is there or not."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    end = time.monotonic() + float(scope["query_string"])
+    while time.monotonic() < end:
+        try:
+            await send({"type": "http.response.body", "body": b"on", "more_body": True})
+        except OSError:
+            print("sending raised", flush=True)
+            return
+        await asyncio.sleep(0.05)
+    print("sending did nothing", flush=True)
 
 
 async def too_short(scope, send):
@@ -100,6 +115,7 @@ ROUTES = {
     "/fail-between": fail_between,
     "/held": hold_the_body,
     "/stream": stream,
+    "/send-on": send_on,
     "/short": too_short,
     "/task-exits": start_a_task_that_exits,
     "/waits": wait_for_ever,
