@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from harness import (
     children_of,
     environment,
     get,
+    pass_time,
     raw_connection,
     read_response,
     send_request,
@@ -323,6 +325,64 @@ def test_sending_to_a_client_that_has_left() -> None:
                 send_request(client, f"/send-on?{seconds}")
                 assert client.recv(100)
             server.wait_for_log(outcome)
+
+
+@row("`contextvars` that a request sets can be seen by a later one of its connection, without `--reset-contextvars`")
+def test_contexts_of_pipelined_requests() -> None:
+    for serve, second in ((peer, b"another request was here"), (tricorn, b"nothing")):
+        with serve(app="tests.apps.interfaces:context") as server, raw_connection(server.port) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert client.makefile("rb").read().endswith(second)
+
+
+@row("a client that half-closes behind its request (`nc -N`) gets nothing")
+def test_half_closed_connections() -> None:
+    for serve, body in ((peer, b""), (tricorn, b"late")):
+        with serve() as server, raw_connection(server.port) as client:
+            send_request(client, "/late")
+            client.shutdown(socket.SHUT_WR)
+            assert client.makefile("rb").read().rpartition(b"\r\n")[2] == body
+
+
+@row("a client that reads nothing keeps its connection for ever")
+def test_a_client_that_reads_nothing() -> None:
+    def error(client: socket.socket) -> int:
+        return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    big = "tests.apps.tells:app"
+    with tricorn("--timeout-send", "1", app=big) as ours, raw_connection(ours.port) as client:
+        send_request(client, "/big")
+        wait_until(lambda: error(client))
+    with peer(app=big) as theirs, raw_connection(theirs.port) as client:
+        send_request(client, "/big")
+        pass_time(3)
+        assert not error(client)
+
+
+@row("an upload may trickle for ever")
+def test_an_upload_that_pauses() -> None:
+    upload = "tests.apps.tells:app"
+    with tricorn("--timeout-request-body", "1", app=upload) as ours, raw_connection(ours.port) as client:
+        send_request(client, "/upload", "Content-Length: 5", method="POST")
+        assert read_response(client).status == 408
+    with peer(app=upload) as theirs, raw_connection(theirs.port) as client:
+        send_request(client, "/upload", "Content-Length: 5", method="POST")
+        pass_time(3)
+        client.sendall(b"hello")
+        assert read_response(client).body == b"5"
+
+
+@row("the soft limit of open files stays")
+def test_the_soft_limit_of_open_files() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        with peer() as theirs, tricorn() as ours:
+            wait_until(lambda: ours.port and theirs.port)
+            assert resource.prlimit(theirs.pid, resource.RLIMIT_NOFILE)[0] == 512
+            assert resource.prlimit(ours.pid, resource.RLIMIT_NOFILE)[0] == min(before[1], 524288)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @row("no `http.response.pathsend`")

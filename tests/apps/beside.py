@@ -82,6 +82,11 @@ async def start_a_task_that_exits(scope, send):
     await pid(scope, send)
 
 
+async def answer_late(scope, send):
+    await asyncio.sleep(0.3)
+    await reply(send, b"late")
+
+
 async def wait_for_ever(scope, send):
     print("waiting for ever", flush=True)
     await asyncio.Event().wait()
@@ -115,6 +120,7 @@ ROUTES = {
     "/fail-between": fail_between,
     "/held": hold_the_body,
     "/stream": stream,
+    "/late": answer_late,
     "/send-on": send_on,
     "/short": too_short,
     "/task-exits": start_a_task_that_exits,
