@@ -113,6 +113,8 @@ class Child:
         """When a worker that has closed its channel, and is not gone, is taken for a broken one."""
         self.loaded: list[Message] = []
         """What it said of the modules that the application imported, and nobody has looked at yet."""
+        self.is_cut_short = False
+        """Whether it was told to exit without finishing anything."""
         self._speaker = Speaker.STARTING
         self._is_examined = False
         """Whether an autopsy began."""

@@ -106,6 +106,11 @@ class Companions:
     def __iter__(self) -> Iterator[Attendance]:
         return iter(self._all.values())
 
+    @property
+    def pids(self) -> set[int]:
+        """Of all their processes, those included that are about to end."""
+        return {attendance.pid for attendance in self if attendance.pid is not None} | self._retired.keys()
+
     def of(self, companion: Companion) -> Attendance:
         return self._all[companion.name]
 

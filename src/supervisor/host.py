@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,6 +44,7 @@ from .messages import (
     Spawn,
     Unready,
 )
+from .orphans import Orphans
 from .resources import MemorySampler, OomKills
 from .terminal import Terminal
 from .wakeup import Wakeup
@@ -112,7 +113,7 @@ class Host:
             Spawn: self._spawn,
             Unready: self._unready,
             Drain: self._drain,
-            Quit: lambda action: self._signal(action.worker, signal.SIGQUIT),
+            Quit: self._quit,
             Autopsy: self._autopsy,
             Kill: self._kill,
             ReopenLogs: self._reopen_logs,
@@ -125,6 +126,7 @@ class Host:
         gc.freeze()
         self._wakeup = Wakeup(parent)
         self._terminal = Terminal() if development else None
+        self._orphans = Orphans()
         self._origin = origin
         self._circumstances = self._look_around(development) if development else None
         """With ``--reload``: those in which the watcher and the template were made."""
@@ -141,12 +143,12 @@ class Host:
     def _make_companions(self, config: Config) -> list[Companion]:
         # Late, for production needs none of it.
         from ..worker.template import Heritage
-        from .warming import Warming, become_subreaper
+        from .warming import Warming
         from .watching import Watching
 
         self._watching = Watching(config, self._listeners, self._origin.files() if self._origin is not None else ())
         companions: list[Companion] = [self._watching]
-        if config.reload_warm and become_subreaper():
+        if config.reload_warm and self._orphans.adopt(set()):
             heritage = Heritage(self._listeners, self._scoreboard, self._handover, self._main, live)
             self._warming = Warming(config, heritage)
             companions.append(self._warming)
@@ -157,6 +159,7 @@ class Host:
 
     def __exit__(self, *_: object) -> None:
         self._companions.dismiss_all()
+        self._orphans.close()
         self._wakeup.close()
         for child in self._children.values():
             child.close()
@@ -166,7 +169,8 @@ class Host:
 
     @property
     def finished(self) -> bool:
-        return self._end_by is not None and (self._end_by <= self.now() or not self._companions.is_any_finishing)
+        is_any_ending = self._companions.is_any_finishing or self._orphans.is_any_ending
+        return self._end_by is not None and (self._end_by <= self.now() or not is_any_ending)
 
     def now(self) -> float:
         """Seconds of CLOCK_MONOTONIC, which the workers' beats are in, too."""
@@ -185,6 +189,9 @@ class Host:
         if not self._pending:
             # The fleet has heard of those whose names these are.
             self._departed.clear()
+        # Not before, for it takes time, in which the workers start.
+        self._orphans.adopt(self._known())
+        self._orphans.attend(self.now())
         self._companions.attend(self.now())
         facts, self._pending = self._pending, []
         orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))
@@ -207,7 +214,7 @@ class Host:
         now = self.now()
         limited = any(child.config.limit_max_rss for child in self._children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
-        times += self._companions.deadlines()
+        times += self._companions.deadlines() + self._orphans.deadlines()
         times += [child.deaf_at for child in self._children.values() if child.deaf_at is not None]
         if self._end_by is not None:
             times.append(self._end_by)
@@ -232,26 +239,31 @@ class Host:
 
     def _reap(self) -> list[Fact]:
         facts: list[Fact] = []
-        by_pid = {child.pid: child for child in self._children.values()}
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return facts
-            if pid == 0:
-                return facts
-            child = by_pid.get(pid)
-            # As PID 1 we get orphans that we never started; that they are reaped is all they need.
+        children, has_left_orphans = self._orphans.look(), False
+        for pid, status in _reap_all():
+            child = next((child for child in self._children.values() if child.pid == pid), None)
             if child is not None:
                 # What it said before it died comes first: the reason why it could not start.
                 facts += child.read_last(self.now())
                 cause = describe_exit(status, self._oom.take)
                 facts.append(Exited(child.worker, cause))
                 self._bury(child)
+                has_left_orphans = has_left_orphans or status != 0 or child.is_cut_short
                 if self._hooking is not None:
                     self._hooking.exited(child, os.waitstatus_to_exitcode(status), cause)
             else:
+                has_left_orphans = self._orphans.reaped(pid) or has_left_orphans
                 facts += self._companions.exited(pid, self.now(), describe_exit(status, lambda: False))
+            children.discard(pid)
+        if has_left_orphans:
+            self._orphans.end(self._known(), self.now())
+        else:
+            self._orphans.leave_alone(children, self._known())
+        return facts
+
+    def _known(self) -> set[int]:
+        """The pids of workers and companions."""
+        return {child.pid for child in self._children.values()} | self._companions.pids
 
     def _bury(self, child: Child) -> None:
         self._departed[child.worker] = child.name
@@ -292,6 +304,12 @@ class Host:
             # Its row in the scoreboard may have been spoilt by another worker: what it says itself counts, too.
             child.tell(PROBE)
             self._signal(action.worker, worker_run.AUTOPSY_SIGNAL)
+
+    def _quit(self, action: Quit) -> None:
+        child = self._children.get(action.worker)
+        if child is not None:
+            child.is_cut_short = True
+            self._signal(action.worker, signal.SIGQUIT)
 
     def _kill(self, action: Kill) -> None:
         child = self._children.get(action.worker)
@@ -349,6 +367,7 @@ class Host:
         self._end_by = self.now() + LAST_HOOKS
         if action.at_once:
             self._companions.dismiss_all()
+            self._orphans.close()
 
     # -------------------------------------------------------------------------------------------------------------- fork
 
@@ -465,3 +484,15 @@ class Host:
             traceback.print_exc()
             flush_and_exit(EXIT_BUG)
         live(life)
+
+
+def _reap_all() -> Iterator[tuple[int, int]]:
+    """All children that are dead: pid and status. As subreaper, or as PID 1, we get orphans that we never started."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status

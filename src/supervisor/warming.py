@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import select
 import socket
-import sys
 import time
 from contextlib import suppress
 from typing import Any
@@ -27,16 +25,6 @@ MOST_MODULES = 20_000
 """Modules to be imported, above which no more are remembered."""
 MOST_HARMFUL = 20
 """Modules that do harm, after which the template is given up: each costs a start of it."""
-PR_SET_CHILD_SUBREAPER = 36
-"""prctl(2), <linux/prctl.h>."""
-
-
-def become_subreaper() -> bool:
-    """Let the kernel give us the descendants whose parents are gone; whether it does. They are our children then."""
-    if sys.platform != "linux":
-        return False
-    result: int = ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    return result == 0
 
 
 class Warming:

@@ -242,6 +242,7 @@ def _release_child(birth: Birth) -> None:
     signal.signal(AUTOPSY_SIGNAL, signal.SIG_DFL)
     for shared in (birth.channel, *birth.listeners):
         shared.close()
+    name_process(f"tricorn: process of the application (worker {birth.slot})")
 
 
 def watch_lifeline(link: socket.socket) -> None:
