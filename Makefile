@@ -2,6 +2,7 @@
 # make docs: the documentation as a site, in site/.  make pages: write anew the pages that follow from the code, as docs does, too.
 # make fuzz: look for bytes that break a connection, SECONDS long.
 # make frameworks: the tests of frameworks and of tools that embed uvicorn, in a virtual environment of their own.
+# make frameworks-all: those, and larger programs that embed uvicorn (gigabytes).
 # make bench: measure beside the peers, in a virtual environment of its own (about an hour; QUICK=1 for five minutes).
 # Nothing is needed beforehand but make and Python 3.11 or newer; all of them set up .venv when they have to.
 
@@ -14,7 +15,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test frameworks check pages docs fuzz bench clean
+.PHONY: demo test frameworks frameworks-all check pages docs fuzz bench clean
 
 demo: $(READY)
 	@echo
@@ -34,6 +35,17 @@ frameworks: .venv-frameworks/.ready
 	test -x .venv-frameworks/bin/python || $(PYTHON) -m venv .venv-frameworks
 	.venv-frameworks/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
 		-r tests/frameworks/requirements.txt -e .
+	@touch $@
+
+# Programs that embed uvicorn, each in an environment of its own: gigabytes, so not for every day.
+EMBEDDERS := $(basename $(notdir $(wildcard tests/frameworks/embedders/*.txt)))
+
+frameworks-all: frameworks $(EMBEDDERS:%=.venv-embedders/%/.ready)
+	.venv-frameworks/bin/python -m pytest $(PYTEST_ARGS) tests/frameworks/test_embedders.py
+
+.venv-embedders/%/.ready: tests/frameworks/embedders/%.txt pyproject.toml
+	test -x .venv-embedders/$*/bin/python || $(PYTHON) -m venv .venv-embedders/$*
+	.venv-embedders/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< -e .
 	@touch $@
 
 check: $(READY)
@@ -77,5 +89,5 @@ $(READY): pyproject.toml tests/constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs .venv-frameworks build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-frameworks .venv-embedders build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

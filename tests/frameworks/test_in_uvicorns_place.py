@@ -71,6 +71,15 @@ def test_datasette() -> None:
         tool.ends(-signal.SIGTERM)
 
 
+@pytest.mark.parametrize(("command", "codes"), [("run", (-signal.SIGTERM,)), ("dev", (0,))])
+def test_fastapis_own_command(command: str, codes: tuple[int, ...]) -> None:
+    """``fastapi run`` serves in its own process, ``fastapi dev`` with reload by a supervisor."""
+    with Tool("fastapi", command, str(HERE / "apps" / "fastapi_site.py"), "--port", "PORT") as tool:
+        answer = wait_until(lambda: get(tool.port))
+        assert (answer.headers["server"], answer.body) == ("tricorn", b"hello from fastapi")
+        tool.ends(*codes)
+
+
 @pytest.mark.parametrize("transport", ["streamable-http", "sse"])
 def test_mcp(transport: str) -> None:
     """With the client of the SDK itself, which waits for events while it calls."""
