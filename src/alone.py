@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import time
 from types import FrameType
 
 from . import early, hangup
 from .api import Server
 from .api_config import Config
+from .supervisor.notify_socket import NotifySocket
 from .supervisor.wishes import StopWishes
 from .worker import log_files
 
@@ -21,6 +24,24 @@ class Alone(Server):
         super().__init__(config)
         self._wishes = StopWishes()
         self._hang_up: hangup.HangUp | None = None
+        self._systemd = NotifySocket(os.environ)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base's, and tell systemd when we are ready."""
+        await super().startup(sockets)
+        if self.started:
+            self._systemd.say("READY=1", "STATUS=serving without a supervisor")
+            self._show_life()
+
+    def _show_life(self) -> None:
+        if self._systemd.watchdog_period is not None:
+            self._systemd.say("WATCHDOG=1")
+            asyncio.get_running_loop().call_later(self._systemd.watchdog_period, self._show_life)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base's; systemd is told before."""
+        self._systemd.say("STOPPING=1", "STATUS=stopping")
+        await super().shutdown(sockets)
 
     def take_signals(self) -> None:
         """Answer signals from now on, those included that came before. In the main thread."""

@@ -6,6 +6,7 @@ import logging
 import os
 
 from . import identity as identities
+from . import process_one
 from .config import DEFAULTS, NEED_SUPERVISOR, Config, ConfigError, flag
 from .directory import WorkingDirectory
 from .protocols.asgi import AppError
@@ -73,6 +74,7 @@ def serve_alone(config: Config) -> int:
             raise ConfigError(f"{flag(name)}: needs a supervisor, which --workers 0 does without")
     preload(config)
     raise_open_files()
+    process_one.leave()
     if config.umask is not None:
         os.umask(int(config.umask, 8))
     server = Alone(from_settings(config))

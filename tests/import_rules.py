@@ -29,7 +29,7 @@ CLI_MAY_KNOW = frozenset({"worker.logs"})
 CONFIG_MAY_KNOW = frozenset({"cpus", "judges", "logging_config", "values"})
 """Which may know no more themselves."""
 
-LEAVES = {"identity": frozenset({"config", "values"}), "packages": frozenset({"config"})}
+LEAVES = {"identity": frozenset({"config", "values"}), "packages": frozenset({"config"}), "process_one": frozenset()}
 """Other leaves, which any room may know, and what they may know themselves."""
 
 BASIC = ".values"

@@ -7,25 +7,18 @@ told.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import MutableMapping
 
 from .fleet import Fleet
+from .notify_socket import NotifySocket
 from .phases import RUNNING, Phase
 
 
 class Herald:
-    """Without ``NOTIFY_SOCKET`` in the environment it does nothing. Times are seconds of CLOCK_MONOTONIC."""
+    """Tells nothing where nobody listens. Times are seconds of CLOCK_MONOTONIC."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        """Takes the variables away: what the workers run is not what systemd waits for."""
-        path = environ.pop("NOTIFY_SOCKET", "")
-        period = environ.pop("WATCHDOG_USEC", "")
-        wanted = environ.pop("WATCHDOG_PID", str(os.getpid()))
-        # An address that begins with @ is one of Linux' abstract ones.
-        self._address = "\0" + path[1:] if path.startswith("@") else path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
-        self._period = int(period) / 2e6 if path and period.isdigit() and wanted == str(os.getpid()) else None
+        self._socket = NotifySocket(environ)
         self.due: float | None = None
         """When to look again, though nothing has happened."""
         self._told = ""
@@ -33,20 +26,21 @@ class Herald:
 
     def look(self, fleet: Fleet, now: float) -> None:
         """Tell what has changed."""
-        if self._socket is None:
+        if not self._socket.is_open:
             return
         state = self._state_of(fleet)
         if state != self._told:
             self._told = state
-            self._say(*self._announcement(state, now))
+            self._socket.say(*self._announcement(state, now))
         ready = sum(1 for worker in fleet.workers.values() if worker.standing is Phase.READY)
         status = f"STATUS={ready} of {fleet.size} workers ready"
         if status != self._status:
             self._status = status
-            self._say(status)
-        if self._period is not None and (self.due is None or self.due <= now):
-            self.due = now + self._period
-            self._say("WATCHDOG=1")
+            self._socket.say(status)
+        period = self._socket.watchdog_period
+        if period is not None and (self.due is None or self.due <= now):
+            self.due = now + period
+            self._socket.say("WATCHDOG=1")
 
     def _state_of(self, fleet: Fleet) -> str:
         if fleet.stage not in RUNNING:
@@ -65,17 +59,8 @@ class Herald:
             lines.append(f"MONOTONIC_USEC={int(now * 1e6)}")
         return lines
 
-    def _say(self, *lines: str) -> None:
-        assert self._socket is not None
-        try:
-            self._socket.sendto("\n".join(lines).encode(), self._address)
-        except OSError:
-            # Nobody listens any more.
-            return
-
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        self._socket.close()
 
 
 def earlier(one: float | None, other: float | None) -> float | None:

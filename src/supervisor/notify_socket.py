@@ -1,0 +1,41 @@
+"""Systemd's end of what a service tells (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+
+
+class NotifySocket:
+    """Without ``NOTIFY_SOCKET`` in the environment, nobody is told anything."""
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        """Takes the variables away: systemd waits for this process, and not for what it starts."""
+        path = environ.pop("NOTIFY_SOCKET", "")
+        period = environ.pop("WATCHDOG_USEC", "")
+        wanted = environ.pop("WATCHDOG_PID", str(os.getpid()))
+        # An address that begins with @ is one of Linux' abstract ones.
+        self._address = "\0" + path[1:] if path.startswith("@") else path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
+        self.watchdog_period = int(period) / 2e6 if path and period.isdigit() and wanted == str(os.getpid()) else None
+        """Seconds between two signs of life, half of those that systemd allows; None if it waits for none."""
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None
+
+    def say(self, *lines: str) -> None:
+        """Send one message; does nothing where nobody listens."""
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto("\n".join(lines).encode(), self._address)
+        except OSError:
+            # Nobody listens any more.
+            return
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
