@@ -6,6 +6,7 @@ what the client made up stands at the left. They are read from the right, past e
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from .asgi import Fields, Scope
 if TYPE_CHECKING:
     import ipaddress
 
+logger = logging.getLogger("tricorn.error")
+
 Address = tuple[str, int]
 """Host and port as in a scope's ``client``; port 0 where none was told."""
 
@@ -26,6 +29,8 @@ SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """What X-Forwarded-Proto may say, and the scheme of the HTTP scope that it means; a WebSocket's is made from that."""
 MOST_STEPS = 64
 """Proxies, or attempts to tell where one's words begin, after which a header is not read further."""
+MAX_NAMED = 20
+"""Untrusted peers that are logged: more than one has proxies, and few enough for a log that strangers can write to."""
 LONGEST_CACHED = 256
 LONGEST_NODE = 253
 """As long as a host name can be."""
@@ -131,12 +136,29 @@ class Proxies:
         self.trusted = trusted
         # Behind a proxy the same few clients come again and again.
         self._cached = lru_cache(maxsize=1024)(self._read)
+        self._ignored: set[str] = set()
+        """Peers that were logged because they are not trusted."""
 
     def believes(self, client: Address | None, server: tuple[str, int | None] | None) -> bool:
         """Whether the peer ``client`` is trusted; with None whoever is on the UNIX socket ``server``."""
         if client is None:
             return self.trusted.trusts_unix(server[0] if server is not None and server[1] is None else "")
         return client[0] in self.trusted
+
+    def ignore(self, client: Address | None) -> None:
+        """The peer ``client`` (None on a UNIX socket) is not trusted, but tells of others: log it, once for each peer.
+
+        It may be the operator's own proxy, or anybody who can reach us. So no more than ``MAX_NAMED`` peers are logged.
+        """
+        peer = client[0] if client is not None else "unix:"
+        if peer in self._ignored or len(self._ignored) > MAX_NAMED:
+            return
+        self._ignored.add(peer)
+        if len(self._ignored) > MAX_NAMED:
+            logger.warning("X-Forwarded headers of more than %d peers are ignored; further peers are not logged", MAX_NAMED)
+            return
+        text = "X-Forwarded headers of %s are ignored: it is not trusted; if it is your proxy, give --forwarded-allow-ips %s"
+        logger.warning(text, peer, peer)
 
     def unveil(self, base: Scope, headers: Fields, name: str) -> tuple[Scope, str]:
         """``base`` and the client's ``name`` for the log, or others if ``headers`` of a trusted peer say so."""

@@ -272,8 +272,11 @@ class HttpConnection(Ending):
         self.client = self._peer
         terms = head.terms
         if terms is not PLAIN:
-            if terms.proxied and self._proxies is not None:
-                scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
+            if terms.proxied:
+                if self._proxies is not None:
+                    scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
+                elif self._service.proxies is not None:
+                    self._service.proxies.ignore(scope["client"])
             if terms.websocket and self._service.websocket is not None:
                 self._hand_over(self._service.websocket(head, scope, self.client), rest)
                 return
