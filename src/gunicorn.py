@@ -11,20 +11,75 @@ import datetime
 import logging
 import os
 import signal
+import socket
 import sys
+from collections.abc import Sequence
 from types import FrameType, SimpleNamespace
 from typing import Any
 
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
+from . import config as options
 from .api import Server
 from .api_config import Config
+from .protocols.service import Ended
 from .worker import endure
-from .worker.access_format import Response, observe
+from .worker.access_format import Response
+from .worker.access_log import Access
+from .worker.server import Server as InnerServer
 
 BEAT = 1.0
 """Seconds between two signs of life to gunicorn's arbiter, and looks whether it lives."""
+
+
+class GunicornAccess:
+    """Lets gunicorn's logger log requests, from what it looks at in its own workers."""
+
+    timed = True
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
+        if ended is None:
+            # Refused before there was a request, of which gunicorn's own workers say nothing.
+            return
+        response = Response(ended, path, status)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.request_headers]
+        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.items()]
+        environ = {
+            "REMOTE_ADDR": response.client,
+            "REQUEST_METHOD": method,
+            "RAW_URI": response.target,
+            "SERVER_PROTOCOL": f"HTTP/{version}",
+            "PATH_INFO": response.scope["path"],
+            "QUERY_STRING": response.query,
+            # As CGI names them (RFC 3875 section 4.1.18).
+            **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers},
+        }
+        told = SimpleNamespace(status=str(status), sent=response.size, headers=sent)
+        request = SimpleNamespace(headers=headers)
+        self._log.access(told, request, environ, datetime.timedelta(seconds=response.seconds))
+
+    def line(self, text: str) -> None:
+        """Gunicorn's own workers say nothing of WebSockets."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+class LoggedServer(Server):
+    """A server with an access log of the program's own."""
+
+    def __init__(self, config: Config, access: Access) -> None:
+        super().__init__(config)
+        self._access = access
+
+    def _make_worker(self, settings: options.Config, listeners: Sequence[socket.socket]) -> InnerServer:
+        worker = super()._make_worker(settings, listeners)
+        worker.access = self._access
+        return worker
 
 
 class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
@@ -48,10 +103,8 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self.notify()
         self._use_loggers()
         config = self._make_config()
-        if self._logs_by_gunicorn():
-            config.load()
-            config.loaded_app = observe(config.loaded_app, self._log_access)
-        endure.run(self._serve(Server(config)), config.get_loop_factory())
+        server = LoggedServer(config, GunicornAccess(self.log)) if self._logs_by_gunicorn() else Server(config)
+        endure.run(self._serve(server), config.get_loop_factory())
 
     async def _serve(self, server: Server) -> None:
         self._server = server
@@ -87,24 +140,6 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         """Whether ``--access-logformat`` or a logger class asks for more than our own line, which costs less."""
         told = self.cfg.access_log_format != self.cfg.settings["access_log_format"].default
         return type(self.log) is not Logger or (told and bool(self.log.access_log.handlers))
-
-    def _log_access(self, response: Response) -> None:
-        """Let gunicorn's logger log a request, from what it looks at in its own workers."""
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.scope["headers"]]
-        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.items()]
-        environ = {
-            "REMOTE_ADDR": response.client,
-            "REQUEST_METHOD": response.scope["method"],
-            "RAW_URI": response.target,
-            "SERVER_PROTOCOL": f"HTTP/{response.scope['http_version']}",
-            "PATH_INFO": response.scope["path"],
-            "QUERY_STRING": response.query,
-            # As CGI names them (RFC 3875 section 4.1.18).
-            **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers},
-        }
-        told = SimpleNamespace(status=str(response.status), sent=response.size, headers=sent)
-        request = SimpleNamespace(headers=headers)
-        self.log.access(told, request, environ, datetime.timedelta(seconds=response.seconds))
 
     def _make_config(self) -> Config:
         settings = self.cfg

@@ -442,7 +442,7 @@ def test_a_refusal_is_not_logged_as_of_the_client_before() -> None:
 
     @run
     async def play() -> None:
-        service = (await answer(echo, access=lambda *line: logged.append(line))).service
+        service = (await answer(echo, access=lambda *line: logged.append(line[:5]))).service
         service.proxies = Proxies(Trusted("*"))
         wire = Wire(service=service)
         forwarded = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\n%b\r\n"

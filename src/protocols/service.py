@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from enum import IntEnum
 from typing import Any, Protocol
@@ -71,8 +71,25 @@ Upgrade = Callable[[RequestHead, Scope, str], asyncio.Protocol]
 takes the connection over. It is given the transport by ``connection_made`` and what came behind the head by ``data_received``;
 it also answers when it refuses the upgrade."""
 
-AccessLog = Callable[[str, str, str, str, int], None]
-"""Client address, method, path with query, HTTP version, status."""
+
+class Ended(Protocol):
+    """An exchange that is over, for an access log that wants to know all about it."""
+
+    scope: Scope
+    request: RequestHead
+    response_headers: Iterable[tuple[bytes, bytes]]
+    """Missing if there was no response."""
+    status: int
+    began: float
+    """As of ``time.perf_counter``; set if ``Service.timed``."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the response's body that went out."""
+
+
+AccessLog = Callable[[str, str, str, str, int, Ended | None], None]
+"""Client address, method, path with query, HTTP version, status; the exchange, if there was one."""
 
 
 class Service:
@@ -92,6 +109,7 @@ class Service:
         pathsend: bool = False,
         state: dict[str, Any] | None = None,
         access: AccessLog | None = None,
+        timed: bool = False,
     ) -> None:
         self.app = app
         self.loop = loop
@@ -111,6 +129,7 @@ class Service:
         self.state = state
         """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
         self.access = access
+        self.timed = timed
         self.websocket: Upgrade | None = None
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
         self.proxies: Proxies | None = None
@@ -178,6 +197,17 @@ class Service:
         for connection in self.connections:
             if connection.transport.get_write_buffer_size():
                 self.deliveries.watch(connection)
+
+    def name_target(self, head: RequestHead) -> str:
+        """The target as logs have it: with the root path, as uvicorn's, and without what would end a quoted field.
+
+        The rest of a target is ASCII without spaces and control characters, or it would have been refused.
+        """
+        target = self.root_path + head.target.decode("ascii")
+        if '"' in target or "\\" in target:
+            # As a URI spells them (RFC 3986 section 2.1).
+            return target.replace('"', "%22").replace("\\", "%5C")
+        return target
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)

@@ -1,7 +1,6 @@
 """``--access-log-format``: access log lines of the operator's own making, from gunicorn's atoms, or as JSON with all there is.
 
-What the usual line leaves out (times, sizes, headers) is observed between the server and the application, so only those who ask
-for it pay for it.
+What the usual line leaves out (times, sizes, headers) is looked up here, so only those who ask for it pay for it.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ..config import ConfigError
-from ..protocols.asgi import Application, Message, Receive, Scope, Send
+from ..protocols.service import Ended
 from .access_log import JsonAccess, Writer
 from .descriptor import Descriptor
 
@@ -26,51 +24,33 @@ _NAMED = re.compile(r"\{([^}]+)\}([ioe])")
 class Response:
     """What is known of a request and its response when it is over."""
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.status = 0
-        self.size = 0
-        self.headers: Mapping[bytes, bytes] = {}
-        self.began = time.time()
-        self._start = time.perf_counter()
-        self.seconds = 0.0
-
-    def sent(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {name.lower(): value for name, value in message.get("headers", ())}
-        elif message["type"] == "http.response.body":
-            self.size += len(message.get("body", b""))
-
-    def end(self) -> None:
-        self.seconds = time.perf_counter() - self._start
+    def __init__(self, ended: Ended, target: str, status: int) -> None:
+        """``target``: as :meth:`Service.name_target` has it."""
+        self.target = target
+        self.path, _, self.query = target.partition("?")
+        self.method = ended.request.method
+        self.version = ended.request.terms.version
+        self.scope = ended.scope
+        self.request_headers = ended.request.headers
+        self.status = status
+        self.size = ended.sent
+        self.headers = {name.lower(): value for name, value in getattr(ended, "response_headers", ())}
+        self.seconds = time.perf_counter() - ended.began
+        self.began = time.time() - self.seconds
 
     @property
     def client(self) -> str:
         client = self.scope.get("client")
-        return client[0] if client else "-"
-
-    @property
-    def query(self) -> str:
-        text: str = self.scope["query_string"].decode("latin-1")
-        return text
-
-    @property
-    def path(self) -> str:
-        text: str = self.scope.get("raw_path", b"").decode("latin-1") or self.scope["path"]
-        return text
-
-    @property
-    def target(self) -> str:
-        return f"{self.path}?{self.query}" if self.query else self.path
+        return str(client[0]) if client else "-"
 
     def request_header(self, name: str) -> str:
         wanted = name.lower().encode("latin-1", "replace")
-        found: list[bytes] = [value for key, value in self.scope["headers"] if key == wanted]
+        found: list[bytes] = [value for key, value in self.request_headers if key == wanted]
         return found[-1].decode("latin-1") if found else "-"
 
     def response_header(self, name: str) -> str:
-        return self.headers.get(name.lower().encode("latin-1", "replace"), b"-").decode("latin-1")
+        value: bytes = self.headers.get(name.lower().encode("latin-1", "replace"), b"-")
+        return value.decode("latin-1")
 
 
 ATOMS: Mapping[str, Callable[[Response], object]] = {
@@ -78,12 +58,12 @@ ATOMS: Mapping[str, Callable[[Response], object]] = {
     "l": lambda r: "-",
     "u": lambda r: "-",
     "t": lambda r: time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(r.began)),
-    "r": lambda r: f"{r.scope['method']} {r.target} HTTP/{r.scope['http_version']}",
+    "r": lambda r: f"{r.method} {r.target} HTTP/{r.version}",
     "s": lambda r: r.status,
-    "m": lambda r: r.scope["method"],
+    "m": lambda r: r.method,
     "U": lambda r: r.path,
     "q": lambda r: r.query,
-    "H": lambda r: f"HTTP/{r.scope['http_version']}",
+    "H": lambda r: f"HTTP/{r.version}",
     "b": lambda r: r.size or "-",
     "B": lambda r: r.size,
     "f": lambda r: r.request_header("referer"),
@@ -125,83 +105,67 @@ def _atom(name: str, text: str) -> Callable[[Response], object]:
 def _quote(value: object) -> str:
     """What a client has sent must not end a line, or a quoted field in it."""
     text = str(value)
-    return text if text.isprintable() and '"' not in text else text.encode("unicode_escape").decode().replace('"', '\\"')
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return text.encode("unicode_escape").decode().replace('"', '\\"')
+
+
+class Refused(Response):
+    """What is known of a request that was refused before it had an exchange."""
+
+    def __init__(self, client: str, version: str, status: int) -> None:
+        self.method = self.target = self.path = "-"
+        self.query = ""
+        self.version = version
+        self.scope = {"client": (client, 0)}
+        self.request_headers = ()
+        self.status = status
+        self.size = 0
+        self.headers = {}
+        self.seconds = 0.0
+        self.began = time.time()
 
 
 class FormattedAccess(Writer):
-    """The access log of ``--access-log-format text``: :meth:`observe` puts it around the application."""
+    """The access log of ``--access-log-format text``."""
+
+    timed = True
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor, text: str) -> None:
         super().__init__(loop, descriptor)
         self._format = compile_format(text)
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
-        # All that reaches the application is observed there; this is what was refused before.
-        if method == "-":
-            scope = {"client": (client, 0), "method": "-", "path": "-", "query_string": b"", "http_version": version}
-            response = Response({**scope, "headers": []})
-            response.status = status
-            self.write(self._format(response) + "\n")
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
+        response = Refused(client, version, status) if ended is None else Response(ended, path, status)
+        self.write(self._format(response) + "\n")
 
     def line(self, text: str) -> None:
         self.write(f"{text}\n")
-
-    def tell(self, response: Response) -> None:
-        self.write(self._format(response) + "\n")
-
-    def observe(self, app: Application) -> Application:
-        return observe(app, self.tell)
 
 
 class FullJsonAccess(JsonAccess):
     """The access log of ``--access-log-format json``."""
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
-        if method == "-":
-            super().__call__(client, method, path, version, status)
+    timed = True
 
-    def tell(self, response: Response) -> None:
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
+        if ended is None:
+            super().__call__(client, method, path, version, status, None)
+            return
+        response = Response(ended, path, status)
         self.object(
             client=response.client,
-            method=response.scope["method"],
+            method=method,
             path=response.path,
             query=response.query,
-            version=response.scope["http_version"],
-            status=response.status,
+            version=version,
+            status=status,
             size=response.size,
             seconds=round(response.seconds, 6),
             referer=response.request_header("referer"),
             user_agent=response.request_header("user-agent"),
             pid=os.getpid(),
         )
-
-    def observe(self, app: Application) -> Application:
-        return observe(app, self.tell)
-
-
-def observe(app: Application, tell: Callable[[Response], None]) -> Application:
-    """``app``, with ``tell`` called at the end of each HTTP request."""
-
-    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        response = Response(scope)
-
-        async def sending(message: Message) -> Any:
-            response.sent(message)
-            await send(message)
-
-        try:
-            await app(scope, receive, sending)
-        except Exception:
-            response.status = response.status or 500
-            raise
-        finally:
-            response.end()
-            tell(response)
-
-    return observed
 
 
 def make(text: str, loop: asyncio.AbstractEventLoop, descriptor: Descriptor) -> FormattedAccess | FullJsonAccess:

@@ -8,18 +8,22 @@ import logging
 import os
 import sys
 import time
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from ..config import Config
 from ..logging import AccessFormatter, JsonFormatter, json_time, level_prefix, process_name, status_text
-from ..protocols.asgi import Application
+from ..protocols.service import Ended
 from .descriptor import Descriptor
 
 
 class Access(Protocol):
-    """Told of every response."""
+    """Told of every response, and of every request that was refused before it had an exchange."""
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None: ...
+    @property
+    def timed(self) -> bool:
+        """Whether it wants to know how long each exchange took."""
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None: ...
     def line(self, text: str) -> None:
         """A line of what is no HTTP response, such as the opening and the end of a WebSocket."""
 
@@ -27,16 +31,10 @@ class Access(Protocol):
         """Write what waits."""
 
 
-@runtime_checkable
-class Observer(Protocol):
-    """An access log that wants to see more of requests than it is told at their end."""
-
-    def observe(self, app: Application) -> Application:
-        """``app``, so that its requests are seen."""
-
-
 class Writer:
     """Lines written to a descriptor in one batch per turn of the event loop."""
+
+    timed = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor) -> None:
         self._loop = loop
@@ -66,7 +64,7 @@ class AccessLog(Writer):
         self._colors = colors
         self._statuses: dict[int, str] = {}
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         if not self._lines:
             self._loop.call_soon(self.flush)
         text = self._statuses.get(status) or self._statuses.setdefault(status, status_text(status, self._colors))
@@ -83,9 +81,9 @@ class TimedAccessLog(AccessLog):
         super().__init__(loop, descriptor, colors)
         self._kind = f" {self._prefix}{process_name()} [{os.getpid()}]: "
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         self._stamp()
-        super().__call__(client, method, path, version, status)
+        super().__call__(client, method, path, version, status, ended)
 
     def line(self, text: str) -> None:
         self._stamp()
@@ -99,7 +97,7 @@ class TimedAccessLog(AccessLog):
 class JsonAccess(Writer):
     """A JSON object for every response."""
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         self.object(client=client, method=method, path=path, version=version, status=status)
 
     def line(self, text: str) -> None:
@@ -111,7 +109,9 @@ class JsonAccess(Writer):
 
 
 class LoggedAccess:
-    """Through Python's logging, as records like uvicorn's: their arguments are the five of a call, in this order."""
+    """Through Python's logging, as records like uvicorn's: their arguments are the first five of a call, in this order."""
+
+    timed = False
 
     def __init__(self, config: Config, logger: logging.Logger) -> None:
         self._logger = logger
@@ -127,7 +127,7 @@ class LoggedAccess:
             if not logger.level:
                 logger.setLevel(logging.INFO)
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int) -> None:
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         self._logger.info('%s - "%s %s HTTP/%s" %d', client, method, path, version, status)
 
     def line(self, text: str) -> None:

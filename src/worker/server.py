@@ -27,7 +27,7 @@ from ..protocols.service import Phase, Service
 from ..waits import Waits, describe, name_request
 from . import channel
 from .acceptor import Acceptor
-from .access_log import Observer
+from .access_log import Access
 from .entrance import Entrance, trusted_by
 from .handover import Handover
 from .late import LateImports, names
@@ -92,6 +92,8 @@ class Server:
         self._acceptor: Acceptor | None = None
         self.handover: Handover | None = None
         self.hooks: WorkerHooks | None = None
+        self.access: Access | None = None
+        """The access log, if it is to be another than the options ask for."""
         self.error_page: ErrorPage | None = None
         """The application, if it is the page that shows why the real one does not start."""
         self._report: Report | None = None
@@ -194,10 +196,10 @@ class Server:
 
     def _make_service(self) -> Service:
         config = self._config
-        self._access = make_access(config, self._loop)
-        access = config.access_log and config.log_level in ("trace", "debug", "info")
+        logs = self.access is not None or (config.access_log and config.log_level in ("trace", "debug", "info"))
+        self._access = self.access or make_access(config, self._loop)
         service = Service(
-            self._wrap(access),
+            self._app if config.ready_path is None else Readiness(self._app, config.ready_path, self._is_ready),
             self._loop,
             codec_of(config.http),
             fast=fast.lane if config.http == "auto" else None,
@@ -207,7 +209,8 @@ class Server:
             root_path=config.root_path,
             pathsend=config.pathsend,
             state=self.lifespan.state,
-            access=self._access if access else None,
+            access=self._access if logs else None,
+            timed=logs and self._access.timed,
         )
         if config.ws != "none" and config.interface != "wsgi":
             service.websocket = self._upgrade
@@ -227,13 +230,6 @@ class Server:
 
     def _is_ready(self) -> bool:
         return not self._leaving and self.service.phase is Phase.SERVING
-
-    def _wrap(self, access: bool) -> Application:
-        """The application with what some options put around it; ``access``: whether requests are logged."""
-        config, app = self._config, self._app
-        if access and isinstance(self._access, Observer):
-            app = self._access.observe(app)
-        return app if config.ready_path is None else Readiness(app, config.ready_path, self._is_ready)
 
     def _make_entrance(self) -> Entrance:
         config = self._config

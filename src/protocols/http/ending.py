@@ -60,14 +60,15 @@ class Ending(Output):
     def _refuse(self, status: int, reason: str, extra: bytes = b"", *, method: str | None = None) -> None:
         """Answer the client's mistake; nothing after it on the connection is interpreted.
 
-        ``extra``: further header lines. ``method``: the request's; if it is not known, what has come of the request tells.
+        ``extra``: further header lines. ``method``: that of the request, if its exchange had begun (and has logged it);
+        otherwise what has come of it tells.
         """
         # RFC 9110 section 9.3.2: no content in a response to HEAD, whatever its status is.
         is_head = method == "HEAD" if method is not None else self._buffer.startswith(b"HEAD ")
         self._buffer = b""
         self.write_last(plain(status, reason, self._service.defaults, extra=extra, with_body=not is_head))
-        if self._service.access is not None:
-            self._service.access(self.client, "-", "-", "1.1", status)
+        if self._service.access is not None and method is None:
+            self._service.access(self.client, "-", "-", "1.1", status, None)
         self._linger()
 
     def _fail(self, error: BadRequest) -> None:
@@ -78,7 +79,7 @@ class Ending(Output):
             self._close()
             return
         answerable = exchange.phase in UNSENT
-        exchange.disconnect()
+        exchange.disconnect(error.status if answerable else exchange.status)
         if answerable:
             self._refuse(error.status, error.reason, method=exchange.request.method)
         else:

@@ -7,6 +7,7 @@ told by it of body bytes and of the client's leaving.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 from ..asgi import AppError, ClientDisconnected, Message, Scope
@@ -35,8 +36,10 @@ from .scope import EXTENSIONS, request_scope
 from .sendfile import File, in_thread
 from .wire import Wire
 
-LENGTH, CHUNKED, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.EMPTY
+LENGTH, CHUNKED, CLOSE, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE, Framing.EMPTY
 SERVING = ServicePhase.SERVING
+CLIENT_LEFT = 499
+"""In the access log: the client left before it had all of the response. nginx's number; no client ever gets it."""
 _MOST_COPIED = 32 * 1024
 """Bytes; what is larger is not copied behind the response's head, but written beside it."""
 
@@ -45,6 +48,7 @@ class Exchange:
     # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
         "_drops_until",
+        "_file",
         "_framing",
         "_headers",
         "_keep_alive",
@@ -56,11 +60,13 @@ class Exchange:
         "_trailers",
         "_waiter",
         "_wire",
+        "began",
         "buffered",
         "client_done",
         "intake",
         "phase",
         "request",
+        "response_headers",
         "scope",
         "since",
         "status",
@@ -69,7 +75,8 @@ class Exchange:
     _task: asyncio.Task[None]
     # Set when the response starts; nothing reads them before.
     status: int
-    _headers: Iterable[tuple[bytes, bytes]]
+    """The response's; in the end the one that the access log has."""
+    response_headers: Iterable[tuple[bytes, bytes]]
     # Set when its head is encoded.
     _framing: Framing
     _length: int
@@ -77,6 +84,11 @@ class Exchange:
     _sent: int
     """Body bytes sent."""
     _keep_alive: bool
+    # Set when a file goes out.
+    _file: File
+    # Set when the access log wants it.
+    began: float
+    """As of ``time.perf_counter``."""
     # Set when the connection is lost.
     _drops_until: float
     """Until when messages are dropped, as of ``Service.now``; 0 before the first."""
@@ -106,6 +118,8 @@ class Exchange:
         """Run the application."""
         service = self._service
         service.works.add(self)
+        if service.timed:
+            self.began = time.perf_counter()
         # Called from a variable, as are all functions that are attributes: CPython 3.11 is quick with methods only.
         make_task = service.make_task
         self._task = make_task(self._run())
@@ -135,16 +149,27 @@ class Exchange:
         self.client_done = True
         self._wake()
 
-    def disconnect(self) -> None:
-        """The connection is gone."""
+    def disconnect(self, status: int = CLIENT_LEFT) -> None:
+        """The connection is gone, or nothing can be sent any more; ``status`` is for the access log."""
         self.client_done = True
-        if self.phase is not COMPLETE:
+        if self.phase is not COMPLETE and self.phase is not GONE:
+            if self.phase is SENDFILE:
+                self._sent = self._file.sent
             self.phase = GONE
             self._drops_until = 0.0
+            self._count(status)
         self._wake()
 
     def describe(self) -> str:
-        return f"{self.request.method} {self.request.target.decode('ascii')}"
+        return f"{self.request.method} {self._service.name_target(self.request)}"
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the response's body that went out."""
+        framing = getattr(self, "_framing", EMPTY)
+        if framing is CHUNKED:
+            return self._wire.chunked
+        return 0 if framing is EMPTY else self._sent
 
     def cancel(self) -> None:
         """The server stops and waits no longer: 503 if nothing was sent, else the response breaks off."""
@@ -198,7 +223,7 @@ class Exchange:
                 await self._misplaced(kind)
                 return
             self.status = message["status"]
-            self._headers = message.get("headers", ())
+            self.response_headers = message.get("headers", ())
             if message.get("trailers", False):
                 self._trailers = []
             self.phase = STARTED
@@ -279,6 +304,7 @@ class Exchange:
             data = self._begin(b"", file.size, False)
             if self._framing is LENGTH:
                 self._wire.write(data)
+                self._file = file
                 self.phase = SENDFILE
                 try:
                     await self._wire.send_file(file)
@@ -314,7 +340,7 @@ class Exchange:
         head, self._framing, length, self._keep_alive = encode(
             self.request,
             self.status,
-            self._headers,
+            self.response_headers,
             service.defaults,
             None if more or self._trailers is not None else size,
             service.phase is SERVING and self.intake is not WITHHELD,
@@ -322,6 +348,7 @@ class Exchange:
         self._length = length
         if self._framing is not LENGTH:
             if self._framing is CHUNKED:
+                self._wire.chunked = 0
                 self._wire.write(head)
                 head = b""
             body = self._frame(body, more)
@@ -337,6 +364,8 @@ class Exchange:
     def _continue(self, body: bytes, more: bool) -> bytes:
         """More of the body."""
         if self._framing is not LENGTH:
+            if self._framing is CLOSE:
+                self._sent += len(body)
             return self._frame(body, more)
         size = self._sent + len(body)
         if size != self._length and (size > self._length or not more):
@@ -359,18 +388,25 @@ class Exchange:
     def _complete(self, data: bytes) -> None:
         self.phase = COMPLETE
         self._pieces = None
+        self._wire.respond(data, self._keep_alive)
+        self._count(CLIENT_LEFT if self.client_done else self.status)
+        if self._waiter is not None:
+            self._wake()
+
+    def _count(self, status: int) -> None:
+        """The response is over, whole or not: log and count it, once."""
+        self.status = status
         service = self._service
         if service.access is not None:
             request = self.request
-            service.access(
-                self._wire.client, request.method, request.target.decode("ascii"), request.terms.version, self.status
-            )
+            target = request.target.decode("ascii")
+            if service.root_path or '"' in target or "\\" in target:
+                # Not always: what it does is seldom to be done, and the call is 1 % of a request.
+                target = service.name_target(request)
+            service.access(self._wire.client, request.method, target, request.terms.version, status, self)
         service.requests += 1
         if service.on_request is not None:
             service.on_request()
-        self._wire.respond(data, self._keep_alive)
-        if self._waiter is not None:
-            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None:
@@ -421,12 +457,13 @@ class Exchange:
             return
         if self.phase not in UNSENT:
             # A task that it has left behind may send on.
-            self.disconnect()
+            self.disconnect(CLIENT_LEFT if self.client_done else self.status)
             self._wire.broken(self._framing)
             return
         self.status = status
         data = plain(status, text, self._service.defaults, with_body=self.request.method != "HEAD")
         self._keep_alive = False
+        self._framing, self._sent = LENGTH, len(text) if self.request.method != "HEAD" else 0
         self._complete(data)
 
 

@@ -149,13 +149,15 @@ class Corked(asyncio.Protocol):
 class Output(Corked):
     """What an exchange writes to (wire.Wire)."""
 
-    __slots__ = ("_chunk", "_chunk_at", "_gone", "_phase")
+    __slots__ = ("_chunk", "_chunk_at", "_gone", "_phase", "chunked")
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         self._phase = IDLE
         self._chunk = 0
         """Bytes of the chunk that is being collected, from ``_chunk_at`` on among what is corked; 0 if none is."""
+        self.chunked = 0
+        """Bytes of the current response that went out in chunks."""
         self._gone: asyncio.Future[None] | None = None
         """Done when the connection is lost; made for who waits for it."""
 
@@ -177,6 +179,7 @@ class Output(Corked):
         self._corked[self._chunk_at] = b"%x\r\n" % self._chunk
         self._corked.append(b"\r\n")
         self._corked_size += self._chunk
+        self.chunked += self._chunk
         self._chunk = 0
 
     def _uncork(self) -> None:
@@ -209,12 +212,11 @@ class Output(Corked):
             finally:
                 transport.set_write_buffer_limits(high=self._service.limits.buffer)
             return
-        sent = 0
-        while sent < file.size:
-            data = await in_thread(loop, file.read, sent)
-            sent += len(data)
+        while file.sent < file.size:
+            data = await in_thread(loop, file.read, file.sent)
             await self._drained()
             transport.write(data)
+            file.sent += len(data)
 
     async def _drained(self) -> None:
         if self.room is not None:

@@ -34,6 +34,8 @@ class File:
         self.size = 0
         self.whole: bytes | None = None
         """All of a small file."""
+        self.sent = 0
+        """Bytes that went out."""
         self._descriptor = -1
         self._warm = 0
         """Bytes from the start that :meth:`open` has read, so that the kernel has them in memory."""
@@ -115,12 +117,12 @@ async def send_by_kernel(loop: asyncio.AbstractEventLoop, descriptor: int, file:
     # A copy, because event loops don't let anyone wait for the descriptor of a transport (uvloop has no sendfile of its own).
     out = os.dup(descriptor)
     try:
-        sent = file.send_warm(out)
-        while sent < file.size:
+        file.sent = file.send_warm(out)
+        while file.sent < file.size:
             await _wait_for_room(loop, out, gone)
             if gone.done():
                 raise ClientDisconnected("the client has disconnected")
-            sent += await in_thread(loop, file.send, out, sent)
+            file.sent += await in_thread(loop, file.send, out, file.sent)
     except ConnectionError:
         raise ClientDisconnected("the client has disconnected") from None
     finally:

@@ -15,6 +15,9 @@ class Wire(Protocol):
     room: asyncio.Future[None] | None
     """What to wait for before sending more; None when there is room."""
 
+    chunked: int
+    """Bytes of the response's body that went out in chunks; the exchange sets it to 0 when it begins to send some."""
+
     def write(self, data: bytes) -> None:
         """Send, together with whatever else is sent in this turn of the event loop."""
 

@@ -365,4 +365,4 @@ class WebSocketConnection(Corked):
 
     def _log(self, what: str) -> None:
         if self._settings.access is not None:
-            self._settings.access(f'{self._client} - "WebSocket {self._head.target.decode("ascii")}" {what}')
+            self._settings.access(f'{self._client} - "WebSocket {self._service.name_target(self._head)}" {what}')

@@ -145,7 +145,7 @@ class Session:
         self._wake_all()
 
     def describe(self) -> str:
-        return f"WebSocket {self._head.target.decode('ascii')}"
+        return f"WebSocket {self._service.name_target(self._head)}"
 
     def cancel(self) -> None:
         """The server stops and waits no longer; the connection is aborted by its owner."""
