@@ -3,12 +3,16 @@
 An ASGI application of our own. Browsers get a page that comes back by itself: it keeps a request open (with the header
 ``x-tricorn-wait``) which is answered when this worker has to leave, and then loads itself again. That request waits in the
 listener's queue until the next worker is there, with an application or with another error.
+
+The error shows source code, so only the developer's own machine sees it: the client's address and the ``Host`` that it asked
+for are loopback ones. A page of another site can make a browser ask us, but under that name (DNS rebinding).
 """
 
 from __future__ import annotations
 
 import asyncio
 import html
+import ipaddress
 import traceback
 
 from ..protocols.asgi import AppError, Message, Receive, Scope, Send
@@ -17,6 +21,8 @@ from .modules import is_developers
 
 MOST = 20_000
 """Characters of an error that are shown."""
+
+ELSEWHERE = "The application failed to start. The error is in the log, and is shown at http://localhost on its machine only.\n"
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -74,11 +80,13 @@ class ErrorPage:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        if b"x-tricorn-wait" in headers:
-            await self._wait(receive)
-        kind, body = "text/plain", f"{self.text}\n"
-        if b"text/html" in headers.get(b"accept", b"").lower():
-            kind, body = "text/html", self._page()
+        kind, body = "text/plain", ELSEWHERE
+        if is_developer(scope.get("client"), headers.get(b"host", b"").decode("latin-1")):
+            if b"x-tricorn-wait" in headers:
+                await self._wait(receive)
+            kind, body = "text/plain", f"{self.text}\n"
+            if b"text/html" in headers.get(b"accept", b"").lower():
+                kind, body = "text/html", self._page()
         data = body.encode("utf-8", "replace")
         fields = [
             (b"content-type", f"{kind}; charset=utf-8".encode()),
@@ -105,6 +113,28 @@ class ErrorPage:
             summary=html.escape(summary),
             text=html.escape(details or self.text),
         )
+
+
+def is_developer(client: tuple[str, int] | None, host: str) -> bool:
+    """Whether a request comes from this machine, and under one of its own names.
+
+    ``client`` is the scope's: of a request through a trusted proxy, the address that the proxy tells. ``host`` is the header's
+    value, with or without a port.
+    """
+    name = host.rpartition("]")[0].removeprefix("[") or host.partition(":")[0]
+    name = name.lower().removesuffix(".")
+    # RFC 6761 section 6.3: these names always mean the machine itself.
+    is_ours = name == "localhost" or name.endswith(".localhost") or is_loopback(name)
+    return client is not None and is_loopback(client[0]) and is_ours
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 def developers_view(error: AppError) -> str:
