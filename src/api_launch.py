@@ -33,6 +33,7 @@ from .api_config import Config
 from .config import Config as Settings
 from .config import ConfigError
 from .directory import WorkingDirectory, current
+from .directory import check as check_directories
 from .env_file import EnvironmentFile
 from .supervisor.listeners import inherited_from_systemd
 from .supervisor.run import run as supervise
@@ -59,6 +60,7 @@ def launch(config: Config, bind: Sequence[str] = ()) -> int:
     """
     bind = tuple(bind or (f"fd://{fd}" for fd in _given_by_systemd(config)))
     settings = config.supervised(bind)
+    check_directories(settings)
     command = _interpreter()
     # An operator's mistake is told here, before anything is started.
     keywords = dump(config)
@@ -277,6 +279,7 @@ class Program:
 
     def load(self) -> Settings:
         self.directory.enter()
+        check_directories(self.settings)
         self._environment.load(self._env_file)
         self._config.configure_logging()
         return self.settings

@@ -10,7 +10,7 @@ import os
 import sys
 from contextlib import suppress
 
-from .config import ConfigError
+from .config import Config, ConfigError, flag
 
 
 class NoDirectory(ConfigError):
@@ -30,6 +30,16 @@ def current() -> str:
         return os.getcwd()
     except OSError as error:
         raise NoDirectory(f"the current directory: {error.strerror}") from None
+
+
+def check(config: Config) -> None:
+    """Raises NoDirectory for a directory that an option names and that is not there, as seen from the current one."""
+    named = [("app_dir", config.app_dir)] if config.app_dir else []
+    named += [("reload_dir", path) for path in config.reload_dir if config.reload]
+    for option, path in named:
+        # An application may be imported from an archive, too.
+        if not (os.path.isdir(path) or (option == "app_dir" and os.path.exists(path))):
+            raise NoDirectory(f"{flag(option)} {path}: no such directory")
 
 
 class WorkingDirectory:

@@ -9,6 +9,7 @@ from . import identity as identities
 from . import process_one
 from .config import DEFAULTS, NEED_SUPERVISOR, Config, ConfigError, flag
 from .directory import WorkingDirectory
+from .directory import check as check_directories
 from .protocols.asgi import AppError
 from .sources import Settings, Sources
 from .supervisor.resources import raise_open_files
@@ -47,6 +48,7 @@ class CommandLine:
         if config.workers == 0:
             raise ConfigError("--workers 0: takes a restart, for it means to be without this supervisor")
         self.directory.enter()
+        check_directories(config)
         logs.configure(config, self.identity)
         self._log_config = config.log_config
         return config
@@ -59,6 +61,7 @@ class CommandLine:
 def _begin(settings: Settings, origin: CommandLine) -> None:
     """Go where we are to be, open the log, and say what there is to say of the settings."""
     origin.directory.enter()
+    check_directories(settings.config)
     logs.configure(settings.config, origin.identity)
     for note in settings.notes:
         logger.warning("%s", note)

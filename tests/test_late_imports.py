@@ -106,7 +106,7 @@ def test_every_kind_of_request_is_answered(tmp_path: Path, options: tuple[str, .
     with Installed(tmp_path, *options, "--workers", "2") as server:
         server.wait_for_ready(2)
         # Two workers and the supervisor.
-        server.wait_for_log("Imported all that requests may need", count=3)
+        server.wait_for_late_imports(3)
         server.uninstall()
         server.send(signal.SIGHUP)
         server.wait_for_log("Reload complete")

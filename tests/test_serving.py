@@ -119,8 +119,9 @@ def test_a_client_that_half_closes_gets_its_answer() -> None:
 
 
 def test_a_client_that_does_not_read_costs_no_memory() -> None:
-    with Server(PROBE) as server, raw_connection(server.port) as stubborn:
+    with Server(PROBE, "--log-level", "debug") as server, raw_connection(server.port) as stubborn:
         pid = server.wait_for_workers(1)[0]
+        server.wait_for_late_imports(1)
         base = rss(pid)
         send_request(stubborn, "/big?mib=200")
         highest = watch_memory(pid, seconds=2)
@@ -132,8 +133,9 @@ def test_a_client_that_does_not_read_costs_no_memory() -> None:
 
 
 def test_an_application_that_reads_slowly_costs_no_memory() -> None:
-    with Server(PROBE) as server, raw_connection(server.port) as client:
+    with Server(PROBE, "--log-level", "debug") as server, raw_connection(server.port) as client:
         pid = server.wait_for_workers(1)[0]
+        server.wait_for_late_imports(1)
         base = rss(pid)
         send_request(client, "/upload?slow=100", f"Content-Length: {200 * MIB}", method="POST")
         piece, highest = bytes(MIB), 0
@@ -237,8 +239,8 @@ def test_idle_is_idle() -> None:
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("needs Linux' schedstat")
     seconds = 5.0
-    with Server("examples.hello:app", "--workers", "4") as server:
-        server.wait_for_ready(4)
+    with Server("examples.hello:app", "--workers", "4", "--log-level", "debug") as server:
+        server.wait_for_late_imports(5)
         pids = [server.pid, *server.workers()]
         wait_for_rest(pids)
         wakeups, cpu = switches(server.pid), cpu_time(pids)

@@ -18,7 +18,9 @@ import pytest
 from editing import Project, living_workers, wait_until_watching
 from harness import PATIENCE, children_of, pass_time, wait_for_rest, wait_until
 from tricorn.config import Config
-from tricorn.supervisor.selection import Selection, needs_polling
+from tricorn.supervisor.fsevents import Watchfiles
+from tricorn.supervisor.inotify import Inotify
+from tricorn.supervisor.selection import MOST_BEHIND_LINK, Selection, needs_polling
 from tricorn.supervisor.watch import QUIET, Watcher
 from tricorn.worker.channel import LOADED, encode
 
@@ -66,7 +68,8 @@ def test_globs_mean_what_they_mean_to_uvicorn(
         ({"reload_dir": ("src", "src/inner", "lib")}, ["lib", "src"]),
         ({"reload_include": ("lib",)}, ["lib"]),
         ({"reload_include": ("l*",)}, ["lib"]),
-        ({"reload_dir": ("nowhere",)}, ["."]),
+        # It may yet come to be; that it is there at the start was checked.
+        ({"reload_dir": ("nowhere",)}, ["nowhere"]),
         ({"reload_dir": ("src", "lib"), "reload_exclude": ("lib",)}, ["src"]),
     ],
     ids=str,
@@ -139,6 +142,10 @@ class Watched:
         relative = os.path.relpath(path)
         return path if relative.startswith("..") else relative
 
+    @property
+    def directories(self) -> set[str]:
+        return self._watcher._directories
+
     def expect(self, *names: str) -> None:
         """Wait for a report of these, in one or several; and that no other follows."""
         expected = {self.shown(name) for name in names}
@@ -172,7 +179,7 @@ def watching(folder: Path, **options: Any) -> Iterator[Watched]:
     thread = threading.Thread(target=watcher.run)
     thread.start()
     try:
-        wait_until(lambda: hasattr(watcher, "_notify"))
+        wait_until(lambda: watcher._notifier)
         yield Watched(folder, ours, watcher)
     finally:
         ours.close()
@@ -234,6 +241,18 @@ def test_one_save_is_one_reload(tmp_path: Path, save: Any, poll: bool) -> None:
         assert watched.reports() == [[watched.shown("main.py")]]
 
 
+def test_watchfiles_tells_what_inotify_does(tmp_path: Path) -> None:
+    """Elsewhere than on Linux it is what tells; it speaks of the same paths here."""
+    pytest.importorskip("watchfiles", reason="watchfiles is not installed")
+    path = tmp_path / "main.py"
+    notifiers = [Watchfiles([str(tmp_path)]), Inotify([str(tmp_path), str(tmp_path / "gone")])]
+    path.write_text("new")
+    for notifier in notifiers:
+        found: set[str] = set()
+        wait_until(lambda notifier=notifier, found=found: found.update(notifier.wait(0.1) or ()) or str(path) in found)
+        notifier.close()
+
+
 def test_permissions_reading_and_other_files_are_no_reason(tmp_path: Path) -> None:
     path = tmp_path / "main.py"
     path.write_text("old")
@@ -256,6 +275,60 @@ def test_removed_and_renamed_files_are_news(tmp_path: Path) -> None:
         watched.expect("one.py")
         (tmp_path / "two.py").rename(tmp_path / "three.py")
         watched.expect("two.py", "three.py")
+
+
+@pytest.mark.parametrize("poll", [False, True], ids=["inotify", "polling"])
+def test_what_is_behind_a_link_is_watched(tmp_path: Path, poll: bool, caplog: pytest.LogCaptureFixture) -> None:
+    root, shared, other = (tmp_path / name for name in ("root", "shared", "other"))
+    for folder in (root, shared / "deep", other / "deep", tmp_path / "node_modules", tmp_path / "large"):
+        folder.mkdir(parents=True)
+    for number in range(MOST_BEHIND_LINK + 1):
+        (tmp_path / "large" / f"{number}").touch()
+    for link, target in (
+        *(("lib", shared), ("circle", root), ("modules", tmp_path / "node_modules")),
+        *(("data", tmp_path / "large"), ("up", tmp_path / "nowhere")),
+    ):
+        (root / link).symlink_to(target)
+    with watching(root, reload_poll=poll) as watched:
+        (shared / "deep" / "code.py").write_text("x")
+        watched.expect("lib/deep/code.py")
+        (tmp_path / "node_modules" / "code.py").write_text("x")
+        (tmp_path / "large" / "code.py").write_text("x")
+        watched.expect_nothing()
+        assert f"Not watching what is behind the link {root / 'data'}" in caplog.text
+        (root / "new").symlink_to(other)
+        (root / "lib").unlink()
+        (root / "lib").symlink_to(tmp_path / "nowhere")
+        watched.expect("lib/deep/code.py")
+        wait_until(lambda: str(root / "new" / "deep") in watched.directories)
+        (other / "deep" / "code.py").write_text("x")
+        watched.expect("new/deep/code.py")
+
+
+@pytest.mark.parametrize("poll", [False, True], ids=["inotify", "polling"])
+def test_a_root_that_is_deleted_and_made_again_is_watched_again(tmp_path: Path, poll: bool) -> None:
+    root = tmp_path / "outer" / "root"
+
+    def make(text: str) -> None:
+        root.mkdir(parents=True)
+        (root / "main.py").write_text(text)
+
+    make("old")
+    with watching(root, reload_poll=poll) as watched:
+        for number in range(3):
+            shutil.rmtree(tmp_path / "outer" if number == 1 else root)
+            watched.expect("main.py")
+            make("new" * number)
+            watched.expect("main.py")
+            (root / "main.py").write_text("newer" * number)
+            watched.expect("main.py")
+        # As quickly as a version control system does.
+        shutil.rmtree(root)
+        make("at once")
+        wait_until(watched.reports)
+        watched.forget()
+        (root / "main.py").write_text("and saved")
+        watched.expect("main.py")
 
 
 def test_new_directories_are_noticed(tmp_path: Path) -> None:
@@ -308,8 +381,9 @@ def test_twenty_thousand_files_cost_nothing_when_nobody_saves(tmp_path: Path) ->
         (tmp_path / "node_modules" / f"package{folder}").mkdir(parents=True)
         for file in range(100):
             (tmp_path / "node_modules" / f"package{folder}" / f"index{file}.js").touch()
-    with project.serve() as server:
+    with project.serve("--log-level", "debug") as server:
         wait_until_watching(server)
+        server.wait_for_late_imports(2)
         watcher = next(pid for pid in children_of(server.pid) if pid not in living_workers(server))
         wait_for_rest([watcher, server.pid])
         processes = [psutil.Process(watcher), psutil.Process(server.pid)]

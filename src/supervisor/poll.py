@@ -11,27 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 
 from .selection import State, state_of
 
-EVERY = 400
-"""Milliseconds between two looks."""
+EVERY = 0.4
+"""Seconds between two looks."""
 
 
 class Poller:
-    """As watchfiles' RustNotify; ``files`` gives the states to compare with."""
+    """Watches ``directories``; ``files`` gives the states to compare with."""
 
     def __init__(self, directories: Iterable[str], files: Callable[[], Mapping[str, State]]) -> None:
         self._directories = {directory: state_of(directory) for directory in directories}
         self._files = files
 
-    def watch(self, debounce: int, step: int, timeout: int, stop_event: None) -> set[tuple[int, str]] | str:
-        """Wait ``timeout`` milliseconds or until the next look; returns what differs, once it was found so twice."""
-        time.sleep(min(EVERY, timeout) / 1000)
-        found = self._look()
-        if not found:
-            return "timeout"
-        time.sleep(step / 1000)
-        return {(0, path) for path in found | self._look()}
-
-    def _look(self) -> set[str]:
+    def wait(self, timeout: float) -> set[str]:
+        """Wait ``timeout`` seconds or until the next look; the paths of which there is news."""
+        time.sleep(min(EVERY, timeout))
         found = {path for path, state in self._files().items() if state_of(path) != state}
         for directory, state in self._directories.items():
             now = state_of(directory)
@@ -40,6 +33,9 @@ class Poller:
                 self._directories[directory] = now
                 found |= {entry.path for entry in _entries(directory)} - self._files().keys() | {directory}
         return found
+
+    def close(self) -> None:
+        """There is nothing to give back."""
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:

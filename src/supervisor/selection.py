@@ -7,12 +7,15 @@ Globs mean what they mean to uvicorn (``uvicorn/supervisors/watchfilesreload.py`
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..config import Config
+
+logger = logging.getLogger("tricorn.error")
 
 INCLUDED = ("*.py",)
 EXCLUDED = (".*", ".py[cod]", ".sw.*", "~*")
@@ -30,6 +33,11 @@ DEAF = frozenset(
 )
 """File systems on which inotify(7) does not hear of what another machine writes; ``fuse.*`` beside them."""
 
+MOST_BEHIND_LINK = 20_000
+"""Files and directories behind one symbolic link above which it is not followed: it may lead to a disk full of data, and
+walking that takes minutes. So many cost next to nothing."""
+Identity = tuple[int, int]
+"""What tells one directory from another: device, inode."""
 State = tuple[int, int, int]
 """What changes when a file is saved, and not when only its permissions do: modification time in ns, size, inode."""
 
@@ -49,12 +57,14 @@ class Selection:
         self._included = [(pattern, _matcher(pattern)) for pattern in including]
         self.imported: set[str] = set()
         """Files that the application imported, wherever they are."""
+        self._told: set[str] = set()
+        """Links of which it was said that they are not followed."""
         given = {Path(name).resolve() for name in config.reload_dir}
         given |= {path.resolve() for path in _directories(config.reload_include)}
-        found = {path for path in given if path.is_dir()} or {Path.cwd(), Path(config.app_dir or ".").resolve()}
+        found = given or {Path.cwd(), Path(config.app_dir or ".").resolve()}
         found = {path for path in found if not excluded & {path, *path.parents}}
         self.roots = sorted(str(path) for path in found if not found & set(path.parents))
-        """The directories to watch; none lies in another."""
+        """The directories to watch; none lies in another. One that is missing may come to be."""
 
     def wants(self, path: str) -> bool:
         """Whether saving the file ``path`` is a reason to reload."""
@@ -75,6 +85,7 @@ class Selection:
         """Whether nothing in ``directory`` or below it is of interest."""
         return (
             os.path.basename(directory) in IGNORED
+            or (os.path.islink(directory) and os.path.basename(os.path.realpath(directory)) in IGNORED)
             or directory in self._excluded_directories
             or os.path.exists(os.path.join(directory, ENVIRONMENT))
         )
@@ -107,11 +118,55 @@ class Selection:
         directories.update(folder for folder in map(os.path.dirname, self.settings) if os.path.isdir(folder))
         return directories, files
 
+    def awaited(self) -> dict[str, str]:
+        """For each root that is missing, the directory in which it, or what it lies in, may come to be."""
+        found = {}
+        for root in self.roots:
+            if not os.path.isdir(root):
+                there = root
+                while not os.path.isdir(there):
+                    there = os.path.dirname(there)
+                found[root] = there
+        return found
+
     def _walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
-        # Symbolic links are not followed: they may lead anywhere, also in circles. What is imported through one is reported.
-        for directory, below, names in os.walk(root):
-            below[:] = [name for name in below if not self.prunes(os.path.join(directory, name))]
+        """All directories below ``root`` that are not pruned, with the names of the files in them."""
+        seen: set[Identity] = set()
+        links: list[str] = []
+        yield from self._walk_tree(root, seen, links)
+        # Links come last, so that what lies below the root is known by its own name. Each directory is entered once, so links
+        # that lead in circles end.
+        while links:
+            link = links.pop()
+            found: list[tuple[str, list[str]]] = []
+            size = 0
+            for directory, names in self._walk_tree(link, seen, links):
+                found.append((directory, names))
+                size += 1 + len(names)
+                if size > MOST_BEHIND_LINK:
+                    self._give_up(link)
+                    break
+            else:
+                yield from found
+
+    def _walk_tree(self, top: str, seen: set[Identity], links: list[str]) -> Iterator[tuple[str, list[str]]]:
+        """What lies below ``top`` without symbolic links; those that lead to directories are added to ``links``."""
+        for directory, below, names in os.walk(top):
+            identity = _identity(directory)
+            if identity is None or identity in seen:
+                below.clear()
+                continue
+            seen.add(identity)
+            kept = [name for name in below if not self.prunes(os.path.join(directory, name))]
+            below[:] = [name for name in kept if not os.path.islink(os.path.join(directory, name))]
+            links += [os.path.join(directory, name) for name in kept if name not in below]
             yield directory, names
+
+    def _give_up(self, link: str) -> None:
+        if link not in self._told:
+            self._told.add(link)
+            text = "Not watching what is behind the link %s: more than %d files. --reload-dir watches it, if it is named"
+            logger.warning(text, link, MOST_BEHIND_LINK)
 
 
 def _matcher(pattern: str) -> Callable[[str, str], bool]:
@@ -137,6 +192,14 @@ def _is_directory(text: str) -> bool:
         return Path(text).is_dir()
     except OSError:
         return False
+
+
+def _identity(directory: str) -> Identity | None:
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def state_of(path: str) -> State | None:

@@ -1,7 +1,8 @@
 """Notices saved files: what the watcher's process runs.
 
-The process is one of its own because watchfiles' watcher runs threads, and a process that forks must have none. Directories are
-watched one by one and not as trees, so that what is pruned costs nothing; a new directory is a reason to look at all anew.
+The process is one of its own because looking at all files takes longer than a signal may wait, and because watchfiles, by which
+it waits elsewhere than on Linux, runs threads. Directories are watched one by one and not as trees, so that what is pruned
+costs nothing. A new directory is a reason to look at all anew.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from .. import packages
 from ..config import Config
 from ..worker.channel import LOADED, Decoder, Shape, Table, encode, flag, names, number, pieces
-from .doorbell import Doorbell
+from .fsevents import Watchfiles
+from .inotify import Inotify
 from .poll import Poller
 from .selection import Selection, State, needs_polling, state_of
 
@@ -29,16 +31,21 @@ CHANGED = "changed"
 SAYS: Table = {CHANGED: Shape({"files": names, "at": number, "settings": flag})}
 """All that the watcher says."""
 HEARS: Table = {LOADED: Shape({"files": names})}
-STEP, STEP_WITHOUT_BELL = 3, 25
-"""Milliseconds between two looks at what watchfiles has, from when the bell has rung; all the time where there is none."""
-ANSWER = 30
-"""Milliseconds in which watchfiles knows why the bell rang."""
 QUIET = 10
 """Milliseconds for which a saved file must stay as it is: some editors write twice, or slowly."""
 LONGEST = 500
 """Milliseconds after which changes are reported even if they go on."""
-LISTEN = 500
-"""Milliseconds between two looks at the channel."""
+LISTEN = 0.5
+"""Seconds between two looks at the channel."""
+
+
+class Notifier(Protocol):
+    """Waits for news of files and directories. Each has a directory itself and what lies in it, but not below."""
+
+    def wait(self, timeout: float) -> set[str] | None:
+        """Wait at most ``timeout`` seconds; the paths of which there is news, None if everything must be looked at again."""
+
+    def close(self) -> None: ...
 
 
 class Watcher:
@@ -58,95 +65,77 @@ class Watcher:
         self._decoder = Decoder(HEARS)
         self._poll = config.reload_poll or os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("1", "true")
         self._delay = config.reload_delay
-        self._bell: Doorbell | None = None
+        self._notifier: Notifier | None = None
+        self._missing: set[str] = set()
+        """Roots that were not there when everything was looked at last."""
         self._next = 0.0
         """When the next reload may be asked for."""
         self._pending: dict[str, float] = {}
         """Files saved and not reported yet, and when they were."""
-        # First of all, for what is saved while watchfiles is imported must not be missed.
+        # First of all, for what is saved from now on must not be missed.
         self._directories, self._files = self._selection.scan()
         self._note(path for path, (saved, _, _) in self._files.items() if since < saved / 1e9 <= time.time())
 
     def run(self) -> int:
         """Report changes until the supervisor closes the channel; returns the exit code."""
-        self._rebuild()
+        notifier = self._rebuild()
         logger.info("Watching %s for changes%s", ", ".join(self._selection.roots), " by polling" if self._poll else "")
         while self._listen():
-            found = self._look()
-            if isinstance(found, set):
-                self._take(path for _, path in found)
+            notifier = self._notifier or self._rebuild()
+            self._take(notifier.wait(self._timeout()))
             self._report()
         return 0
 
-    def _look(self) -> set[tuple[int, str]] | str:
-        """Wait for what happens next; watchfiles says why if nothing did."""
-        if self._bell is None:
-            found: set[tuple[int, str]] | str = self._notify.watch(LONGEST, STEP_WITHOUT_BELL, self._timeout(), None)
-        else:
-            # Also when it has not rung: watchfiles might have been slower to learn of something than we were to ask.
-            rang = self._bell.wait(self._timeout() / 1000)
-            found = self._notify.watch(LONGEST, STEP, ANSWER if rang else 1, None)
-        return found
-
-    def _timeout(self) -> int:
-        if not self._pending:
-            return LISTEN
-        return max(1, min(LISTEN, round((self._next - time.monotonic()) * 1000)))
+    def _timeout(self) -> float:
+        return max(0.001, min(LISTEN, self._next - time.monotonic())) if self._pending else LISTEN
 
     # ------------------------------------------------------------------------------------------------------------- watch
 
-    def _rebuild(self) -> None:
+    def _rebuild(self) -> Notifier:
         """Watch all directories there are, and compare all files, for something may have been saved meanwhile."""
-        watched: set[str] = set()
-        while not self._directories <= watched:
-            watched = self._directories
-            self._notify = self._watch_directories()
-            self._hang_up_bell()
+        watched: set[str] | None = None
+        while watched is None or not self._places() <= watched:
+            watched = self._places()
+            if self._notifier is not None:
+                # First, for both together may be more than the kernel's limits allow.
+                self._notifier.close()
+            self._notifier = notifier = self._watch(sorted(watched))
+            self._missing = set(self._selection.awaited())
             self._directories, files = self._selection.scan()
             before, self._files = self._files, files
             self._note(path for path in before.keys() | files.keys() if before.get(path) != files.get(path))
+        return notifier
 
-    def _watch_directories(self) -> Any:
-        # Not the package's front door, which brings asyncio and anyio along.
-        cause = None if self._poll else packages.problem("watchfiles._rust_notify")
-        if cause is not None:
-            logger.warning("Watching by polling, for watchfiles can't be imported (%s)", cause)
-            self._poll = True
+    def _places(self) -> set[str]:
+        """The directories to watch: also those in which a root that is missing may come to be."""
+        return self._directories | set(self._selection.awaited().values())
+
+    def _watch(self, directories: list[str]) -> Notifier:
         mounts = _read("/proc/self/mountinfo")
-        self._poll = self._poll or any(needs_polling(directory, mounts) for directory in self._directories)
-        while True:
-            directories = [directory for directory in sorted(self._directories) if os.path.isdir(directory)]
-            if self._poll:
-                return Poller(directories, lambda: self._files)
-            try:
-                from watchfiles._rust_notify import RustNotify
-
-                return RustNotify(directories, False, False, 0, False, True)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                logger.warning("Watching by polling, for the kernel can't watch %d directories: %s", len(directories), error)
-                self._poll = True
-
-    def _hang_up_bell(self) -> None:
-        if self._bell is not None:
-            self._bell.close()
-        self._bell = None
+        self._poll = self._poll or any(needs_polling(directory, mounts) for directory in directories)
         if not self._poll:
             try:
-                self._bell = Doorbell(directory for directory in sorted(self._directories) if os.path.isdir(directory))
-            except OSError as error:
-                logger.debug("Asking watchfiles all the time, for the kernel has no bell for us: %s", error)
+                return (Inotify if sys.platform == "linux" else Watchfiles)(directories)
+            except (OSError, RuntimeError) as error:
+                cause = getattr(error, "strerror", None) or error
+                logger.warning("Watching by polling, for %d directories can't be watched: %s", len(directories), cause)
+                self._poll = True
+        return Poller(directories, lambda: self._files)
 
-    def _take(self, paths: Iterable[str]) -> None:
-        """Find out what the kernel's reports mean."""
+    def _take(self, paths: set[str] | None) -> None:
+        """Find out what the reports mean."""
+        if paths is None:
+            self._rebuild()
+            return
         saved = []
         rebuild = False
         for path in paths:
             if path in self._directories:
-                rebuild = rebuild or not os.path.isdir(path)
+                # A link may lead elsewhere now.
+                rebuild = rebuild or not os.path.isdir(path) or os.path.islink(path)
             elif os.path.isdir(path):
-                rebuild = rebuild or (self._selection.holds(path) and not os.path.islink(path))
+                came = any(f"{root}/".startswith(f"{path}/") for root in self._missing)
+                rebuild = rebuild or came or self._selection.holds(path)
             elif self._is_saved(path):
                 saved.append(path)
         self._note(saved)
@@ -217,7 +206,8 @@ class Watcher:
                 return False
             for message in self._decoder.feed(data):
                 imported.update(message["files"])
-        new = {path for path in imported - self._selection.imported if path not in self._files}
+        # What is watched already may have been imported by another name, through a symbolic link.
+        new = {path for path in imported - self._selection.imported if not {path, os.path.realpath(path)} & self._files.keys()}
         if new:
             self._selection.imported |= new
             states = {path: state for path in new if (state := state_of(path)) is not None and self._selection.wants(path)}
