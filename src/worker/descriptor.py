@@ -40,15 +40,15 @@ class Descriptor:
     def write(self, data: bytes) -> None:
         """Write ``data``, whole lines."""
         lost = self._lost
-        whole = (b"\n" if self._is_torn else b"") + (self.note(lost, self._cause) if lost else b"") + data
+        whole = (b"\n" if self._is_torn else b"") + self.note(lost, self._cause) + data if lost else data
         written, cause = self._write(whole)
-        if written:
-            self._is_torn = whole[written - 1 : written] != b"\n"
         if cause is None:
-            self._lost = 0
             if lost:
+                self._lost, self._is_torn = 0, False
                 self.works_again(lost)
             return
+        if written:
+            self._is_torn = whole[written - 1 : written] != b"\n"
         self._lost += whole[written:][-len(data) :].count(b"\n")
         if not lost:
             self._cause = cause
