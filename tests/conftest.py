@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
+from play import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +17,14 @@ def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("TRICORN_", "UVICORN_")) or name in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Says when messages come without a pause; it stands still unless the test moves it."""
+    clock = Clock()
+    monkeypatch.setattr("tricorn.protocols.http.output.monotonic", clock)
+    return clock
 
 
 def pytest_configure() -> None:

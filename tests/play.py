@@ -8,6 +8,17 @@ from typing import Any
 
 from wire import App, Receive, Send, Wire
 
+
+class Clock:
+    """In place of ``monotonic`` in the writing half of connections, so that tests say where a pause is."""
+
+    def __init__(self) -> None:
+        self.now = 1.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OLD = b"GET / HTTP/1.0\r\nHost: a\r\n\r\n"
 

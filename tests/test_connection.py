@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from play import GET, OLD, answer, body, run, sends, start
+from play import GET, OLD, Clock, answer, body, run, sends, start
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.proxy import Proxies, Trusted
 from tricorn.protocols.service import Phase
@@ -154,24 +154,52 @@ def test_a_client_that_leaves_releases_a_sender_that_waits() -> None:
         assert not wire.service.works
 
 
-def test_what_is_sent_in_one_turn_is_one_write() -> None:
+def test_what_is_sent_without_a_pause_is_one_write_behind_the_first(clock: Clock) -> None:
     @run
     async def play() -> None:
         wire = await answer(sends(start(), *[body(b"chunk", more=True)] * 20, body()))
-        assert len(wire.transport.writes) == 1
-        assert wire.responses()[0].body == b"chunk" * 20
+        first, rest = wire.transport.writes
+        assert first.endswith(b"\r\n\r\n5\r\nchunk\r\n")
+        assert rest == b"5f\r\n" + b"chunk" * 19 + b"\r\n0\r\n\r\n"
 
 
-def test_body_bytes_sent_in_one_turn_are_one_chunk() -> None:
+def test_a_head_alone_leaves_at_once_and_the_first_piece_behind_it(clock: Clock) -> None:
     @run
     async def play() -> None:
-        wire = await answer(sends(start(), body(more=True), *[body(b"some", more=True)] * 5, body(b"more")), GET, GET)
-        for response in wire.transport.writes:
-            assert response.partition(b"\r\n\r\n")[2] == b"18\r\n" + b"some" * 5 + b"more\r\n0\r\n\r\n"
-        assert len(wire.transport.writes) == 2
+        wire = await answer(sends(start(), body(more=True), *[body(b"some", more=True)] * 5, body(b"more")))
+        head, first, rest = wire.transport.writes
+        assert head.endswith(b"\r\n\r\n")
+        assert first == b"4\r\nsome\r\n"
+        assert rest == b"10\r\n" + b"some" * 4 + b"\r\n4\r\nmore\r\n0\r\n\r\n"
 
 
-def test_what_is_sent_in_different_turns_does_not_wait() -> None:
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+def test_what_is_sent_after_a_pause_leaves_at_once(framing: str, clock: Clock) -> None:
+    """Also if the handler keeps the event loop from turning: a generator that computes between its events."""
+
+    @run
+    async def play() -> None:
+        sent: list[int] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start(*[(b"content-length", b"60")] * (framing == "length")))
+            for _ in range(5):
+                clock.now += 0.002
+                # The first of these leaves after the pause, with what is left of those before; the others are collected.
+                for data in (b"event", b"of", b"three"):
+                    await send(body(data, more=True))
+                    sent.append(len(wire.transport.writes))
+            await send(body())
+
+        wire = Wire(app)
+        await wire.feed(OLD if framing == "close" else GET)
+        await wire.settle()
+        assert sent == [count for count in range(1, 6) for _ in range(3)]
+        assert len(wire.transport.writes) == 6
+        assert wire.responses()[0].body == b"eventofthree" * 5
+
+
+def test_what_is_sent_in_different_turns_does_not_wait(clock: Clock) -> None:
     @run
     async def play() -> None:
         async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -189,7 +217,7 @@ def test_what_is_sent_in_different_turns_does_not_wait() -> None:
         assert wire.transport.writes[1:] == [b"1\r\nx\r\n", b"1\r\nx\r\n", b"0\r\n\r\n"]
 
 
-def test_nothing_is_left_of_a_chunk_whose_client_goes_in_its_turn() -> None:
+def test_nothing_is_left_of_a_chunk_whose_client_goes_in_its_turn(clock: Clock) -> None:
     @run
     async def play() -> None:
         errors: list[dict[str, Any]] = []
@@ -197,13 +225,14 @@ def test_nothing_is_left_of_a_chunk_whose_client_goes_in_its_turn() -> None:
         async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             await send(start())
             await send(body(b"x", more=True))
+            await send(body(b"y", more=True))
             wire.transport.lose()
 
         wire = Wire(app)
         wire.loop.set_exception_handler(lambda _, context: errors.append(context))
         await wire.feed(GET)
         await wire.settle()
-        assert not wire.output
+        assert len(wire.transport.writes) == 1
         assert not errors
         assert not wire.service.works
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from play import Clock
 from tricorn.protocols.asgi import AppError, ClientDisconnected
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.service import Phase
@@ -136,18 +137,39 @@ def test_what_comes_with_the_handshake_or_in_single_bytes_is_not_lost() -> None:
     play(scenario)
 
 
-def test_many_answers_of_one_turn_are_one_write() -> None:
+def test_many_messages_without_a_pause_are_one_write_behind_the_first(clock: Clock) -> None:
     async def scenario() -> None:
         peer = Peer(script(ACCEPT, *({"type": "websocket.send", "text": str(n)} for n in range(20))))
         await peer.open()
         assert len(peer.frames) == 21
-        assert len(peer.transport.writes) == 1
+        # The handshake's answer, the first message, and the others.
+        assert len(peer.transport.writes) == 3
+
+    play(scenario)
+
+
+def test_a_message_after_a_pause_leaves_at_once(clock: Clock) -> None:
+    """Also if the handler keeps the event loop from turning."""
+    sent: list[int] = []
+
+    async def scenario() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await receive()
+            await send(ACCEPT)
+            for n in range(5):
+                clock.now += 0.002
+                await send({"type": "websocket.send", "text": str(n)})
+                sent.append(len(peer.frames))
+
+        peer = Peer(app)
+        await peer.open()
+        assert sent == [1, 2, 3, 4, 5]
 
     play(scenario)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_the_first_answer_leaves_at_once_and_the_others_together(loop: str) -> None:
+def test_the_first_answer_leaves_at_once_and_the_others_together(loop: str, clock: Clock) -> None:
     """To wait for others would cost the most common exchange, one answer to one message, a round of the event loop."""
     written: list[int] = []
 

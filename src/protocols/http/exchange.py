@@ -253,8 +253,11 @@ class Exchange:
                 else:
                     self._await_trailers(data)
                 return
-            if data:
+            if data and body:
                 self._wire.write(data)
+            elif data:
+                # A head alone: the first event behind it is not to be collected.
+                self._wire.write_last(data)
         if self._wire.room is not None:
             # Shielded: who is cancelled while waiting must not take the others' future with him.
             await asyncio.shield(self._wire.room)
@@ -303,7 +306,7 @@ class Exchange:
                 return
             data = self._begin(b"", file.size, False)
             if self._framing is LENGTH:
-                self._wire.write(data)
+                self._wire.hold(data)
                 self._file = file
                 self.phase = SENDFILE
                 try:
@@ -349,8 +352,9 @@ class Exchange:
         if self._framing is not LENGTH:
             if self._framing is CHUNKED:
                 self._wire.chunked = 0
-                self._wire.write(head)
-                head = b""
+                if body and (more or self._trailers is not None):
+                    self._wire.hold(head)
+                    head = b""
             body = self._frame(body, more)
         elif size != length and (size > length or not more):
             raise self._mismatch(size, more)
@@ -358,7 +362,7 @@ class Exchange:
         self.phase = CHUNKING if self._framing is CHUNKED else STREAMING
         if len(body) < _MOST_COPIED:
             return head + body
-        self._wire.write(head)
+        self._wire.hold(head)
         return body
 
     def _continue(self, body: bytes, more: bool) -> bytes:
@@ -374,12 +378,18 @@ class Exchange:
         return body
 
     def _frame(self, body: bytes, more: bool) -> bytes:
-        """What is to be written of a body without Content-Length; chunks are written here, the last one goes with trailers."""
-        if self._framing is CHUNKED:
+        """What is to be written of a body without Content-Length; chunks before the last one are written here."""
+        if self._framing is not CHUNKED:
+            return b"" if self._framing is EMPTY else body
+        if more or self._trailers is not None:
+            # The end of the chunks goes with the trailers, if there are to be some.
             if body:
                 self._wire.write_chunk(body)
-            return b"" if more or self._trailers is not None else b"0\r\n\r\n"
-        return b"" if self._framing is EMPTY else body
+            return b""
+        if not body:
+            return b"0\r\n\r\n"
+        self._wire.chunked += len(body)
+        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
     def _mismatch(self, size: int, more: bool) -> AppError:
         so_far = "so far " if more else ""

@@ -19,7 +19,10 @@ class Wire(Protocol):
     """Bytes of the response's body that went out in chunks; the exchange sets it to 0 when it begins to send some."""
 
     def write(self, data: bytes) -> None:
-        """Send, together with whatever else is sent in this turn of the event loop."""
+        """Send at once, but for what is sent without a pause: that leaves together, at the turn's end at the latest."""
+
+    def hold(self, data: bytes) -> None:
+        """Send together with what is written next."""
 
     def write_chunk(self, data: bytes) -> None:
         """As ``write``, of some bytes of a body that goes out in chunks; until the body's end nothing else is written."""

@@ -105,7 +105,9 @@ class WebSocketConnection(Corked):
 
     def data_received(self, data: bytes) -> None:
         self._silent = False
-        self._prompt = True
+        # The answer to what has just arrived leaves at once; it is a new turn.
+        self._left = 0.0
+        self._work = 0
         session = self._session
         if self._phase is _OPEN and session is not None:
             message = self._reader.take(data)
@@ -279,6 +281,8 @@ class WebSocketConnection(Corked):
         self._phase = Phase.OPEN
         self._log("[accepted]")
         self.write(response)
+        # The first message behind it is not to be collected.
+        self._left = 0.0
         if self._settings.ping_interval:
             self.deadline = self._ping_due = self._service.now + self._settings.ping_interval
         self._pull()

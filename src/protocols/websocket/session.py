@@ -51,7 +51,7 @@ class Wire(Protocol):
     """What to wait for before sending more; None when there is room."""
 
     def write(self, data: bytes) -> None:
-        """Send; what is sent in one turn of the event loop leaves together, but for the first answer to what has arrived."""
+        """Send at once, but for what is sent without a pause: that leaves together, at the turn's end at the latest."""
 
     def accepted(self, response: bytes) -> None:
         """The application lets the client in."""
