@@ -163,6 +163,28 @@ def test_what_is_sent_without_a_pause_is_one_write_behind_the_first(clock: Clock
         assert rest == b"5f\r\n" + b"chunk" * 19 + b"\r\n0\r\n\r\n"
 
 
+def test_a_burst_after_a_burst_is_one_write_and_a_pause_ends_that(clock: Clock) -> None:
+    @run
+    async def play() -> None:
+        sent: list[int] = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await send(start())
+            for _ in range(3):
+                clock.now += 0.002 * (scope["path"] == "/pause")
+                await send(body(b"some", more=True))
+                sent.append(len(wire.transport.writes))
+            await send(body())
+
+        wire = Wire(app)
+        for expected, path in (([1, 1, 1], b"/"), ([2, 2, 2], b"/"), ([4, 5, 6], b"/pause"), ([8, 8, 8], b"/")):
+            clock.now += 1
+            await wire.feed(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            await wire.settle()
+            assert sent[-3:] == expected
+        assert len(wire.transport.writes) == 9
+
+
 def test_a_head_alone_leaves_at_once_and_the_first_piece_behind_it(clock: Clock) -> None:
     @run
     async def play() -> None:

@@ -428,6 +428,8 @@ class Exchange:
 
     async def _run(self) -> None:
         app = self._service.app
+        if self._wire.bursts:
+            self._wire.begin()
         try:
             result = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
             if result is not None:

@@ -47,7 +47,7 @@ _ENOUGH = 1024
 class Corked(asyncio.Protocol):
     """The writing half of any connection, WebSockets included; a base and not a part of it, so that a write is one call."""
 
-    __slots__ = ("_corked", "_corked_size", "_full", "_left", "_most_corked", "_service", "_work", "room", "transport")
+    __slots__ = ("_corked", "_corked_size", "_due", "_full", "_most_corked", "_service", "_work", "bursts", "room", "transport")
 
     transport: asyncio.Transport
 
@@ -62,8 +62,10 @@ class Corked(asyncio.Protocol):
         self._corked: list[bytes] = []
         self._corked_size = 0
         self._most_corked = service.limits.buffer
-        self._left = 0.0
-        """When data last left before a turn's end, as of ``monotonic``."""
+        self._due = 0.0
+        """When what is written leaves at once again, as of ``monotonic``: a pause after data last did."""
+        self.bursts = False
+        """The last writes came without a pause (see :meth:`begin`)."""
 
     # Called by the event loop.
 
@@ -84,20 +86,31 @@ class Corked(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send at once after a pause, otherwise together with what follows. Nothing leaves a closed connection."""
-        corked = self._corked
-        now = monotonic()
-        if now - self._left > PAUSE:
-            self._left = now
-            if not corked:
+        if monotonic() > self._due:
+            self._note_pause()
+            if not self._corked:
                 self._write_now(data)
                 return
-            corked.append(data)
+            self._corked.append(data)
             self._corked_size += len(data)
             self._uncork_early()
             return
+        self.bursts = True
         self.hold(data)
         if self._corked_size >= self._most_corked:
             self._uncork_early()
+
+    def _note_pause(self) -> None:
+        """Data leaves after a pause."""
+        self._due = monotonic() + PAUSE
+        self.bursts = False
+
+    def begin(self) -> None:
+        """A request begins, and the last response came in a burst: take the begin for a write, so that a burst leaves together.
+
+        The first write would otherwise take a system call of its own, a quarter of what a stream of 20 pieces costs.
+        """
+        self._due = monotonic() + PAUSE
 
     def hold(self, data: bytes) -> None:
         """Send together with what is written next, or at the turn's end."""
@@ -188,21 +201,23 @@ class Output(Corked):
     def write_chunk(self, data: bytes) -> None:
         """As ``write``, of body bytes that go out in chunks (RFC 9112 section 7.1): what leaves together is one chunk."""
         corked, size = self._corked, self._chunk
-        now = monotonic()
-        is_due = now - self._left > PAUSE
-        if is_due:
-            self._left = now
-            if not corked and len(data) < _LARGE_PIECE:
-                self._write_now(b"%x\r\n%b\r\n" % (len(data), data))
-                return
         if not size:
             if not corked:
+                if monotonic() > self._due and len(data) < _LARGE_PIECE:
+                    self._note_pause()
+                    self.chunked += len(data)
+                    self._write_now(b"%x\r\n%b\r\n" % (len(data), data))
+                    return
+                self.bursts = True
                 self._service.loop.call_soon(self._uncork)
             self._chunk_at = len(corked)
             corked.append(b"")  # The place of its size.
         corked.append(data)
         self._chunk = size = size + len(data)
-        if is_due or size >= self._most_corked:
+        if monotonic() > self._due:
+            self._note_pause()
+            self._uncork_early()
+        elif size >= self._most_corked:
             self._uncork_early()
 
     def _end_chunk(self) -> None:

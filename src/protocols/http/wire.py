@@ -17,6 +17,11 @@ class Wire(Protocol):
 
     chunked: int
     """Bytes of the response's body that went out in chunks; the exchange sets it to 0 when it begins to send some."""
+    bursts: bool
+    """The last response was sent without a pause between its pieces."""
+
+    def begin(self) -> None:
+        """With ``bursts``: a request begins."""
 
     def write(self, data: bytes) -> None:
         """Send at once, but for what is sent without a pause: that leaves together, at the turn's end at the latest."""

@@ -106,7 +106,7 @@ class WebSocketConnection(Corked):
     def data_received(self, data: bytes) -> None:
         self._silent = False
         # The answer to what has just arrived leaves at once; it is a new turn.
-        self._left = 0.0
+        self._due = 0.0
         self._work = 0
         session = self._session
         if self._phase is _OPEN and session is not None:
@@ -282,7 +282,7 @@ class WebSocketConnection(Corked):
         self._log("[accepted]")
         self.write(response)
         # The first message behind it is not to be collected.
-        self._left = 0.0
+        self._due = 0.0
         if self._settings.ping_interval:
             self.deadline = self._ping_due = self._service.now + self._settings.ping_interval
         self._pull()
