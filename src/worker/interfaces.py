@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..protocols.asgi import AppError, Application, Field, Receive, Scope, Send
+from . import message_log
 from .loader import load
 
 
@@ -24,6 +25,8 @@ def complete(found: Any, config: Config, interface: str) -> Application:
     adapted = adapt(found, interface)
     if not config.underscores_in_headers and interface != "wsgi":
         adapted = Filtered(adapted, drop_underscores)
+    if message_log.is_wanted():
+        adapted = message_log.MessageLog(adapted)
     return FreshContext(adapted) if config.reset_contextvars else adapted
 
 
