@@ -44,7 +44,7 @@ def test_each_record_in_a_file_tells_time_level_and_process(tmp_path: Path) -> N
     for line in access.read_text().splitlines():
         assert re.fullmatch(rf'{TIME} INFO:     worker 0 \[{worker}\]: 127.0.0.1:\d+ - "GET /\w+ HTTP/1.1" .*', line), line
     lines = [line for line in error.read_text().splitlines() if re.match(TIME, line)]
-    assert re.fullmatch(rf"{TIME} INFO:     supervisor \[{server.pid}\]: Tricorn .* serving .*", lines[0]), lines
+    assert re.fullmatch(rf"{TIME} INFO:     supervisor \[{server.pid}\]: Tricorn .* starts .*", lines[0]), lines
     assert any(re.fullmatch(rf"{TIME} ERROR:    worker 0 \[{worker}\]: .*", line) for line in lines), lines
     assert "INFO:" not in server.log
 

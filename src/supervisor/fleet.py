@@ -521,7 +521,7 @@ class Fleet:
     def _kill_blamed(self, worker: Worker, why: str, now: float) -> None:
         """Kill, say why, and count that as a crash unless the worker was to leave anyway."""
         standing, text = worker.standing, f"{why}; killed"
-        self._kill(worker, now)
+        worker.enter(Phase.KILLED, now + UNKILLABLE)
         match standing:
             case Phase.STARTING:
                 self._start_failed(worker, text, now, named=True)
@@ -529,3 +529,5 @@ class Fleet:
                 self._crashed(worker, text, now)
             case Phase.DRAINING | Phase.FAILED:
                 self._say(text, worker, Level.WARNING)
+        # Behind the line that says why: whoever carries this out logs the stacks.
+        self._actions.append(Kill(worker.id))

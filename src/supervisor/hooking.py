@@ -25,6 +25,7 @@ class Hooking:
 
     name = "hook runner"
     lasting = True
+    due: float | None = None
     says: Table = {}
 
     def __init__(self, config: Config, listeners: tuple[socket.socket, ...], addresses: list[str]) -> None:

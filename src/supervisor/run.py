@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .. import __version__
 from .. import identity as identities
@@ -20,6 +20,7 @@ from .host import Host
 from .listeners import Listeners, bind
 from .messages import Fact, Reload
 from .notify import Herald, earlier
+from .phases import Stage
 from .pid_file import PidFile
 from .provision import Provision
 from .resources import raise_open_files
@@ -41,28 +42,44 @@ READ_BY_ROOT = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
 """Options that name files which a supervisor of root's reads for its workers."""
 
 
-def supervise(
-    fleet: Fleet,
-    host: Host,
-    prepare: Callable[[list[Fact]], list[Fact]],
-    herald: Herald,
-    provision: Provision,
-    hooking: Hooking | None = None,
-) -> int:
+class Observer(Protocol):
+    """Looks at the fleet after each of its decisions, and tells others what has changed."""
+
+    due: float | None
+    """When to look again, though nothing has happened."""
+
+    def look(self, fleet: Fleet, now: float) -> None: ...
+
+
+class Greeter:
+    """Tells the operator once that the fleet serves."""
+
+    due: float | None = None
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._has_told = False
+
+    def look(self, fleet: Fleet, now: float) -> None:
+        if not self._has_told and fleet.stage is Stage.SERVING:
+            self._has_told = True
+            logger.info("Serving %s (press CTRL+C to quit)", self._what)
+
+
+def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]], observers: Sequence[Observer] = ()) -> int:
     """Keep the fleet as it should be, until it has finished; returns the exit code.
 
-    ``prepare`` completes the facts that the fleet can't act on as they come from the host; ``herald`` and ``hooking`` tell
-    others what becomes of the fleet.
+    ``prepare`` completes the facts that the fleet can't act on as they come from the host.
     """
     facts: list[Fact] = []
     while not host.finished:
         for action in fleet.handle(facts, host.now()):
             host.perform(action)
-        herald.look(fleet, host.now())
-        if hooking is not None:
-            hooking.look(fleet, host.now())
-        provision.look(fleet, host.now())
-        facts = prepare(host.wait(until=earlier(earlier(fleet.next_deadline(), herald.due), provision.due)))
+        until = fleet.next_deadline()
+        for observer in observers:
+            observer.look(fleet, host.now())
+            until = earlier(until, observer.due)
+        facts = prepare(host.wait(until=until))
     return host.code
 
 
@@ -88,7 +105,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
         if config.umask is not None:
             os.umask(int(config.umask, 8))
         name_process("tricorn: supervisor")
-        greet(config, listeners)
+        greeter = greet(config, listeners)
         hooking = make_hooking(config, listeners) if config.hooks is not None else None
         development = config if config.reload else None
         host = Host(
@@ -96,7 +113,10 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
         )
         with host:
             reader = ConfigReader(config, origin, identity)
-            code = supervise(Fleet(config, chance), host, reader.prepare, herald, Provision(config), hooking)
+            observers: list[Observer] = [greeter, herald, Provision(config)]
+            if hooking is not None:
+                observers.append(hooking)
+            code = supervise(Fleet(config, chance), host, reader.prepare, observers)
     logger.info("Stopped, exit code %d", code)
     return code
 
@@ -112,12 +132,13 @@ def scheme_of(config: Config) -> str:
     return "http" if config.ssl_certfile is None else "https"
 
 
-def greet(config: Config, listeners: Listeners) -> None:
-    """Say what is served, where, and by how many."""
-    where = ", ".join(listeners.urls(scheme_of(config)))
-    logger.info("Tricorn %s serving %s on %s (press CTRL+C to quit)", __version__, config.app, where)
+def greet(config: Config, listeners: Listeners) -> Greeter:
+    """Say what starts, where, and by how many; returns what tells the rest once it serves."""
+    what = f"{config.app} on {', '.join(listeners.urls(scheme_of(config)))}"
+    logger.info("Tricorn %s starts %s", __version__, what)
     noun = "worker" if config.workers == 1 else "workers"
     logger.info("Supervisor [%d] starts %d %s on %s", os.getpid(), config.workers, noun, describe(config))
+    return Greeter(what)
 
 
 class ConfigReader:
