@@ -26,6 +26,8 @@ MAX_ID = 2**32 - 2
 
 
 class IdentityError(ConfigError):
+    """The system does not let us: one line that names the option, the value and the cause."""
+
     exit_code = 1
 
 
@@ -118,7 +120,7 @@ def rights_for(path: str, identity: Identity | None) -> Iterator[None]:
 
 
 def find(user: str | None, group: str | None) -> Identity | None:
-    """Whom the options ``--user`` and ``--group`` name; None if that is who we are. Raises IdentityError."""
+    """Whom the options ``--user`` and ``--group`` name; None if that is who we are. Raises ConfigError."""
     if user is None and group is None:
         return None
     found = _find_user(user, group) if user is not None else (os.geteuid(), None, os.getegid())
@@ -151,10 +153,10 @@ def _find_user(text: str, group: str | None) -> tuple[int, str | None, int]:
         known = pwd.getpwuid(number) if number is not None else pwd.getpwnam(text)
     except (KeyError, ValueError):
         if number is None:
-            raise IdentityError(f"--user {text}: there is no such user") from None
+            raise ConfigError(f"--user {text}: there is no such user") from None
         if group is None:
             # It would keep root's groups, or we would have to guess.
-            raise IdentityError(f"--user {text}: no entry in the user database says its group; give --group") from None
+            raise ConfigError(f"--user {text}: no entry in the user database says its group; give --group") from None
         return number, None, 0
     return known.pw_uid, known.pw_name, known.pw_gid
 
@@ -166,7 +168,7 @@ def _find_group(text: str) -> int:
     try:
         return grp.getgrnam(text).gr_gid
     except (KeyError, ValueError):
-        raise IdentityError(f"--group {text}: there is no such group") from None
+        raise ConfigError(f"--group {text}: there is no such group") from None
 
 
 def _number(text: str) -> int | None:

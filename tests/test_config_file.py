@@ -164,7 +164,7 @@ def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
         ((PROBE,), 0, f"The settings are valid, and {PROBE} can be imported."),
         (("tests.apps.probe:nothing",), 3, "has no attribute 'nothing'"),
         (("tests.apps.broken:app",), 3, "failed to import"),
-        ((PROBE, "--ssl-certfile", "nowhere.pem"), 1, "--ssl-certfile nowhere.pem: No such file or directory"),
+        ((PROBE, "--ssl-certfile", "nowhere.pem"), 2, "--ssl-certfile nowhere.pem: No such file or directory"),
         ((PROBE, "--port", "x"), 2, "--port x: must be a whole number"),
         ((), 2, "APP: missing"),
     ],

@@ -16,7 +16,8 @@ import pytest
 from certificates import Authority
 from harness import Server, get, run_tricorn, wait_until
 from tricorn import identity as identities
-from tricorn.identity import Identity, IdentityError, find
+from tricorn.config import ConfigError
+from tricorn.identity import Identity, find
 
 APP = "examples.hello:app"
 """It needs no more of the library: the service's user may not be allowed to read the Python of who runs the tests."""
@@ -129,7 +130,7 @@ def test_acting_gives_the_rights_back(place: Path, home: Path) -> None:
     ],
 )
 def test_users_that_cannot_be(user: str, group: str | None, error: str) -> None:
-    with pytest.raises(IdentityError, match=error):
+    with pytest.raises(ConfigError, match=error):
         find(user, group)
 
 

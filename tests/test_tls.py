@@ -75,7 +75,7 @@ def test_http_over_tls_and_what_the_application_is_told(loop: str, authority: Au
     context = authority.client()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with served(files, "--loop", loop) as server:
-        assert f"on https://127.0.0.1:{server.port} " in server.log
+        assert f"on https://127.0.0.1:{server.port}\n" in server.log
         with secured(server.port, context) as connection:
             assert connection.selected_alpn_protocol() == "http/1.1"
             assert connection.compression() is None
@@ -370,29 +370,29 @@ def test_key_and_certificate_in_one_file(authority: Authority, files: tuple[str,
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--ssl-certfile", "{tmp}/none"], 1, "--ssl-certfile {tmp}/none: No such file or directory"),
-        (["--ssl-certfile", "{cert}"], 1, "--ssl-certfile {cert}: holds no private key; give --ssl-keyfile"),
-        (["--ssl-certfile", "{cert}", "--ssl-keyfile", "{tmp}/none"], 1, "--ssl-keyfile {tmp}/none: No such file or directory"),
-        (["--ssl-certfile", "{tmp}", "--ssl-keyfile", "{key}"], 1, "--ssl-certfile {tmp}: Is a directory"),
-        (["--ssl-certfile", "{key}", "--ssl-keyfile", "{key}"], 1, "--ssl-certfile {key}: no certificate in PEM"),
+        (["--ssl-certfile", "{tmp}/none"], 2, "--ssl-certfile {tmp}/none: No such file or directory"),
+        (["--ssl-certfile", "{cert}"], 2, "--ssl-certfile {cert}: holds no private key; give --ssl-keyfile"),
+        (["--ssl-certfile", "{cert}", "--ssl-keyfile", "{tmp}/none"], 2, "--ssl-keyfile {tmp}/none: No such file or directory"),
+        (["--ssl-certfile", "{tmp}", "--ssl-keyfile", "{key}"], 2, "--ssl-certfile {tmp}: Is a directory"),
+        (["--ssl-certfile", "{key}", "--ssl-keyfile", "{key}"], 2, "--ssl-certfile {key}: no certificate in PEM"),
         (
             ["--ssl-certfile", "{cert}", "--ssl-keyfile", "{cert}"],
-            1,
+            2,
             "--ssl-keyfile {cert}: no private key in PEM, or {cert} is damaged",
         ),
         (
             ["--ssl-certfile", "{cert}", "--ssl-keyfile", "{other}"],
-            1,
+            2,
             "--ssl-keyfile {other}: does not belong to the certificate in {cert}",
         ),
         (
             ["--ssl-certfile", "{cert}", "--ssl-keyfile", "{hidden}"],
-            1,
+            2,
             "--ssl-keyfile {hidden}: the key is encrypted; give --ssl-keyfile-password",
         ),
         (
             ["--ssl-certfile", "{cert}", "--ssl-keyfile", "{hidden}", "--ssl-keyfile-password", "wrong"],
-            1,
+            2,
             "--ssl-keyfile {hidden}: the key can't be decrypted with --ssl-keyfile-password",
         ),
         (["--ssl-keyfile", "{key}"], 2, "--ssl-keyfile {key}: needs --ssl-certfile"),
@@ -412,12 +412,12 @@ def test_key_and_certificate_in_one_file(authority: Authority, files: tuple[str,
         ),
         (
             [*PAIR, "--ssl-ca-certs", "{key}"],
-            1,
+            2,
             "--ssl-ca-certs {key}: no certificate in PEM",
         ),
         (
             [*PAIR, "--ssl-ca-certs", "{tmp}/none"],
-            1,
+            2,
             "--ssl-ca-certs {tmp}/none: No such file or directory",
         ),
     ],

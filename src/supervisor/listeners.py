@@ -20,6 +20,9 @@ ATTEMPTS = 10
 FIRST_DESCRIPTOR = 3
 """Of those that systemd passes (SD_LISTEN_FDS_START)."""
 
+UNHEARD = {"fd": ("uds", "host", "port"), "uds": ("host", "port")}
+"""What is not listened on beside an option, as with uvicorn; the first one that is given wins."""
+
 Inode = tuple[int, int]
 
 logger = logging.getLogger("tricorn.error")
@@ -65,6 +68,7 @@ def bind(config: Config, identity: Identity | None = None) -> Listeners:
     """
     if config.bind:
         return _bind_all(config, identity)
+    _warn_of_unheard(config)
     if config.fd is not None:
         return Listeners((_inherit(config.fd, config.backlog),))
     if config.uds is not None:
@@ -72,6 +76,13 @@ def bind(config: Config, identity: Identity | None = None) -> Listeners:
     if given := inherited_from_systemd(os.environ):
         return Listeners(tuple(_inherit(fd, config.backlog, "LISTEN_FDS: descriptor") for fd in given))
     return Listeners(_bind_tcp(config))
+
+
+def _warn_of_unheard(config: Config) -> None:
+    chosen = next((name for name in UNHEARD if getattr(config, name) is not None), None)
+    for name in UNHEARD[chosen] if chosen is not None else ():
+        if getattr(config, name) != DEFAULTS[name]:
+            logger.warning("%s is not listened on, for %s is given; --bind takes both", flag(name), flag(chosen or ""))
 
 
 def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:

@@ -33,11 +33,11 @@ _MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 class TlsError(ConfigError):
     """A file of TLS can't be used: one line that names the option, the value and the cause."""
 
-    exit_code = 1
-
 
 class TlsDenied(TlsError):
     """This process may not read the file: with ``--user`` perhaps only the supervisor may."""
+
+    exit_code = 1
 
 
 def load(config: Config) -> Context | None:
