@@ -116,6 +116,15 @@ class World:
                 process.leaving = True
                 if not self.chance(0.1) and process.hung_until <= self.now:
                     self.later(self.random.choice((0.01, 0.5, self.random.uniform(0, 40))), "exit", process, "exit code 0")
+            case m.CallOff(worker):
+                process = self.processes[worker]
+                process.leaving = True
+                if self.chance(0.2):
+                    # It had become ready, and has connections.
+                    self.later(0.0, "late", process, m.Ready(worker))
+                    self.later(self.random.uniform(0, 40), "exit", process, "exit code 0")
+                elif not self.chance(0.1):
+                    self.later(0.01, "exit", process, "exit code 0")
             case m.Kill(worker):
                 self.processes[worker].leaving = True
                 if not self.chance(0.02):
@@ -273,7 +282,7 @@ class Life:
                 assert not stopping, "a worker was forked after an order to stop"
                 assert action.slot < self.fleet.size, "a worker was forked for a slot that is not wanted"
                 newest = action.worker
-            elif isinstance(action, m.Drain | m.Quit | m.Kill | m.Autopsy | m.Unready):
+            elif isinstance(action, m.Drain | m.CallOff | m.Quit | m.Kill | m.Autopsy | m.Unready):
                 assert action.worker in world.processes, "an action for a worker that never was"
                 assert action.worker not in dead, "an action for a worker known to be dead"
             if isinstance(action, m.Kill):

@@ -13,6 +13,7 @@ from tricorn.supervisor.messages import (
     Action,
     Autopsy,
     Beat,
+    CallOff,
     Drain,
     Exited,
     Fact,
@@ -169,7 +170,7 @@ def test_a_second_reload_supersedes_the_first() -> None:
     told = Told()
     told.tell(Ready(1))
     assert told.tell(Reload()) == [told.spawn(2, generation=1)]
-    assert told.tell(Reload()) == [Kill(2), told.spawn(3, generation=2)]
+    assert told.tell(Reload()) == [CallOff(2, patient=True), told.spawn(3, generation=2)]
     assert told.tell(Ready(3)) == [Drain(1, patient=True)]
 
 
@@ -251,6 +252,28 @@ def test_a_slot_that_waits_for_its_backoff_keeps_its_place() -> None:
     assert told.tell(after=0.1) == [told.spawn(6, slot=2)]
 
 
+def test_a_worker_that_becomes_ready_as_it_is_called_off_drains() -> None:
+    """It may have accepted connections, though we read that it is ready only after we had decided."""
+    told = Told(workers=2)
+    told.tell(Ready(1))
+    assert told.tell(Resize(-1)) == [CallOff(2, patient=True)]
+    assert told.tell(Ready(2), after=0.9) == []
+    assert told.phase(2) is Phase.DRAINING
+    told.beat(after=29)
+    assert told.phase(2) is Phase.DRAINING
+    assert told.tell(Exited(2, "exit code 0")) == []
+    assert "drained: exit code 0" in told.texts()
+
+
+def test_a_worker_that_does_not_hear_that_it_is_called_off_is_killed() -> None:
+    told = Told(workers=2)
+    told.tell(Ready(1))
+    told.tell(Resize(-1))
+    assert told.tell(after=1.0) == [Kill(2)]
+    assert told.tell(Exited(2, "killed by SIGKILL")) == []
+    assert told.texts(Level.WARNING) == []
+
+
 # ---------------------------------------------------------------------------------------------------------------- resize
 
 
@@ -297,7 +320,9 @@ def test_stop_is_answered_in_the_middle_of_a_reload() -> None:
     told.tell(Reload())
     told.tell(Ready(3))
     actions = told.tell(Stop())
-    assert sorted(map(str, actions)) == sorted(map(str, [Drain(w, patient=False) for w in (1, 2, 3)] + [Kill(4)]))
+    assert sorted(map(str, actions)) == sorted(
+        map(str, [Drain(w, patient=False) for w in (1, 2, 3)] + [CallOff(4, patient=False)])
+    )
     assert told.tell(*(Exited(worker, "exit code 0") for worker in (1, 2, 3, 4))) == [Finish(0)]
     assert told.tell(Reload(), Stop()) == []
     assert told.fleet.next_deadline() is None

@@ -17,6 +17,9 @@ Every worker is in one phase, and every phase but FAILED and KILLED leads on by 
        |     |             |
        +-----+----------> KILLED ---> (gone, or given up after a while)
 
+A worker that is not needed any more while it is STARTING is CALLED_OFF: then it is gone, or DRAINING if it had just begun to
+serve, or KILLED in the end.
+
 What is wanted is a *size* and a *plan* (a generation and its configuration). A worker is obsolete when it is of an older
 generation than the plan's or is being recycled. Two rules replace workers for whatever reason:
 
@@ -41,6 +44,7 @@ from .messages import (
     Action,
     Autopsy,
     Beat,
+    CallOff,
     CloseListeners,
     Deaf,
     Delivering,
@@ -69,7 +73,7 @@ from .messages import (
     Waiting,
     WorkerFact,
 )
-from .phases import AUTOPSY, DELIVERING, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
+from .phases import AUTOPSY, CALLING_OFF, DELIVERING, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
 from .waiting import describe_workers
 from .wishes import StopWishes
 
@@ -168,6 +172,9 @@ class Fleet:
             case Ready(_, error):
                 if worker.standing is Phase.STARTING:
                     self._became_ready(worker, error, now)
+                elif worker.phase is Phase.CALLED_OFF:
+                    # It has connections already, perhaps, and the order to drain.
+                    worker.enter(Phase.DRAINING, now + worker.may_drain_for(patient=self.stage in RUNNING))
             case Failed(_, error):
                 if worker.standing is Phase.STARTING:
                     worker.enter(Phase.FAILED, now + LEAVING_FAILED)
@@ -378,8 +385,10 @@ class Fleet:
             self._retire_unneeded(now)
             return
         for worker in list(self.workers.values()):
-            if worker.phase is Phase.STARTING or (worker.phase is Phase.HUNG and self.stage is Stage.QUITTING):
+            if worker.phase in (Phase.STARTING, Phase.HUNG) and self.stage is Stage.QUITTING:
                 self._kill(worker, now)
+            elif worker.phase is Phase.STARTING:
+                self._call_off(worker, patient=False, now=now)
             elif worker.phase is Phase.READY and self.stage is Stage.STOPPING:
                 self._drain(worker, patient=False, now=now)
             elif worker.phase is Phase.READY and self.stage is Stage.QUITTING:
@@ -390,7 +399,7 @@ class Fleet:
         newest: dict[int, int] = {}
         for worker in self.workers.values():
             if worker.phase is Phase.STARTING and (worker.plan is not self.plan or worker.slot >= self.size):
-                self._kill(worker, now)
+                self._call_off(worker, patient=True, now=now)
             elif worker.phase is Phase.READY and self._is_development() and worker.plan.generation < self.plan.generation:
                 # From now on nobody is to be answered by the old code: requests wait for the new.
                 self._drain(worker, patient=False, now=now, hand_on=True)
@@ -497,6 +506,11 @@ class Fleet:
             deadline = min(deadline, worker.deadline)
         worker.enter(Phase.DRAINING, deadline)
         self._actions.append(Drain(worker.id, patient, hand_on))
+
+    def _call_off(self, worker: Worker, patient: bool, now: float) -> None:
+        """Let a worker that is starting leave. It may be serving already, and we have not read that yet: so no SIGKILL."""
+        worker.enter(Phase.CALLED_OFF, now + CALLING_OFF)
+        self._actions.append(CallOff(worker.id, patient))
 
     def _tell_to_quit(self, worker: Worker, now: float) -> None:
         worker.enter(Phase.DRAINING, now + QUITTING)

@@ -173,6 +173,13 @@ class Drain(Value):
     """Whether a newer worker gets what has not asked yet: idle connections, and those that wait in the listener's queue."""
 
 
+class CallOff(Value):
+    """Let the worker, of which we do not know that it is ready, exit at once; if it serves already, let it drain."""
+
+    worker: int
+    patient: bool
+
+
 class Quit(Value):
     """Let the worker exit at once, by itself."""
 
@@ -215,4 +222,4 @@ class Finish(Value):
     """Whether nothing is waited for that is still to be told to anybody."""
 
 
-Action = Spawn | Unready | Drain | Quit | Autopsy | Kill | ReopenLogs | Say | CloseListeners | Finish
+Action = Spawn | Unready | Drain | CallOff | Quit | Autopsy | Kill | ReopenLogs | Say | CloseListeners | Finish

@@ -12,6 +12,8 @@ AUTOPSY = 0.5
 """Seconds a hung worker gets to write down its stacks."""
 LEAVING_FAILED = 1.0
 """Seconds a worker gets to exit after it reported that it could not start."""
+CALLING_OFF = 1.0
+"""Seconds a worker that is not needed before it is ready gets to exit, or to say that it is ready."""
 QUITTING = 1.0
 """Seconds a worker gets to exit when told to do so at once."""
 UNKILLABLE = 5.0
@@ -34,6 +36,8 @@ class Phase(Enum):
     """Told to finish and exit."""
     FAILED = auto()
     """Reported that it could not start; about to exit."""
+    CALLED_OFF = auto()
+    """Told to leave before we knew that it is ready. It exits at once; or it has just begun to serve, and drains."""
     KILLED = auto()
     """Sent SIGKILL."""
 

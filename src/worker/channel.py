@@ -226,6 +226,10 @@ def _shown(value: Any) -> str:
     return f"of the type {type(value).__name__}"
 
 
+DRAIN_BEGINS = encode(DRAIN)[:-2]
+"""How a message that orders a drain begins."""
+
+
 class Outbox:
     """Sends messages through a non-blocking socket whose other end may not be reading: whole, in order, never waiting."""
 

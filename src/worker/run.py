@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import faulthandler
 import fcntl
 import importlib
@@ -43,6 +44,8 @@ logger = logging.getLogger("tricorn.error")
 AUTOPSY_SIGNAL = signal.SIGUSR2
 """Makes a worker write all its stacks to the descriptor ``Birth.autopsy``."""
 START_FAILED = 3
+PEEKED = 4096
+"""Bytes of what a worker is told before it serves: a message or two."""
 ORPHAN_LIMIT = 0.9
 """Seconds after which an orphan that has not finished is killed by its own alarm."""
 
@@ -224,7 +227,7 @@ def _prepare_signals(birth: Birth) -> None:
     # the GIL is held, then calls it (chain).
     signal.signal(AUTOPSY_SIGNAL, lambda number, frame: autopsy.write(birth.autopsy))
     faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy, all_threads=True, chain=True)
-    watch_lifeline(birth.channel)
+    watch_lifeline(birth.channel, lambda: _leave_if_called_off(birth))
     os.register_at_fork(after_in_child=lambda: _release_child(birth))
 
 
@@ -245,13 +248,26 @@ def _release_child(birth: Birth) -> None:
     name_process(f"tricorn: process of the application (worker {birth.slot})")
 
 
-def watch_lifeline(link: socket.socket) -> None:
+def _leave_if_called_off(birth: Birth) -> None:
+    """Exit if we are to drain and do not serve yet: who imports an application reads no orders, and nobody is to wait for that.
+
+    Runs between any two byte codes of the main thread. Once there is a service, the event loop carries the order out.
+    """
+    if getattr(autopsy.subject, "service", None) is not None:
+        return
+    with contextlib.suppress(OSError):
+        if channel.DRAIN_BEGINS in birth.channel.recv(PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            os._exit(0)
+
+
+def watch_lifeline(link: socket.socket, hear: Callable[[], None] = lambda: None) -> None:
     """Notice the supervisor's death even while the event loop does not turn: during the import, or in a hung handler.
 
-    The kernel sends SIGIO when the socket becomes readable or is closed (fcntl(2), O_ASYNC).
+    The kernel sends SIGIO when the socket becomes readable or is closed (fcntl(2), O_ASYNC). ``hear`` is called then, too.
     """
 
     def look(number: int, frame: FrameType | None) -> None:
+        hear()
         if _is_cut(link):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT)
