@@ -1,6 +1,7 @@
 # make demo: serve the example.  make test: run the tests.  make check: format, lint, types, import rules.
 # make docs: the documentation as a site, in site/.  make pages: write anew the pages that follow from the code, as docs does, too.
 # make fuzz: look for bytes that break a connection, SECONDS long.
+# make chaos: kill, stop, reload and resize a fleet under load, SECONDS long.
 # make frameworks: the tests of frameworks and of tools that embed uvicorn, in a virtual environment of their own.
 # make frameworks-all: those, and larger programs that embed uvicorn (gigabytes).
 # make bench: measure beside the peers, in a virtual environment of its own (about an hour; QUICK=1 for five minutes).
@@ -15,7 +16,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test frameworks frameworks-all check pages docs fuzz bench clean
+.PHONY: demo test frameworks frameworks-all check pages docs fuzz chaos bench clean
 
 demo: $(READY)
 	@echo
@@ -71,6 +72,9 @@ SECONDS ?= 600
 
 fuzz: $(READY)
 	cd tests && ../$(BIN)/python -m fuzz.connection --seconds $(SECONDS)
+
+chaos: $(READY)
+	cd tests && ../$(BIN)/python -m chaos.run --seconds $(SECONDS)
 
 # In turns, on a machine with nothing else to do: what the report says of others' use of the CPUs is to be near zero.
 bench: $(READY)
