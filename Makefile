@@ -29,22 +29,22 @@ test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 frameworks: .venv-frameworks/.ready
-	.venv-frameworks/bin/python -m pytest -n 2 $(PYTEST_ARGS) tests/frameworks
+	.venv-frameworks/bin/python -m pytest -n 2 $(PYTEST_ARGS) tests/compat/frameworks
 
 # All there is to install is named, so nothing is asked for, and uvicorn is left out; most of it is never imported, so none of it is compiled.
-.venv-frameworks/.ready: pyproject.toml tests/frameworks/requirements.txt
+.venv-frameworks/.ready: pyproject.toml tests/compat/frameworks/requirements.txt
 	test -x .venv-frameworks/bin/python || $(PYTHON) -m venv .venv-frameworks
 	.venv-frameworks/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
-		-r tests/frameworks/requirements.txt -e .
+		-r tests/compat/frameworks/requirements.txt -e .
 	@touch $@
 
 # Programs that embed uvicorn, each in an environment of its own: gigabytes, so not for every day.
-EMBEDDERS := $(basename $(notdir $(wildcard tests/frameworks/embedders/*.txt)))
+EMBEDDERS := $(basename $(notdir $(wildcard tests/compat/frameworks/embedders/*.txt)))
 
 frameworks-all: frameworks $(EMBEDDERS:%=.venv-embedders/%/.ready)
-	.venv-frameworks/bin/python -m pytest $(PYTEST_ARGS) tests/frameworks/test_embedders.py
+	.venv-frameworks/bin/python -m pytest $(PYTEST_ARGS) tests/compat/frameworks/test_embedders.py
 
-.venv-embedders/%/.ready: tests/frameworks/embedders/%.txt pyproject.toml
+.venv-embedders/%/.ready: tests/compat/frameworks/embedders/%.txt pyproject.toml
 	test -x .venv-embedders/$*/bin/python || $(PYTHON) -m venv .venv-embedders/$*
 	.venv-embedders/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< -e .
 	@touch $@
@@ -53,7 +53,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
-	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(BIN)/python -m pytest -q tests/rules/test_imports.py
 
 pages: $(READY)
 	$(BIN)/python docs/settings.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md

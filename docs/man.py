@@ -1,8 +1,11 @@
 """Write docs/tricorn.1, the man page, from Config, the one home of every option:  python docs/man.py > docs/tricorn.1"""
 
 import click
-from tricorn import __version__, cli, command, config
-from tricorn.subjects import by_subject
+from tricorn import __version__
+from tricorn.cli import command
+from tricorn.cli import main as cli
+from tricorn.config import options as config
+from tricorn.config.sections import by_subject
 
 HEAD = f""".TH TRICORN 1 "" "tricorn {__version__}"
 .SH NAME

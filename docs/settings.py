@@ -1,7 +1,7 @@
 """Write docs/settings.md from Config, the one home of every option:  python docs/settings.py > docs/settings.md"""
 
-from tricorn import config
-from tricorn.subjects import by_subject
+from tricorn.config import options as config
+from tricorn.config.sections import by_subject
 
 INTRODUCTION = """# Settings
 

@@ -11,25 +11,26 @@ from collections.abc import MutableSequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     import click
 
-    from .api import Server, run
-    from .api_config import Config
-    from .current import current_worker
-    from .logging_config import LOGGING_CONFIG
+    from .config.logging_config import LOGGING_CONFIG
+    from .embedding.config import Config
+    from .embedding.server import Server, run
+    from .worker.current import current_worker
 
     main: click.Command
 
-__version__ = "0.1.0"
 __all__ = ["LOGGING_CONFIG", "Config", "Server", "current_worker", "main", "run"]
 
 _HOMES = {
-    "Server": "api",
-    "run": "api",
-    "Config": "api_config",
-    "current_worker": "current",
-    "LOGGING_CONFIG": "logging_config",
+    "Server": "embedding.server",
+    "run": "embedding.server",
+    "Config": "embedding.config",
+    "current_worker": "worker.current",
+    "LOGGING_CONFIG": "config.logging_config",
 }
 
 
@@ -39,7 +40,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"tricorn.{_HOMES[name]}"), name)
     if name == "main":
-        from .cli import build_command
+        from .cli.main import build_command
 
         # The command as click has it; the console script is cli.main, which says errors in one line.
         return build_command()
@@ -59,7 +60,7 @@ class _Package(ModuleType):
         if sys.modules.get("uvicorn") is self:
             # First, so that the import below does not come here again.
             del sys.modules["uvicorn"]
-            from .uvicorn_names import take_uvicorns_place
+            from .compat.uvicorn_names import take_uvicorns_place
 
             take_uvicorns_place()
         path: MutableSequence[str] = vars(self)["__path__"]
@@ -69,7 +70,7 @@ class _Package(ModuleType):
     def __version__(self) -> str:
         if sys.modules.get("uvicorn") is self:
             # Programs compare it with uvicorn's versions.
-            from .uvicorn_names import UVICORN_VERSION
+            from .compat.uvicorn_names import UVICORN_VERSION
 
             return UVICORN_VERSION
         version: str = vars(self)["__version__"]

@@ -20,14 +20,14 @@ from typing import Any
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from . import config as options
-from .api import Server
-from .api_config import Config
-from .protocols.service import Ended
+from .config import options
+from .embedding.config import Config
+from .embedding.server import Server
+from .logs.access import Access
+from .logs.formats import Response
+from .protocols.context import Ended
 from .worker import endure
-from .worker.access_format import Response
-from .worker.access_log import Access
-from .worker.server import Server as InnerServer
+from .worker.serving import Server as InnerServer
 
 BEAT = 1.0
 """Seconds between two signs of life to gunicorn's arbiter, and looks whether it lives."""

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any, Literal, TextIO
 
-from .protocols.http.response import reason
+from .protocols.http1.response import reason
 
 TRACE_LOG_LEVEL = 5
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
-from play import Clock
+from support.play import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Says when messages come without a pause; it stands still unless the test moves it."""
     clock = Clock()
-    monkeypatch.setattr("tricorn.protocols.http.output.monotonic", clock)
+    monkeypatch.setattr("tricorn.protocols.http1.output.monotonic", clock)
     return clock
 
 

@@ -24,7 +24,3 @@ LIFESPAN_VERSIONS = {"version": "3.0", "spec_version": "2.0"}
 
 class ClientDisconnected(OSError):
     """Raised by ``send`` when the client is gone (an OSError, as the ASGI specifications 2.4 ask)."""
-
-
-class AppError(Exception):
-    """The application's fault: it can't be loaded or started, or it broke the ASGI specification. The text says how."""

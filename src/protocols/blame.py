@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from .asgi import AppError, ClientDisconnected
+from ..errors import AppError
+from .asgi import ClientDisconnected
 
 logger = logging.getLogger("tricorn.error")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..values import Value
+from ..config.frozen import Value
 
 
 class Limits(Value):

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import BinaryIO
 
-from ..config import Config
-from ..waits import Waits, name_request
-from ..worker import channel as wire
-from ..worker.channel import (
+from ..config.options import Config
+from ..ipc import channel as wire
+from ..ipc.channel import (
     ALIVE,
     DELIVERING,
     FAILED,
@@ -26,7 +25,8 @@ from ..worker.channel import (
     Message,
     Violation,
 )
-from ..worker.log_text import many_lines
+from ..ipc.text import many_lines
+from ..ipc.waits import Waits, name_request
 from .link import Link
 from .messages import Beat, Delivering, Failed, Ready, Retire, Violated, Waiting, WorkerFact
 

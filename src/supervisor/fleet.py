@@ -37,8 +37,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import count
 
-from ..config import Config
-from ..waits import PATIENCE
+from ..config.options import Config
+from ..ipc.waits import PATIENCE
 from .backoff import LAST_FAILED, Backoff, Intensity
 from .messages import (
     Action,

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..config import Config
-from ..identity import Identity
-from ..values import Value
-from ..worker import run as worker_run
-from ..worker.channel import DRAIN, PROBE, REOPEN, UNREADY, encode
-from ..worker.scoreboard import Field, Scoreboard
+from ..config.frozen import Value
+from ..config.identity import Identity
+from ..config.options import Config
+from ..ipc.channel import DRAIN, PROBE, REOPEN, UNREADY, encode
+from ..ipc.scoreboard import Field, Scoreboard
+from ..worker import main as worker_run
+from .auxiliary import Companion, Companions
 from .child import Child, describe_exit, open_autopsy
-from .companion import Companion, Companions
 from .life import EXIT_BUG, flush_and_exit, live
 from .messages import (
     Action,
@@ -51,10 +51,10 @@ from .terminal import Terminal
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from .hooking import Hooking
+    from .hook_observer import Hooking
     from .origin import Origin
-    from .warming import Warming
-    from .watching import Watching
+    from .reload.template import Warming
+    from .reload.watch_link import Watching
 
 DEAF = 1.0
 """Seconds from the end of a worker's channel to that of its process, which follow each other within microseconds."""
@@ -145,8 +145,8 @@ class Host:
     def _make_companions(self, config: Config) -> list[Companion]:
         # Late, for production needs none of it.
         from ..worker.template import Heritage
-        from .warming import Warming
-        from .watching import Watching
+        from .reload.template import Warming
+        from .reload.watch_link import Watching
 
         self._watching = Watching(config, self._listeners, self._origin.files() if self._origin is not None else ())
         companions: list[Companion] = [self._watching]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from ..worker.channel import Decoder, Message, Outbox, Table, Violation
+from ..ipc.channel import Decoder, Message, Outbox, Table, Violation
 
 READ_SIZE = 16384
 """Bytes read at a time. Some hundred messages at most: a millisecond or two, so that signals and others get their turn."""

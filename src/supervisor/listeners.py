@@ -11,9 +11,10 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from ..config import DEFAULTS, Config, ConfigError, flag
-from ..identity import Identity, rights_for
-from ..values import Value
+from ..config.frozen import Value
+from ..config.identity import Identity, rights_for
+from ..config.options import DEFAULTS, Config, flag
+from ..errors import ConfigError
 
 ATTEMPTS = 10
 """How often a free port is looked for that is free on all hosts."""

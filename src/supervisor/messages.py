@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from ..config import Config
-from ..values import Value
-from ..waits import Waits
+from ..config.frozen import Value
+from ..config.options import Config
+from ..ipc.waits import Waits
 
 MOST_NAMED = 3
 """Saved files that are named."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..config import Config
-from ..directory import WorkingDirectory
+from ..config.directory import WorkingDirectory
+from ..config.options import Config
 
 
 class Origin(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from ..config import Config
-from ..values import Value
-from ..waits import Waits
+from ..config.frozen import Value
+from ..config.options import Config
+from ..ipc.waits import Waits
 
 AUTOPSY = 0.5
 """Seconds a hung worker gets to write down its stacks."""

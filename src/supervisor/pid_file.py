@@ -8,7 +8,7 @@ import logging
 import os
 import stat
 
-from ..identity import Identity, IdentityError, rights_for
+from ..config.identity import Identity, IdentityError, rights_for
 
 logger = logging.getLogger("tricorn.error")
 

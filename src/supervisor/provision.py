@@ -5,8 +5,8 @@ The installed packages may be replaced or deleted under a running server. Worker
 
 from __future__ import annotations
 
-from ..config import Config
-from ..worker import run as worker_run
+from ..config.options import Config
+from ..worker import main as worker_run
 from .fleet import Fleet
 from .phases import Stage
 

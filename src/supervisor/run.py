@@ -8,27 +8,28 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
-from .. import __version__
-from .. import identity as identities
-from ..config import Config, ConfigError, flag
-from ..identity import Identity
-from ..values import replace
-from ..worker.run import describe, name_process, preload
-from .chance import chance
+from ..config import identity as identities
+from ..config.frozen import replace
+from ..config.identity import Identity
+from ..config.options import Config, flag
+from ..errors import ConfigError
+from ..version import __version__
+from ..worker.main import describe, name_process, preload
 from .fleet import Fleet
 from .host import Host
+from .jitter import chance
 from .listeners import Listeners, bind
 from .messages import Fact, Reload
-from .notify import Herald, earlier
 from .phases import Stage
 from .pid_file import PidFile
 from .provision import Provision
 from .resources import raise_open_files
+from .systemd import Herald, earlier
 
 if TYPE_CHECKING:
     import socket
 
-    from .hooking import Hooking
+    from .hook_observer import Hooking
     from .origin import Origin
 
 logger = logging.getLogger("tricorn.error")
@@ -123,7 +124,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
 
 def make_hooking(config: Config, listeners: Listeners) -> Hooking:
     # Late, for most do without.
-    from .hooking import Hooking
+    from .hook_observer import Hooking
 
     return Hooking(config, listeners.sockets, listeners.urls(scheme_of(config)))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..values import replace
-from ..waits import describe
+from ..config.frozen import replace
+from ..ipc.waits import describe
 from .phases import Worker
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from .. import early, hangup
+from . import early, hangup
 from .messages import Order, Reload, Reopen, Resize, Stop, StopNow
 
 logger = logging.getLogger("tricorn.error")

@@ -14,8 +14,8 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..protocols.http.connection import HttpConnection
-from .scoreboard import Field, Scoreboard
+from ..ipc.scoreboard import Field, Scoreboard
+from ..protocols.http1.connection import HttpConnection
 
 logger = logging.getLogger("tricorn.error")
 

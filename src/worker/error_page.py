@@ -15,7 +15,8 @@ import html
 import ipaddress
 import traceback
 
-from ..protocols.asgi import AppError, Message, Receive, Scope, Send
+from ..errors import AppError
+from ..protocols.asgi import Message, Receive, Scope, Send
 from .loader import trimmed
 from .modules import is_developers
 

@@ -14,12 +14,15 @@ import socket
 from collections.abc import Awaitable
 from typing import Any
 
-from ..config import Config
+from ..config.options import Config
+from ..errors import AppError
 from ..hooks import IN_RUNNER, Fleet
-from ..protocols.asgi import AppError
-from . import channel, hooks, log_files, logs
-from .channel import Shape, names, number, text, whole
-from .run import watch_lifeline
+from ..ipc import channel
+from ..ipc.channel import Shape, names, number, text, whole
+from ..logs import files as log_files
+from ..logs import setup as logs
+from . import hooks
+from .main import watch_lifeline
 
 END = "end"
 """To the runner: there is nothing more to come."""

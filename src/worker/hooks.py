@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ..config import Config
+from ..config.options import Config
+from ..errors import AppError
 from ..hooks import HOOKS, ON_WORKER_READY, ON_WORKER_START, ON_WORKER_STOP, Worker
-from ..protocols.asgi import AppError
 from .loader import locate, trimmed
 
 logger = logging.getLogger("tricorn.error")

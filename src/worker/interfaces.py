@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
 
-from ..config import Config
-from ..protocols.asgi import AppError, Application, Field, Receive, Scope, Send
+from ..config.options import Config
+from ..errors import AppError
+from ..protocols.asgi import Application, Field, Receive, Scope, Send
 from . import message_log
 from .loader import load
 

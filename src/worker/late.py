@@ -14,7 +14,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from ..config import Config
+from ..config.options import Config
 
 logger = logging.getLogger("tricorn.error")
 
@@ -27,11 +27,11 @@ PATIENCE = 20
 def names(config: Config) -> list[str]:
     """The modules, not imported yet, that requests may need, whatever they are; in small portions."""
     # The first is asyncio's, for what runs in a thread (``asyncio.to_thread``).
-    found = ["concurrent.futures.thread", "urllib.parse", "ipaddress", "random", "tricorn.protocols.http.grammar"]
+    found = ["concurrent.futures.thread", "urllib.parse", "ipaddress", "random", "tricorn.protocols.http1.grammar"]
     if config.http != "httptools":
-        found += ["h11", "tricorn.protocols.http.h11_codec"]
+        found += ["h11", "tricorn.protocols.http1.h11_codec"]
     if config.proxy_protocol:
-        found += ["tricorn.protocols.proxy_protocol"]
+        found += ["tricorn.protocols.proxy.protocol"]
     if config.ws != "none" and config.interface != "wsgi":
         found += ["hashlib", "wsproto", "tricorn.worker.websocket"]
         if config.ws.startswith("websockets"):

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from typing import Any
 
-from ..protocols.asgi import LIFESPAN_VERSIONS, AppError, Application, Message, Scope
+from ..errors import AppError
+from ..protocols.asgi import LIFESPAN_VERSIONS, Application, Message, Scope
 from ..protocols.blame import is_torn_down
 from .loader import trimmed
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from ..protocols.asgi import AppError
+from ..errors import AppError
 from . import suggest
 
 logger = logging.getLogger("tricorn.error")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import channel
+from ..ipc import channel
 
 _OURS = str(Path(__file__).resolve().parent.parent) + "/"
 

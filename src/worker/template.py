@@ -27,13 +27,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
-from ..config import Config
-from ..values import Value
-from . import channel, modules
-from .handover import Ends
+from ..config.frozen import Value
+from ..config.options import Config
+from ..ipc import channel
+from ..ipc.handover import Ends
+from ..ipc.scoreboard import Scoreboard
+from . import modules
 from .loader import prepare_path
-from .run import Birth
-from .scoreboard import Scoreboard
+from .main import Birth
 
 IMPORT, FORK = "import", "fork"
 """To the template: import these modules; fork a worker (with its channel and the file for its autopsy)."""

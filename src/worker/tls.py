@@ -12,7 +12,8 @@ import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..config import Config, ConfigError, flag
+from ..config.options import Config, flag
+from ..errors import ConfigError
 from ..protocols.tls import Context
 
 logger = logging.getLogger("tricorn.error")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..config import Config
-from ..protocols.service import Service, Upgrade
+from ..config.options import Config
+from ..protocols.context import Service, Upgrade
 from ..protocols.websocket.connection import upgrade
 from ..protocols.websocket.settings import Settings, reader_of
 

@@ -1,4 +1,4 @@
-"""What tests/test_beside_uvicorn.py asks of uvicorn and Tricorn alike; the path says what."""
+"""What tests/compat/uvicorn/test_beside_uvicorn.py asks of uvicorn and Tricorn alike; the path says what."""
 
 import asyncio
 import json

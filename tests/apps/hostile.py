@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 
-from tricorn.worker import channel
-from tricorn.worker.scoreboard import WIDTH
+from tricorn.ipc import channel
+from tricorn.ipc.scoreboard import WIDTH
 
 
 def birth():

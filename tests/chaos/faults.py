@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from harness import Server, children_of, wait_until
+from support.harness import Server, children_of, wait_until
 
 from chaos.clients import Account
 

@@ -16,7 +16,7 @@ import time
 from random import Random
 
 import psutil
-from harness import Server, open_files, wait_until
+from support.harness import Server, open_files, wait_until
 
 from chaos.clients import Account, Clients
 from chaos.faults import HEALTHCHECK, Faults

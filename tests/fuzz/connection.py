@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mutate import corpus, mutate
-from wire import CODECS, Outcome, Receive, Send, Wire, echo
+from support.mutate import corpus, mutate
+from support.wire import CODECS, Outcome, Receive, Send, Wire, echo
 
 LARGEST = 512 * 1024
 """Bytes that one connection may hold of what a client sent: a read of the event loop (256 KiB) above the limits, and a head."""

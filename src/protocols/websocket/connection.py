@@ -7,12 +7,12 @@ from enum import Enum, auto
 from typing import cast
 
 from ..asgi import Scope
+from ..context import Phase as ServicePhase
+from ..context import Service, Upgrade
 from ..delivery import ALERT_TIME, is_blocked, mark, reset_when_closed, waiting
-from ..http.codec import RequestHead
-from ..http.output import Corked
-from ..http.response import plain
-from ..service import Phase as ServicePhase
-from ..service import Service, Upgrade
+from ..http1.codec import RequestHead
+from ..http1.output import Corked
+from ..http1.response import plain
 from . import frames
 from .handshake import Offer, Refusal, judge
 from .session import INTERNAL_ERROR, Session

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..asgi import AppError
-from ..http.codec import RequestHead
-from ..http.response import Defaults, Framing, encode
+from ...errors import AppError
+from ..http1.codec import RequestHead
+from ..http1.response import Defaults, Framing, encode
 
 
 class Denial:

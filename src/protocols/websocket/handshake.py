@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..asgi import AppError, Field, Fields
-from ..http.codec import TOKEN, RequestHead
+from ...errors import AppError
+from ..asgi import Field, Fields
+from ..http1.codec import TOKEN, RequestHead
 from .deflate import Agreement, agree
 
 VERSION = b"13"

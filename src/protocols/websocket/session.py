@@ -10,12 +10,13 @@ from collections import deque
 from enum import Enum, auto
 from typing import Protocol
 
-from ..asgi import WEBSOCKET_VERSIONS, AppError, ClientDisconnected, Message, Scope
+from ...errors import AppError
+from ..asgi import WEBSOCKET_VERSIONS, ClientDisconnected, Message, Scope
 from ..blame import is_torn_down, report
-from ..http.codec import RequestHead
-from ..http.response import switching
-from ..http.scope import request_scope
-from ..service import Service
+from ..context import Service
+from ..http1.codec import RequestHead
+from ..http1.response import switching
+from ..scope import request_scope
 from . import frames
 from .deflate import SMALLEST, Deflater
 from .denial import Denial

@@ -1,0 +1,73 @@
+"""``--workers 0``: the command serves in its own process, without a supervisor, and answers signals as a supervisor does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from types import FrameType
+
+from ..embedding.config import Config
+from ..embedding.server import Server
+from ..logs import files as log_files
+from ..supervisor import early, hangup
+from ..supervisor.notify_socket import NotifySocket
+from ..supervisor.wishes import StopWishes
+
+
+class Alone(Server):
+    """One server that owns its process."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._wishes = StopWishes()
+        self._hang_up: hangup.HangUp | None = None
+        self._systemd = NotifySocket(os.environ)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base's, and tell systemd when we are ready."""
+        await super().startup(sockets)
+        if self.started:
+            self._systemd.say("READY=1", "STATUS=serving without a supervisor")
+            self._show_life()
+
+    def _show_life(self) -> None:
+        if self._systemd.watchdog_period is not None:
+            self._systemd.say("WATCHDOG=1")
+            asyncio.get_running_loop().call_later(self._systemd.watchdog_period, self._show_life)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base's; systemd is told before."""
+        self._systemd.say("STOPPING=1", "STATUS=stopping")
+        await super().shutdown(sockets)
+
+    def take_signals(self) -> None:
+        """Answer signals from now on, those included that came before. In the main thread."""
+        came, self._hang_up = early.take()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        signal.signal(signal.SIGHUP, self._hear_hang_up)
+        signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
+        signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
+        for number in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)
+        # The application runs in this process, and relies on a mask without blocked signals.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for earlier in came:
+            # With USR1, USR2, TTIN and TTOU there is nothing to do: logs are just opened, there are no workers.
+            if earlier in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+                signal.raise_signal(earlier)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first wish to stop is graceful, a further one is not (see wishes.py)."""
+        typed = sig == signal.SIGINT and hangup.is_typed()
+        if self._wishes.is_another(time.monotonic(), typed):
+            self.force_exit = True
+        self.should_exit = True
+
+    def _hear_hang_up(self, sig: int, frame: FrameType | None) -> None:
+        """There is nothing to reload: SIGHUP means something only when the terminal is gone."""
+        if self._hang_up is not None and self._hang_up.is_meant():
+            self.handle_exit(sig, frame)

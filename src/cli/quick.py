@@ -1,0 +1,50 @@
+"""Reads plain command lines, such as start servers: options by their whole names, each with a valid value, and APP.
+
+Of anything else it says "not plain", and click reads that line: help, mistakes, completion. It must never read a line otherwise
+than click does; declining is always right. Importing click and telling it of every option takes a quarter of the time that
+starting may take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import options as config
+from ..errors import ConfigError
+
+APP = config.flag("app")
+
+
+def read(words: Sequence[str]) -> dict[str, Any] | None:
+    """The values that a command line sets, by option; None if it is not plain."""
+    flags = known_flags()
+    given: dict[str, Any] = {}
+    rest = iter(words)
+    for word in rest:
+        flag, equals, text = word.partition("=") if word.startswith("-") else (APP, "=", word)
+        name, value = flags.get(flag, ("", None))
+        if not name or (name == "app" and name in given):
+            return None
+        if value is None:
+            text = text if equals else next(rest, "")
+            if not text or text.startswith("-"):
+                return None
+            try:
+                value = config.read(name, text)
+            except ConfigError:
+                return None
+        elif equals:
+            return None
+        given[name] = (*given.get(name, ()), value) if config.is_repeatable(name) else value
+    return given
+
+
+def known_flags() -> dict[str, tuple[str, bool | None]]:
+    """The option that each flag sets, and to what; None where that is the next word."""
+    flags: dict[str, tuple[str, bool | None]] = {}
+    for name in config.OPTIONS:
+        flags[config.flag(name)] = (name, True if config.is_switch(name) else None)
+        if config.is_switch(name) and (negative := config.negative_flag(name)) is not None:
+            flags[negative] = (name, False)
+    return flags

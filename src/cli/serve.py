@@ -1,0 +1,110 @@
+"""What the ``tricorn`` command does with its settings: serve, or judge them."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from ..config import identity as identities
+from ..config.directory import WorkingDirectory
+from ..config.directory import check as check_directories
+from ..config.options import DEFAULTS, NEED_SUPERVISOR, Config, flag
+from ..config.sources import Settings, Sources
+from ..errors import AppError, ConfigError
+from ..logs import setup as logs
+from ..supervisor.resources import raise_open_files
+from ..supervisor.run import run
+from ..worker.interfaces import make_app
+from ..worker.main import preload
+from . import process_one
+
+logger = logging.getLogger("tricorn.error")
+
+START_FAILED = 3
+
+
+def serve(settings: Settings, sources: Sources) -> int:
+    """Run the supervisor; returns its exit code. ``sources`` are read again on a reload. Raises ConfigError."""
+    origin = CommandLine(settings.config, sources)
+    _begin(settings, origin)
+    return serve_alone(settings.config) if settings.config.workers == 0 else run(settings.config, origin)
+
+
+class CommandLine:
+    """What the command was told, and the files and variables beside it."""
+
+    def __init__(self, config: Config, sources: Sources) -> None:
+        """Raises IdentityError."""
+        self.identity = identities.of(config)
+        """As whom to serve."""
+        self.directory = WorkingDirectory(sources.home, sources.home)
+        if (chdir := config.chdir) is not None:
+            self.directory = WorkingDirectory(os.path.join(sources.home, chdir), f"--chdir {chdir}")
+        self._sources = sources
+        self._log_config = config.log_config
+
+    def load(self) -> Config:
+        config = self._sources.load().config
+        if config.workers == 0:
+            raise ConfigError("--workers 0: takes a restart, for it means to be without this supervisor")
+        self.directory.enter()
+        check_directories(config)
+        logs.configure(config, self.identity)
+        self._log_config = config.log_config
+        return config
+
+    def files(self) -> tuple[str, ...]:
+        log_config = (os.path.abspath(self._log_config),) if self._log_config is not None else ()
+        return (*self._sources.files, *log_config)
+
+
+def _begin(settings: Settings, origin: CommandLine) -> None:
+    """Go where we are to be, open the log, and say what there is to say of the settings."""
+    origin.directory.enter()
+    check_directories(settings.config)
+    logs.configure(settings.config, origin.identity)
+    for note in settings.notes:
+        logger.warning("%s", note)
+
+
+def serve_alone(config: Config) -> int:
+    """Serve in this process, without a supervisor; returns the exit code. Raises ConfigError."""
+    from ..embedding.config import from_settings
+    from .alone import Alone
+
+    for name in NEED_SUPERVISOR:
+        if getattr(config, name) != DEFAULTS[name]:
+            raise ConfigError(f"{flag(name)}: needs a supervisor, which --workers 0 does without")
+    preload(config)
+    raise_open_files()
+    process_one.leave()
+    if config.umask is not None:
+        os.umask(int(config.umask, 8))
+    server = Alone(from_settings(config))
+    server.take_signals()
+    try:
+        server.run()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    return 0
+
+
+def check(settings: Settings, sources: Sources) -> int:
+    """Judge all that can be judged without serving, and import the application; returns the exit code."""
+    origin = CommandLine(settings.config, sources)
+    _begin(settings, origin)
+    preload(settings.config)
+    if origin.identity is not None:
+        # The application is none of root's.
+        origin.identity.become()
+    try:
+        if settings.config.hooks is not None:
+            from ..worker.hooks import load
+
+            load(settings.config)
+        make_app(settings.config)
+    except AppError as error:
+        logger.error("%s", error)
+        return START_FAILED
+    print(f"The settings are valid, and {settings.config.app} can be imported.")
+    return 0

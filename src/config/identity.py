@@ -1,0 +1,178 @@
+"""As whom the service runs (``--user``, ``--group``), and with whose rights root opens files for it.
+
+A supervisor that root starts with ``--user`` stays root, so that it can open again what only root may open: logs, the TLS key,
+low ports. Every process that it forks becomes the service's user at once. The service's user may own directories on the way to
+a file, and may put links there at any time; root must not follow them. So there is one rule: where only root can change what a
+path leads to, root acts; everywhere else the supervisor acts with the rights of the service's user, and no link gives that
+user more than it has.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import ConfigError
+from .frozen import Value
+from .options import Config
+
+MAX_LINKS = 40
+"""As many as the kernel follows in one path (path_resolution(7))."""
+MAX_ID = 2**32 - 2
+"""The largest user or group; 2**32 - 1 means "nobody in particular" to setuid(2) and chown(2)."""
+
+
+class IdentityError(ConfigError):
+    """The system does not let us: one line that names the option, the value and the cause."""
+
+    exit_code = 1
+
+
+class Identity(Value):
+    """The user that the service runs as, with its groups."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...]
+
+    def become(self) -> None:
+        """Become this user for good. Raises PermissionError."""
+        os.setgroups(self.groups)
+        os.setgid(self.group)
+        os.setuid(self.user)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Inside, the process has this user's rights and no more. For processes without threads. Raises PermissionError."""
+        if os.geteuid() == self.user:
+            # Inside of itself, or the service is to run as root.
+            yield
+            return
+        user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
+        try:
+            os.setgroups(self.groups)
+            os.setegid(self.group)
+            os.seteuid(self.user)
+            yield
+        finally:
+            os.seteuid(user)
+            os.setegid(group)
+            os.setgroups(groups)
+
+    def can_change(self, path: str) -> bool:
+        """Whether this user might decide what ``path`` leads to, by a directory or a link on the way."""
+        here, names = "/", os.path.abspath(path).split("/")[::-1]
+        links = 0
+        while names:
+            if here == f"/proc/{os.getpid()}/fd":
+                # What we have open, for instance as /dev/stderr: whoever started us opened it.
+                return False
+            name = names.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                here = os.path.dirname(here)
+                continue
+            entry = os.path.join(here, name)
+            try:
+                if self._can_replace(here, entry):
+                    return True
+                if not stat.S_ISLNK(os.lstat(entry).st_mode):
+                    here = entry
+                    continue
+                target = os.readlink(entry)
+            except OSError:
+                # It is not there, so only root can put it there.
+                return False
+            links += 1
+            if links > MAX_LINKS:
+                return True
+            here = "/" if target.startswith("/") else here
+            names += target.split("/")[::-1]
+        return False
+
+    def _can_replace(self, directory: str, entry: str) -> bool:
+        """Whether this user, or another that is not root, may put something else in the place of ``entry``. Raises OSError."""
+        found = os.stat(directory)
+        if found.st_uid != 0:
+            return True
+        by_group = found.st_mode & stat.S_IWGRP and found.st_gid in self.groups
+        if not by_group and not found.st_mode & stat.S_IWOTH:
+            return False
+        if found.st_mode & stat.S_ISVTX and os.path.lexists(entry):
+            # There everybody may make links, to files of others too, but nobody can move a directory of root's (unlink(2)).
+            inner = os.lstat(entry)
+            return not (stat.S_ISDIR(inner.st_mode) and inner.st_uid == 0)
+        return True
+
+
+@contextmanager
+def rights_for(path: str, identity: Identity | None) -> Iterator[None]:
+    """Inside, ``path`` may be opened, made or removed: with root's rights only where ``identity`` can't change it."""
+    if identity is None or not identity.can_change(path):
+        yield
+    else:
+        with identity.acting():
+            yield
+
+
+def find(user: str | None, group: str | None) -> Identity | None:
+    """Whom the options ``--user`` and ``--group`` name; None if that is who we are. Raises ConfigError."""
+    if user is None and group is None:
+        return None
+    found = _find_user(user, group) if user is not None else (os.geteuid(), None, os.getegid())
+    number, name, own_group = found
+    group_number = _find_group(group) if group is not None else own_group
+    if (number, group_number) == (os.geteuid(), os.getegid()):
+        return None
+    groups = os.getgrouplist(name, group_number) if name is not None else [group_number]
+    identity = Identity(number, group_number, tuple(groups))
+    option = f"--user {user}" if user is not None else f"--group {group}"
+    if os.geteuid() != 0:
+        raise IdentityError(f"{option}: only root can become somebody else")
+    try:
+        with identity.acting():
+            return identity
+    except PermissionError as error:
+        # Root of a container that may not.
+        raise IdentityError(f"{option}: {error.strerror}; only root can become somebody else") from None
+
+
+def of(config: Config) -> Identity | None:
+    """As :func:`find`, of a configuration."""
+    return find(config.user, config.group)
+
+
+def _find_user(text: str, group: str | None) -> tuple[int, str | None, int]:
+    """Number, name and group of the user; the group is 0 if ``group`` is to say it."""
+    number = _number(text)
+    try:
+        known = pwd.getpwuid(number) if number is not None else pwd.getpwnam(text)
+    except (KeyError, ValueError):
+        if number is None:
+            raise ConfigError(f"--user {text}: there is no such user") from None
+        if group is None:
+            # It would keep root's groups, or we would have to guess.
+            raise ConfigError(f"--user {text}: no entry in the user database says its group; give --group") from None
+        return number, None, 0
+    return known.pw_uid, known.pw_name, known.pw_gid
+
+
+def _find_group(text: str) -> int:
+    number = _number(text)
+    if number is not None:
+        return number
+    try:
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, ValueError):
+        raise ConfigError(f"--group {text}: there is no such group") from None
+
+
+def _number(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return number if (number := int(text[:20])) <= MAX_ID else None

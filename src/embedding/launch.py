@@ -1,0 +1,306 @@
+"""``tricorn.run`` with workers or ``reload``: the supervisor is a process of its own, a fresh Python.
+
+The program has usually imported what it serves. A supervisor in its process would pass that code, its threads and its open
+sockets on to every worker, and no reload could bring newer code. So the program starts an interpreter as ``multiprocessing``'s
+*spawn* does: with its options, import path and arguments, but without running the script in it. Then it waits, and passes
+signals on. It holds one end of a pair of sockets, by which the supervisor notices when the program dies.
+
+The new interpreter can load no pickle before its import path is right. So ``marshal``, which is built in, carries the import
+path, and the keywords as a pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import marshal
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from types import FrameType, FunctionType
+from typing import Any, NoReturn
+
+from ..config.directory import WorkingDirectory, current
+from ..config.directory import check as check_directories
+from ..config.env_file import EnvironmentFile
+from ..config.options import Config as Settings
+from ..errors import ConfigError
+from ..supervisor import early
+from ..supervisor.listeners import inherited_from_systemd
+from ..supervisor.run import run as supervise
+from ..supervisor.wakeup import ORDERS
+from .config import Config
+
+logger = logging.getLogger("tricorn.error")
+
+NUMBERS = (*ORDERS, signal.SIGUSR2)
+"""Signals that mean something to a supervisor."""
+FAILED = 1
+"""Exit code when the supervisor was killed: something went wrong at run time."""
+BEGIN = (
+    # ``os`` is there before the import path is used, ``marshal`` and ``sys`` are built in: nothing that lies in the current
+    # directory can take their places.
+    "import marshal, os, sys; given = marshal.load(os.fdopen(int(sys.argv[1]), 'rb')); sys.path[:] = given['path'];"
+    f"from {__name__} import begin; begin(given)"
+)
+
+
+def launch(config: Config, bind: Sequence[str] = ()) -> int:
+    """Serve ``config``, whose ``app`` is named, by a supervisor; returns its exit code. Raises ConfigError.
+
+    ``bind`` are listeners to use instead of those that the configuration names, as ``--bind`` has them.
+    """
+    bind = tuple(bind or (f"fd://{fd}" for fd in _given_by_systemd(config)))
+    settings = config.supervised(bind)
+    check_directories(settings)
+    command = _interpreter()
+    # An operator's mistake is told here, before anything is started.
+    keywords = dump(config)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reading, writing = os.pipe()
+        given = {
+            "path": _import_path(),
+            "argv": sys.argv,
+            "in_uvicorns_place": sys.modules.get("uvicorn") is sys.modules[__package__],
+            "keywords": keywords,
+            "bind": bind,
+            "parent": theirs.fileno(),
+        }
+        with open(reading, "rb") as read, open(writing, "wb") as write, passed_on() as target:
+            process = subprocess.Popen(
+                [*command, "-c", BEGIN, str(reading)],
+                env=config.environment(),
+                pass_fds=(reading, theirs.fileno(), *_descriptors(settings)),
+            )
+            target.started(process)
+            theirs.close()
+            read.close()
+            for descriptor in _descriptors(settings):
+                # Whoever holds a listener keeps the port.
+                os.close(descriptor)
+            try:
+                # If it dies at once, its exit code says more.
+                with contextlib.suppress(BrokenPipeError), write:
+                    write.write(marshal.dumps(given))
+                _wait(process)
+            except BaseException:
+                # Raised by a signal handler of the program's.
+                ours.close()
+                process.wait()
+                raise
+    code = process.wait()
+    if code < 0:
+        logger.error("The supervisor [%d] was killed by %s", process.pid, signal.Signals(-code).name)
+    return code if code >= 0 else FAILED
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Until the process has ended. It is not reaped yet, so that signals can be passed on to nobody else."""
+    if hasattr(os, "waitid"):
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    else:
+        process.wait()
+
+
+def _interpreter() -> list[str]:
+    """The command of a Python with the options of this one. Raises ConfigError where there is none."""
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise ConfigError("--workers and --reload: need a Python interpreter to start, which a frozen program does not have")
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    return [sys.executable, *flags]
+
+
+def _import_path() -> list[str]:
+    """``sys.path``, and last the current directory, where an application is looked for as well."""
+    return [*(entry for entry in sys.path if isinstance(entry, str)), current()]
+
+
+def _descriptors(settings: Settings) -> list[int]:
+    """The descriptors that the settings name."""
+    named = [int(address.removeprefix("fd://")) for address in settings.bind if address.startswith("fd://")]
+    return named if settings.fd is None else [*named, settings.fd]
+
+
+def _given_by_systemd(config: Config) -> list[int]:
+    """Its variables name the process that they are for, and that is this one."""
+    elsewhere = config.fd is not None or config.uds is not None or config.options.get("bind")
+    return [] if elsewhere else inherited_from_systemd(os.environ)
+
+
+# ----------------------------------------------------------------------------------------------------------------- signals
+
+
+class Target:
+    """The process that gets the signals which come here."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+        """Those that came before there was a process."""
+        self._before: dict[int, Any] = {}
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The handler of signals in the program."""
+        if self._process is None:
+            self._early.append(number)
+        elif self._process.returncode is None:
+            os.kill(self._process.pid, number)
+
+    def started(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        # What the program ignores, the process ignored at its start, too (``nohup``). What it does now is its own affair.
+        self.take(NUMBERS)
+        for number in self._early:
+            self.handle(number, None)
+
+    def take(self, numbers: Iterable[int]) -> None:
+        """Handle these signals from now on."""
+        for number in numbers:
+            if number not in self._before:
+                self._before[number] = signal.signal(number, self.handle)
+
+    def give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+class Nobody(Target):
+    """Outside the main thread, the only one that Python lets have signals."""
+
+    def take(self, numbers: Iterable[int]) -> None:
+        """Nothing can be done."""
+
+
+@contextlib.contextmanager
+def passed_on() -> Iterator[Target]:
+    """Inside, signals that mean something to a supervisor go to the one that has been started.
+
+    Ctrl-C reaches both, so the supervisor hears it twice; to it, what comes together is one wish.
+    """
+    target = Target() if threading.current_thread() is threading.main_thread() else Nobody()
+    target.take(number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN)
+    try:
+        yield target
+    finally:
+        target.give_back()
+
+
+# ---------------------------------------------------------------------------------------------------------------- keywords
+
+
+class Pickler(pickle.Pickler):
+    """Refuses what belongs to the script, which the supervisor does not run."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__":
+            raise ConfigError(
+                f"{obj.__qualname__} is defined in the script; workers can have it from a module that they import"
+            )
+        return NotImplemented
+
+
+def dump(config: Config) -> bytes:
+    """The keywords of ``config``, for another process. Raises ConfigError for what can't be there."""
+    for name in ("callback_notify", "ssl_context_factory"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"{name}: works in the program's own process only, without workers and reload")
+    keywords = {field.name: getattr(config, field.name) for field in fields(Config)}
+    keywords["app"] = _named_by_workers(config.app)
+    keywords["options"] = {"app_dir": _home_of_script(), **config.options}
+    pickled = io.BytesIO()
+    for name, value in keywords.items():
+        try:
+            Pickler(pickled).dump((name, value))
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{name}: can't be given to another process: {error}") from None
+    return pickled.getvalue()
+
+
+def load(pickled: bytes) -> dict[str, Any]:
+    """What :func:`dump` wrote."""
+    stream = io.BytesIO(pickled)
+    found: dict[str, Any] = {}
+    while stream.tell() < len(pickled):
+        name, value = pickle.load(stream)
+        found[name] = value
+    return found
+
+
+def _named_by_workers(app: str) -> str:
+    """The application's name where the script is no longer ``__main__``. Raises ConfigError if it can't be imported there."""
+    module, colon, attribute = app.partition(":")
+    if module != "__main__":
+        return app
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", "")
+    name = spec.name if spec is not None else os.path.splitext(os.path.basename(file))[0]
+    with contextlib.suppress(ImportError, ValueError, AttributeError):
+        found = importlib.util.find_spec(name)
+        if found is not None and (spec is not None or os.path.samefile(found.origin or "", file)):
+            return f"{name}{colon}{attribute}"
+    raise ConfigError(f"APP {app}: can't be imported by workers; put it into a module")
+
+
+def _home_of_script() -> str:
+    """The script's directory if Python has put it on the import path; else none, and the current directory comes first."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    home = os.path.dirname(os.path.abspath(file)) if file is not None else ""
+    return home if home in sys.path else ""
+
+
+# ----------------------------------------------------------------------------------------------------- in the fresh Python
+
+
+class Program:
+    """Where the configuration comes from: the program's keywords, and the files that they name."""
+
+    def __init__(self, keywords: dict[str, Any], bind: tuple[str, ...]) -> None:
+        """Raises ConfigError."""
+        home = current()
+        self.directory = WorkingDirectory(home, home)
+        self.directory.enter()
+        given = keywords.pop("env_file")
+        self._env_file = os.fspath(given) if given else None
+        self._environment = EnvironmentFile(os.environ)
+        self._environment.load(self._env_file)
+        self._config = Config(**keywords)
+        self.settings = self._config.supervised(bind)
+
+    def load(self) -> Settings:
+        self.directory.enter()
+        check_directories(self.settings)
+        self._environment.load(self._env_file)
+        self._config.configure_logging()
+        return self.settings
+
+    def files(self) -> tuple[str, ...]:
+        named = (self._env_file, self._config.log_config)
+        return tuple(os.path.abspath(one) for one in named if isinstance(one, str | os.PathLike))
+
+
+def begin(given: dict[str, Any]) -> NoReturn:
+    """Be the supervisor, from the first line of a fresh Python to its exit code."""
+    early.listen()
+    sys.argv[:] = given["argv"]
+    package = sys.modules[__package__]
+    if given["in_uvicorns_place"]:
+        sys.modules["uvicorn"] = package
+    try:
+        program = Program(load(given["keywords"]), tuple(given["bind"]))
+        parent = socket.socket(fileno=given["parent"])
+        parent.set_inheritable(False)
+        sys.exit(supervise(program.settings, program, parent))
+    except ConfigError as error:
+        logger.error("%s", error)
+        sys.exit(error.exit_code)

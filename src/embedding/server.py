@@ -1,0 +1,429 @@
+"""Tricorn in a program: ``tricorn.run``, and ``tricorn.Server`` on the program's own event loop; names as uvicorn's.
+
+A server runs in the process that makes it, without a supervisor; ``run`` starts one if there are to be several workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import math
+import os
+import random
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+from ..config import options
+from ..config.frozen import replace
+from ..errors import AppError, ConfigError
+from ..ipc import channel
+from ..ipc.scoreboard import Scoreboard
+from ..ipc.waits import Waits, describe
+from ..protocols.context import Connection, Phase, Service, Work
+from ..supervisor.hangup import is_typed
+from ..supervisor.listeners import Listeners, bind, set_nodelay
+from ..version import __version__
+from ..worker import endure
+from ..worker.loader import refuse_at_import
+from ..worker.serving import Server as Worker
+from ..worker.tls import Certificates
+from .config import STARTUP_FAILURE, Config
+from .launch import launch
+from .lifespan import LifespanOn
+
+logger = logging.getLogger("tricorn.error")
+
+TICK = 0.1
+"""Seconds between two calls of a subclass's :meth:`Server.on_tick`."""
+HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Listening:
+    """What of :class:`asyncio.Server` programs ask a server for: its sockets."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return tuple(one for one in self._listeners.sockets if one.fileno() >= 0)
+
+    def is_serving(self) -> bool:
+        return bool(self.sockets)
+
+    def close(self) -> None:
+        self._listeners.close()
+
+    async def wait_closed(self) -> None:
+        """Closing takes no time."""
+
+
+class GivenContext(Certificates):
+    """TLS by a context that the program has made, and renews if it likes."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context  # type: ignore[assignment]  # only what it adds is missed, in the scope's TLS extension
+
+    def refresh(self) -> None:
+        """Nothing is known of its files."""
+
+
+class ServerState:
+    """Who is being served, seen as it is at the moment; all empty while nothing is served."""
+
+    def __init__(self) -> None:
+        self.service: Service | None = None
+
+    @property
+    def total_requests(self) -> int:
+        """Responses completed."""
+        return self.service.requests if self.service is not None else 0
+
+    @property
+    def connections(self) -> set[Connection]:
+        return self.service.connections if self.service is not None else set()
+
+    @property
+    def tasks(self) -> set[Work]:
+        """Requests in progress; each can be cancelled."""
+        return self.service.works if self.service is not None else set()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """What every response has that does not say otherwise."""
+        lines = self.service.defaults.block.splitlines() if self.service is not None else []
+        return [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
+
+
+class Server:
+    """Serves one application in this process. ``should_exit`` and ``force_exit`` may be set from any thread."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.started = False
+        """Whether connections are accepted, or were."""
+        self.servers: list[Listening] = []
+        self.server_state = ServerState()
+        self.lifespan: LifespanOn | None = None
+        """The application's, from the start on; a program may put one there that ``config.lifespan_class`` has made."""
+        self.last_notified = 0.0
+        """When ``callback_notify`` was called last, as of ``time.time``."""
+        self._should_exit = self._force_exit = False
+        self._captured: list[int] = []
+        self._tell_waits_at = math.inf
+        """When to say for what a stop waits, as of ``time.monotonic``: an ordinary request takes less."""
+        self._worker: Worker | None = None
+        """What serves, from the beginning of :meth:`startup` until all has ended."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that the two events below belong to."""
+        self._changed = asyncio.Event()
+        """One of the two flags was set, or the worker wants to end."""
+        self._start_over = asyncio.Event()
+        """The start-up has ended, well or not."""
+        self._ending: asyncio.Task[None] | None = None
+        """Finishes what is in flight and shuts the application down: one task, however many ask for it."""
+
+    @property
+    def should_exit(self) -> bool:
+        """Set it to stop: accept no more, finish what is in flight, shut the application down."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, wanted: bool) -> None:
+        self._should_exit = wanted
+        self._wake()
+
+    @property
+    def force_exit(self) -> bool:
+        """Set it, too, to wait for nothing, not even for the application's shutdown."""
+        return self._force_exit
+
+    @force_exit.setter
+    def force_exit(self, wanted: bool) -> None:
+        self._force_exit = wanted
+        self._wake()
+
+    @functools.cached_property
+    def limit_max_requests(self) -> int | None:
+        """After how many requests the server stops, with the jitter added."""
+        settings = self.config.settings()
+        most = settings.limit_max_requests
+        return None if not most else most + random.randint(0, settings.limit_max_requests_jitter)
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            # The loop may have been closed in the meantime.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self._changed.set()
+        if self._should_exit and self._force_exit and self._worker is not None and self.started:
+            self._worker.abandon()
+
+    # ----------------------------------------------------------------------------------------------------------- serve
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on an event loop of its own. Raises SystemExit when the application does not start."""
+        if not self.config.loaded:
+            # Before the loop runs: the application's module may run a loop of its own while it is imported.
+            self.config.load()
+        endure.run(self.serve(sockets), self.config.get_loop_factory())
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on the running event loop, on ``sockets`` (closed at the end) or else where the configuration says.
+
+        In the main thread TERM and INT stop the server while it serves; then they are sent again, to whoever had them before.
+        If this is cancelled, the server accepts no more, and what is in flight is finished on the loop as long as that runs;
+        :meth:`shutdown` waits for it. Raises SystemExit when the application does not start.
+        """
+        with self.capture_signals():
+            # Each time it is served an application lives once.
+            self.lifespan = None
+            try:
+                await self.startup(sockets)
+                await self.main_loop()
+            except asyncio.CancelledError:
+                self._begin_to_end()
+                raise
+            await self.shutdown(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application up and accept connections; nothing if that has been asked for already.
+
+        Raises SystemExit when the application does not start, or an address can't be had.
+        """
+        if self._worker is not None:
+            await self._start_over.wait()
+            return
+        self._enter_loop()
+        self._start_over.clear()
+        try:
+            await self._start(sockets)
+        except BaseException:
+            self._leave()
+            raise
+        finally:
+            self._start_over.set()
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # An event belongs to the loop on which it was first waited for.
+            self._loop = loop
+            self._changed, self._start_over = asyncio.Event(), asyncio.Event()
+
+    async def _start(self, sockets: list[socket.socket] | None) -> None:
+        if not self.config.loaded:
+            self.config.load()
+        settings = replace(self.config.settings(), limit_max_requests=self.limit_max_requests, limit_max_requests_jitter=0)
+        try:
+            refuse_what_needs_a_supervisor(settings)
+            listeners = adopt(sockets, settings.backlog) if sockets is not None else bind(settings)
+        except ConfigError as error:
+            logger.error("%s", error)
+            sys.exit(error.exit_code)
+        self.servers = [Listening(listeners)]
+        self._worker = worker = self._make_worker(settings, listeners.sockets)
+        if self.lifespan is None:
+            self.lifespan = self.config.lifespan_class(self.config)
+        worker.lifespan = self.lifespan.inner
+        try:
+            await worker.start()
+        except AppError as error:
+            logger.error("%s", error)
+            self.lifespan.should_exit = True
+            sys.exit(STARTUP_FAILURE)
+        self.started = True
+        self.server_state.service = worker.service
+        where = ", ".join(listeners.urls("https" if self.config.is_ssl else "http"))
+        logger.info("Tricorn %s in process %d running on %s (press CTRL+C to quit)", __version__, os.getpid(), where)
+
+    def _make_worker(self, settings: options.Config, listeners: Sequence[socket.socket]) -> Worker:
+        # The other end is what a supervisor has: here, we are told when the worker wants to be replaced.
+        self._link, theirs = socket.socketpair()
+        self._theirs = theirs
+        for end in (self._link, theirs):
+            end.setblocking(False)
+        scoreboard = Scoreboard(1)
+        worker = Worker(settings, self.config.loaded_app, theirs, listeners, scoreboard, scoreboard.claim(), slot=0)
+        if self.config.ssl_context_factory is not None and self.config.ssl is not None:
+            worker.certificates = GivenContext(self.config.ssl)
+        assert self._loop is not None
+        self._loop.add_reader(self._link.fileno(), self._hear, channel.Decoder(channel.FROM_WORKER))
+        return worker
+
+    def _hear(self, decoder: channel.Decoder) -> None:
+        for message in decoder.feed(self._link.recv(65536)):
+            if message["kind"] == channel.RETIRE:
+                logger.info("Stopping: %s", message["reason"])
+                self.should_exit = True
+            elif message["kind"] == channel.WAITING and time.monotonic() >= self._tell_waits_at:
+                self._tell_waits_at = math.inf
+                waits = Waits(*(message[name] for name in Waits.__match_args__))
+                again = "Ctrl-C again to stop now" if is_typed() else "SIGINT stops now"
+                grace = self.config.settings().timeout_graceful_shutdown
+                logger.info("Waiting for %s, up to %g s; %s", describe([waits]), grace, again)
+
+    async def main_loop(self) -> None:
+        """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
+        self._enter_loop()
+        pause = None if self.config.callback_notify is None else self.config.timeout_notify
+        if type(self).on_tick is not Server.on_tick:
+            # A subclass wants to be asked as often as uvicorn asks.
+            pause = TICK
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called in turns by :meth:`main_loop`, every tenth of a second if a subclass has its own; whether to stop."""
+        notify, now = self.config.callback_notify, time.time()
+        # Half a tick too early is on time.
+        if notify is not None and now - self.last_notified >= self.config.timeout_notify - TICK / 2:
+            self.last_notified = now
+            await notify()
+        return self._should_exit
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, finish what is in flight, and shut the application down.
+
+        May be called at any time and any number of times; each call returns when that is done, at once if nothing is served.
+        """
+        ending = self._begin_to_end()
+        if ending is not None:
+            # Who waits may be cancelled; what is in flight is finished all the same.
+            await asyncio.shield(ending)
+
+    def _begin_to_end(self) -> asyncio.Task[None] | None:
+        """The task that ends the server, made if there is none yet; None if nothing is served."""
+        if self._worker is None:
+            return None
+        if self._ending is None:
+            # Whoever is in main_loop leaves it.
+            self.should_exit = True
+            self._ending = asyncio.get_running_loop().create_task(self._end(self._worker), name="tricorn shutdown")
+        return self._ending
+
+    async def _end(self, worker: Worker) -> None:
+        try:
+            await self._start_over.wait()
+            if self._worker is not worker:
+                # It did not start.
+                return
+            logger.info("Shutting down")
+            self._tell_waits_at = time.monotonic() + 1
+            if self._force_exit:
+                worker.abandon()
+            else:
+                worker.drain(Phase.STOPPING)
+            await worker.finish()
+        finally:
+            self._leave()
+            self._ending = None
+
+    def _leave(self) -> None:
+        """Leave nothing behind, also when the end was cancelled or the start failed."""
+        if self._worker is None or self._loop is None:
+            return
+        self._worker.release()
+        self._worker.lifespan.abandon()
+        self._loop.remove_reader(self._link.fileno())
+        self._worker = self.server_state.service = None
+        for end in (self._link, self._theirs):
+            end.close()
+        for server in self.servers:
+            server.close()
+
+    # --------------------------------------------------------------------------------------------------------- signals
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Inside, signals stop the server; afterwards those that came are sent to whoever had them before."""
+        if threading.current_thread() is not threading.main_thread():
+            # Python lets only that one have them.
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        for captured in reversed(self._captured):
+            signal.raise_signal(captured)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The handler of TERM and INT: the first one stops the server; INT when it is to stop, at once (as uvicorn's)."""
+        self._captured.append(sig)
+        if self._should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+
+def refuse_what_needs_a_supervisor(settings: options.Config) -> None:
+    """Raises ConfigError for an option that would mean nothing in this process; ``reload`` is what ``run`` looks at."""
+    for name in options.NEED_SUPERVISOR:
+        if name != "reload" and getattr(settings, name) != options.DEFAULTS[name]:
+            raise ConfigError(f"{options.flag(name)}: needs a supervisor; tricorn.run has one if there are workers")
+
+
+def adopt(sockets: Sequence[socket.socket], backlog: int) -> Listeners:
+    """Sockets that the program has bound, as listeners."""
+    for one in sockets:
+        one.setblocking(False)
+        set_nodelay(one)
+        if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            one.listen(backlog)
+    return Listeners(tuple(sockets))
+
+
+def run(app: Any, *, app_dir: str | None = None, **keywords: Any) -> None:
+    """Serve ``app`` until told to stop; ``keywords`` are those of :class:`Config` and the names of Tricorn's options.
+
+    With several workers, or ``reload``, ``app`` must be MODULE:ATTRIBUTE. Then it is served by another process, which has
+    imported nothing of the program. Exits with the command's code if it can't be served. Raises AppError when an application
+    calls this function while it is imported.
+    """
+    refuse_at_import("tricorn.run")
+    known = set(Config.__dataclass_fields__)
+    further = {name: value for name, value in keywords.items() if name not in known}
+    if app_dir is not None:
+        further["app_dir"] = app_dir
+        sys.path.insert(0, app_dir)
+    kept = {name: value for name, value in keywords.items() if name in known}
+    kept["options"] = {**kept.get("options", {}), **further}
+    try:
+        code = _run(Config(app, **kept))
+    except ConfigError as error:
+        logger.error("%s", error)
+        code = error.exit_code
+    if code:
+        sys.exit(code)
+
+
+def _run(config: Config) -> int:
+    if not config.use_subprocess:
+        server = Server(config)
+        # Ctrl-C has been answered by then.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
+        return 0 if server.started else STARTUP_FAILURE
+    if not isinstance(config.app, str):
+        logger.error("With reload or several workers the application must be named: MODULE:ATTRIBUTE")
+        return STARTUP_FAILURE
+    return launch(config)

@@ -1,0 +1,260 @@
+"""What supervisor and worker say to each other: lines of JSON over a socketpair, for the rare and ordered things.
+
+From the worker: ``ready`` (with ``--reload`` perhaps with the error that it shows instead of the application), ``failed``
+(could not start; with the error), ``retire`` (asks to be replaced; with the reason), ``waiting`` (once a second while it
+drains: for what; see waits.py), ``alive`` (answers ``probe``), and with ``--reload`` ``loaded`` (what the application has
+imported) and ``delivering`` (it has drained, but for responses that clients are still taking; said again and again).
+To the worker: ``unready`` (a stop is coming: keep serving, tell load balancers to go), ``drain`` (stop accepting, finish,
+exit; patient or prompt, and whether a newer worker gets the idle connections), ``probe`` (say whether your event loop turns),
+``reopen`` (log to these files, whose descriptors come with the message). End of file is the lifeline: the peer is gone.
+
+An application can write to its worker's end whatever it likes, so a reader trusts nothing: lines are bounded, each kind of
+message has a declared shape, and anything else is a :class:`Violation`. Text that is meant for the log comes out escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from . import text as log_text
+
+Message = dict[str, Any]
+
+READY = "ready"
+FAILED = "failed"
+RETIRE = "retire"
+WAITING = "waiting"
+LOADED = "loaded"
+DELIVERING = "delivering"
+ALIVE = "alive"
+DRAIN = "drain"
+UNREADY = "unready"
+REOPEN = "reopen"
+PROBE = "probe"
+
+MAX_LINE = 256 * 1024
+"""Bytes of one message. The longest is an error of ``log_text.LINES`` characters, and JSON makes up to twelve bytes of one."""
+MAX_UNSENT = 1024 * 1024
+"""Bytes kept for a peer that does not read, beside what the kernel keeps."""
+MAX_NAMES = 20_000
+"""Characters of all names in one message (files, modules); more are told in several messages."""
+NAME_OVERHEAD = 4
+"""Of each name: quotes, a comma, a space."""
+
+
+class Violation(Exception):
+    """The peer said what it must not say; the text is one line, fit for the log."""
+
+
+# --------------------------------------------------------------------------------------------------------------- shapes
+
+Check = Callable[[Any], Any]
+"""Returns a value as it may be used. Raises TypeError or ValueError for one that may not."""
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def number(value: Any) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    if not math.isfinite(value) or abs(value) > 2**53:
+        # A float holds no larger integers exactly, and no time or count is so large.
+        raise ValueError
+    return value
+
+
+def whole(value: Any) -> int:
+    """A count, a pid, an index."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    if not 0 <= value <= 2**53:
+        raise ValueError
+    return value
+
+
+def text(value: Any) -> str:
+    """Text as it is, for use and not for the log."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def names(value: Any) -> list[str]:
+    """Names as they are."""
+    if not isinstance(value, list):
+        raise TypeError
+    return [text(name) for name in value]
+
+
+def record(value: Any) -> dict[str, Any]:
+    """Values by name, which the sender is trusted to know."""
+    if not isinstance(value, dict):
+        raise TypeError
+    return value
+
+
+def log_line(value: Any) -> str:
+    """Text for one line of the log."""
+    return log_text.one_line(text(value))
+
+
+def log_lines(value: Any) -> str:
+    """Text for many lines of the log."""
+    return log_text.many_lines(text(value))
+
+
+class Shape:
+    """The fields of one kind of message, each with its check."""
+
+    def __init__(self, required: Mapping[str, Check] | None = None, optional: Mapping[str, Check] | None = None) -> None:
+        self._required = dict(required or {})
+        self._checks = self._required | dict(optional or {})
+
+    def apply(self, message: Message) -> Message:
+        """The message with its values as they may be used. Raises Violation."""
+        kind = message["kind"]
+        if (missing := self._required.keys() - message.keys()) != set():
+            raise Violation(f'a message "{kind}" without "{min(missing)}"')
+        checked = {"kind": kind}
+        for name, value in message.items():
+            if name == "kind":
+                continue
+            if name not in self._checks:
+                raise Violation(f'a message "{kind}" with the unknown field "{log_text.one_line(name, 40)}"')
+            try:
+                checked[name] = self._checks[name](value)
+            except (TypeError, ValueError):
+                raise Violation(f'a message "{kind}" whose "{name}" is {_shown(value)}') from None
+        return checked
+
+
+Table = Mapping[str, Shape]
+"""All that one side may say, by kind."""
+
+FROM_WORKER: Table = {
+    READY: Shape(optional={"error": log_lines}),
+    FAILED: Shape({"error": log_lines}),
+    RETIRE: Shape({"reason": log_line}),
+    WAITING: Shape({"requests": whole, "oldest": log_line, "age": number, "connections": whole}),
+    ALIVE: Shape(),
+}
+FROM_WORKER_RELOADED: Table = {
+    **FROM_WORKER,
+    DELIVERING: Shape(),
+    LOADED: Shape(optional={"files": names, "installed": names, "complete": flag}),
+}
+"""With ``--reload``."""
+TO_WORKER: Table = {
+    DRAIN: Shape(optional={"patient": flag, "hand_on": flag}),
+    UNREADY: Shape(),
+    PROBE: Shape(),
+    REOPEN: Shape({"files": names}),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------- reader
+
+
+def encode(kind: str, **details: Any) -> bytes:
+    """One message as one line."""
+    return json.dumps({"kind": kind, **details}).encode("ascii") + b"\n"
+
+
+def pieces(names: Iterable[str]) -> Iterator[list[str]]:
+    """``names`` in such pieces as fit into one message each."""
+    piece: list[str] = []
+    size = 0
+    for name in names:
+        if piece and size + len(name) > MAX_NAMES:
+            yield piece
+            piece, size = [], 0
+        piece.append(name)
+        size += len(name) + NAME_OVERHEAD
+    if piece:
+        yield piece
+
+
+class Decoder:
+    """Puts lines together from whatever pieces the socket gives; ``table`` says which messages the peer may send."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._line = bytearray()
+        """The beginning of a line whose end has not come yet."""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that ``data`` completes, in order. Raises Violation, after which nothing can be understood any more."""
+        *lines, rest = data.split(b"\n")
+        messages = []
+        for line in lines:
+            self._append(line)
+            messages.append(self._parse(bytes(self._line)))
+            self._line.clear()
+        self._append(rest)
+        return messages
+
+    def _append(self, piece: bytes) -> None:
+        self._line += piece
+        if len(self._line) > MAX_LINE:
+            raise Violation(f"a line of more than {MAX_LINE} bytes: {_shown(bytes(self._line[:100]))}")
+
+    def _parse(self, line: bytes) -> Message:
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            raise Violation(f"what is no message: {_shown(line)}") from None
+        kind = message.get("kind") if isinstance(message, dict) else None
+        shape = self._table.get(kind) if isinstance(kind, str) else None
+        if shape is None:
+            raise Violation(f"what is no message: {_shown(line)}")
+        return shape.apply(message)
+
+
+def _shown(value: Any) -> str:
+    """A value of the peer's, in one short line; what is nested deeply is not looked at."""
+    if isinstance(value, bytes | str | bool | int | float | None):
+        return log_text.one_line(repr(value[:100] if isinstance(value, bytes | str) else value), 80)
+    return f"of the type {type(value).__name__}"
+
+
+DRAIN_BEGINS = encode(DRAIN)[:-2]
+"""How a message that orders a drain begins."""
+
+
+class Outbox:
+    """Sends messages through a non-blocking socket whose other end may not be reading: whole, in order, never waiting."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._unsent = bytearray()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._unsent
+
+    def send(self, message: bytes) -> bool:
+        """Whether the message goes out, perhaps later; not if the peer is gone, or has left too much unread."""
+        if len(self._unsent) > MAX_UNSENT and (not self.flush() or len(self._unsent) > MAX_UNSENT):
+            return False
+        self._unsent += message
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what the socket takes now; whether the peer is there."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._link.send(self._unsent)]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,124 @@
+"""The error log (every life-cycle event, every failure; standard error) and the access log (standard output)."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+from ..config.identity import Identity
+from ..config.options import DEFAULTS, Config, flag
+from ..errors import ConfigError
+from ..ipc.descriptor import Descriptor, StderrHandler
+from ..logging import TRACE_LOG_LEVEL as TRACE
+from ..logging import DefaultFormatter, JsonFormatter, wants_colors
+from . import config_file as log_config
+from . import files as log_files
+from .access import Access, AccessLog, JsonAccess, LoggedAccess, TimedAccessLog
+
+LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+FILE_LINE = "%(time)s %(levelprefix)s %(process_name)s [%(process)d]: %(message)s"
+"""A record in a log file: a terminal's reader knows the time, and the journal adds it and the process."""
+
+
+def configure(config: Config, identity: Identity | None = None) -> None:
+    """Let Tricorn's loggers write as the options say, and uvicorn's, which applications write to, do the same.
+
+    Opens the log files, as fits workers that run as ``identity``. Raises ConfigError.
+    """
+    logging.addLevelName(TRACE, "TRACE")
+    _check(config)
+    error_file = log_files.open_for("error_log_file", config.error_log_file, identity)
+    log_files.open_for("access_log_file", config.access_log_file, identity)
+    log_config.release()
+    if config.log_config is not None:
+        # Its handlers open what they like, and workers open that again: all of it with the workers' rights.
+        with identity.acting() if identity is not None else nullcontext():
+            log_config.apply_file(config.log_config)
+        if config.log_level != DEFAULTS["log_level"]:
+            set_level(config.log_level)
+        return
+    handler = StderrHandler() if error_file is None else log_files.FileHandler(error_file)
+    if config.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        in_file = error_file is not None
+        colors = bool(config.use_colors) if in_file else wants_colors(config.use_colors, sys.stderr)
+        handler.setFormatter(DefaultFormatter(FILE_LINE if in_file else "%(levelprefix)s %(message)s", use_colors=colors))
+    for name in (log_config.OURS, log_config.THEIRS):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(LEVELS[config.log_level])
+        logger.propagate = False
+
+
+def _check(config: Config) -> None:
+    if config.log_config is not None:
+        for name in ("log_format", "error_log_file", "access_log_file", "access_log_format"):
+            if getattr(config, name) != DEFAULTS[name]:
+                raise ConfigError(f"{flag(name)} {getattr(config, name)}: --log-config says where the log goes, and how")
+    if config.access_log_format is not None:
+        from .formats import check
+
+        check(config.access_log_format)
+
+
+def set_level(level: str | int) -> None:
+    """What is logged at all, whatever handlers there are; as uvicorn's ``log_level``."""
+    for name in log_config.NAMES[1:]:
+        for package in (log_config.OURS, log_config.THEIRS):
+            logging.getLogger(package + name).setLevel(LEVELS[level] if isinstance(level, str) else level)
+
+
+def reopen() -> dict[str, int]:
+    """Open log files again, those of Python's logging among them; returns the descriptors of our own, by option."""
+    close_handlers()
+    return log_files.reopen()
+
+
+def adopt(descriptors: Mapping[str, int]) -> None:
+    """As :func:`reopen`, with our own files opened by the supervisor."""
+    close_handlers()
+    log_files.adopt(descriptors)
+
+
+def close_handlers() -> None:
+    """Close the files of Python's logging: the next record opens them."""
+    known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    for logger in known:
+        for handler in logger.handlers if isinstance(logger, logging.Logger) else ():
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+
+
+def make_access(config: Config, loop: asyncio.AbstractEventLoop) -> Access:
+    """The access log that the options ask for, or that the application has configured in Python's logging."""
+    file = log_files.open_for("access_log_file", config.access_log_file)
+    logger = next((one for one in map(logging.getLogger, ("tricorn.access", "uvicorn.access")) if _is_touched(one)), None)
+    descriptor = file if file is not None else _descriptor_of_stdout()
+    if config.access_log_format is not None and descriptor is not None:
+        from .formats import make
+
+        return make(config.access_log_format, loop, descriptor)
+    if logger is not None or config.log_config is not None or descriptor is None:
+        return LoggedAccess(config, logger or logging.getLogger("tricorn.access"))
+    if config.log_format == "json":
+        return JsonAccess(loop, descriptor)
+    colors = wants_colors(config.use_colors, sys.stdout) if file is None else bool(config.use_colors)
+    return AccessLog(loop, descriptor, colors) if file is None else TimedAccessLog(loop, descriptor, colors)
+
+
+def _is_touched(logger: logging.Logger) -> bool:
+    """Whether somebody, such as an application that filters health checks, wants to see its records."""
+    return bool(logger.handlers or logger.filters)
+
+
+def _descriptor_of_stdout() -> Descriptor | None:
+    """None where standard output is something else, as in a notebook."""
+    try:
+        return Descriptor(sys.stdout.fileno())
+    except (AttributeError, io.UnsupportedOperation):
+        return None

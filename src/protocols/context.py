@@ -1,0 +1,281 @@
+"""What all connections of one worker share: the application, the limits, the default headers, and who is being served."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context, copy_context
+from enum import IntEnum
+from typing import Any, Protocol
+
+from .asgi import Application, Scope
+from .date import http_date
+from .delivery import Deliveries
+from .http1 import sizes
+from .http1.codec import Codec, RequestHead
+from .http1.response import Defaults
+from .limits import Limits
+from .proxy.headers import Proxies
+
+
+class Phase(IntEnum):
+    """How willing the worker is to serve; it only ever rises."""
+
+    SERVING = 0
+    DRAINING = 1
+    """Patient: responses close their connections; idle ones stay until their next request or their timeout."""
+    STOPPING = 2
+    """Prompt: idle connections close at once."""
+
+
+class Connection(Protocol):
+    """What the service knows of a connection."""
+
+    transport: asyncio.Transport
+    deadline: float
+    """When :meth:`expire` is to be called, in the clock of ``Service.now``."""
+
+    def expire(self) -> None: ...
+    def drain(self) -> None:
+        """The worker drains: what would last for ever ends now; called once."""
+
+    def stop(self) -> None:
+        """Close if idle."""
+
+    def abort(self) -> None: ...
+    def is_owed(self) -> bool:
+        """Whether a complete response waits with us for its client."""
+
+    def delivered(self) -> None:
+        """See delivery.py."""
+
+    def cut_off(self) -> None: ...
+
+
+class Work(Protocol):
+    """An exchange in progress."""
+
+    since: float
+    """When it began, exact to a second: ``Service.now`` of then."""
+
+    def describe(self) -> str:
+        """Method and path."""
+
+    def cancel(self) -> None: ...
+
+
+Upgrade = Callable[[RequestHead, Scope, str], asyncio.Protocol]
+"""From a request that asks for another protocol, the scope's common part and the client's name in the access log, to what
+takes the connection over. It is given the transport by ``connection_made`` and what came behind the head by ``data_received``;
+it also answers when it refuses the upgrade."""
+
+
+class Ended(Protocol):
+    """An exchange that is over, for an access log that wants to know all about it."""
+
+    scope: Scope
+    request: RequestHead
+    response_headers: Iterable[tuple[bytes, bytes]]
+    """Missing if there was no response."""
+    status: int
+    began: float
+    """As of ``time.perf_counter``; set if ``Service.timed``."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the response's body that went out."""
+
+
+AccessLog = Callable[[str, str, str, str, int, Ended | None], None]
+"""Client address, method, path with query, HTTP version, status; the exchange, if there was one."""
+
+
+class Service:
+    """One per worker. All of it runs on the worker's event loop."""
+
+    def __init__(
+        self,
+        app: Application,
+        loop: asyncio.AbstractEventLoop,
+        codec: Codec,
+        *,
+        fast: Callable[[], sizes.Parse] | None = None,
+        limits: Limits | None = None,
+        defaults: Defaults | None = None,
+        date_header: bool = True,
+        root_path: str = "",
+        pathsend: bool = False,
+        state: dict[str, Any] | None = None,
+        access: AccessLog | None = None,
+        timed: bool = False,
+    ) -> None:
+        self.app = app
+        self.loop = loop
+        self.make_task = _task_maker(loop)
+        """Runs an exchange's coroutine."""
+        self.gathers = not isinstance(loop, asyncio.BaseEventLoop)
+        """Whether transports write several pieces at once without copying. asyncio's own do copy them before Python 3.12, and
+        from then on, until 3.12.9 and 3.13.2, don't tell when their buffer is full (CVE-2024-12254)."""
+        self.limits = limits or Limits()
+        self.codec = codec
+        self._fast = fast
+        self.defaults = defaults or Defaults()
+        self.date_header = date_header
+        self.root_path = root_path
+        self.pathsend = pathsend
+        """Whether applications are offered ``http.response.pathsend``. What they send is taken either way."""
+        self.state = state
+        """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
+        self.access = access
+        self.timed = timed
+        self.websocket: Upgrade | None = None
+        """Takes over connections that ask for WebSocket; None to ignore such requests."""
+        self.proxies: Proxies | None = None
+        """Knows which peers are believed when they say for whom they ask; None to believe nobody."""
+        self.phase = Phase.SERVING
+        self.now = 0.0
+        """``loop.time()`` at the last tick: exact to a second, free to read."""
+        self.idle_until = 0.0
+        """The deadline of a connection that becomes idle now."""
+        self.connections: set[Connection] = set()
+        self.unwanted = 0
+        """Those of them that were opened above the limit of concurrency: they are told so and closed."""
+        self.hand_on: Callable[[int], bool] | None = None
+        """Lets the next worker have an idle connection, given its descriptor, when this one stops; returns whether it could."""
+        self.deliveries = Deliveries(self.limits.send_time)
+        self._sweep_at = 0.0
+        """When to look for connections with something to send that nobody watches."""
+        self.works: set[Work] = set()
+        """Exchanges in progress: each adds itself, and leaves by :attr:`end`."""
+        self.end: Callable[[Work], None] = self.works.discard
+        """Called with what is no longer in progress; until somebody waits for the last, there is nothing else to do."""
+        self.requests = 0
+        """Responses completed."""
+        self.on_count: Callable[[int], None] = lambda count: None
+        """Told the number of open connections when it changes."""
+        self.on_request: Callable[[], None] | None = None
+        """Called after each completed response."""
+        self._empty: asyncio.Future[None] | None = None
+        self._context = copy_context()
+        self.tick()
+
+    def clean_context(self) -> Context:
+        """A copy of the context in which the worker began to serve: nothing that a request has set is in it.
+
+        What calls applications, now or later, is started in one. Event loops remember for a callback, and for reading that is
+        resumed, the context of whoever asked for it, which may be another request's.
+        """
+        # A copy, since no context can be entered twice, as happens where an application runs a loop within the loop.
+        return self._context.copy()
+
+    def lane(self) -> sizes.Parse:
+        """A new connection's fast lane: parses a whole request head that is plain and within the limits, or says None."""
+        return sizes.within(self.limits, self._fast()) if self._fast is not None else _not_plain
+
+    def tick(self) -> None:
+        """Once a second: renew the clock and the Date header, and do what is due."""
+        if self.date_header:
+            self.defaults.renew(http_date(time.time()))
+        self.advance(self.loop.time())
+
+    def advance(self, now: float) -> None:
+        """Set the clock; end what has passed its deadline, and those who take nothing of what is sent to them."""
+        self.now = now
+        self.idle_until = now + 1 + self.limits.keep_alive_time
+        for connection in [connection for connection in self.connections if connection.deadline <= now]:
+            connection.expire()
+        if now >= self._sweep_at:
+            self._sweep(now)
+        self.deliveries.look(now)
+
+    def _sweep(self, now: float) -> None:
+        """Have deliveries watched that nothing has drawn attention to: too small to pause the application that writes."""
+        # So a client is cut off a tenth later than it might be, at most.
+        self._sweep_at = now + self.limits.send_time / 10
+        for connection in self.connections:
+            if connection.transport.get_write_buffer_size():
+                self.deliveries.watch(connection)
+
+    def name_target(self, head: RequestHead) -> str:
+        """The target as logs have it: with the root path, as uvicorn's, and without what would end a quoted field.
+
+        The rest of a target is ASCII without spaces and control characters, or it would have been refused.
+        """
+        target = self.root_path + head.target.decode("ascii")
+        if '"' in target or "\\" in target:
+            # As a URI spells them (RFC 3986 section 2.1).
+            return target.replace('"', "%22").replace("\\", "%5C")
+        return target
+
+    def opened(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self.on_count(len(self.connections))
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self.deliveries.forget(connection)
+        self.on_count(len(self.connections))
+        self._check_empty()
+
+    def drain(self, phase: Phase) -> None:
+        """Rise to ``phase``. With STOPPING, idle connections close now."""
+        before, self.phase = self.phase, max(self.phase, phase)
+        for connection in list(self.connections):
+            if before is Phase.SERVING:
+                connection.drain()
+            if self.phase is Phase.STOPPING:
+                connection.stop()
+
+    async def emptied(self) -> None:
+        """Wait until no connection is open and no exchange in progress."""
+        if self.connections or self.works:
+            self._empty = self.loop.create_future()
+            self.end = self._end
+            await self._empty
+
+    def cancel(self) -> None:
+        """End all that is left: the exchanges are cancelled, then the connections aborted.
+
+        With :attr:`hand_on`, complete responses remain in :attr:`deliveries` until their clients have taken them.
+        """
+        for work in list(self.works):
+            work.cancel()
+        for connection in list(self.connections):
+            if self.hand_on is not None and connection.is_owed():
+                self.deliveries.watch(connection)
+                self.connections.discard(connection)
+            else:
+                connection.abort()
+        self._check_empty()
+
+    def _end(self, work: Work) -> None:
+        self.works.discard(work)
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        if self._empty is not None and not self._empty.done() and not self.connections and not self.works:
+            self._empty.set_result(None)
+
+
+def _not_plain(raw: bytes) -> RequestHead | None:
+    """A fast lane that takes nothing."""
+    return None
+
+
+MakeTask = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+
+def _task_maker(loop: asyncio.AbstractEventLoop) -> MakeTask:
+    """The cheapest way to run a coroutine as a task of ``loop``, unless the application has set a way of its own.
+
+    A name given is a name that asyncio need not make up. From Python 3.12 on the task starts at once, without waiting for the
+    loop's next turn; most exchanges are then complete before anything else happens.
+    """
+    if loop.get_task_factory() is not None:
+        return loop.create_task
+    Task, name = asyncio.Task, "tricorn request"
+    if sys.version_info >= (3, 12):
+        return lambda coroutine: Task(coroutine, loop=loop, name=name, eager_start=True)
+    return lambda coroutine: Task(coroutine, loop=loop, name=name)

@@ -1,0 +1,304 @@
+"""From an application's response to bytes, written once for all codecs.
+
+Everything an application can get wrong in a response head is found here, before anything is written.
+"""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Iterable
+from enum import Enum, auto
+
+from ...errors import AppError
+from ..memory import remember
+from .codec import TOKEN, RequestHead
+
+
+class Framing(Enum):
+    """How the client knows where the body ends (RFC 9112 section 6.3)."""
+
+    EMPTY = auto()
+    """No body on the wire, whatever the application sends: HEAD, 204, 304."""
+    LENGTH = auto()
+    CHUNKED = auto()
+    CLOSE = auto()
+    """At the end of the connection: an HTTP/1.0 client and no Content-Length."""
+
+
+_NAME = re.compile(TOKEN)
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_MEANINGFUL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
+"""Fields that mean something to the server."""
+_SECRET = frozenset((b"set-cookie", b"authorization", b"www-authenticate"))
+_LONGEST = 200
+"""Bytes of a line that is remembered."""
+_MOST = 1024
+"""Lines remembered; then all are forgotten, so that no application can fill the memory."""
+
+_lines: dict[tuple[bytes, bytes], bytes] = {}
+"""Fields already found valid, as lines: applications send the same few again and again."""
+_heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
+"""What was encoded for status, kind of body and fields (the key): the bytes before the default block, and what they promise.
+Only for requests of HTTP/1.1 that want the body, and only without fields that are secret."""
+_recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
+"""Of those, for each size of a body the one used last, with its fields and status: the next response of that size is likely
+to have the same, and to compare them takes a fifth of the time of a look-up."""
+
+
+class Defaults:
+    """Header lines added to every response; the worker's tick renews ``date``."""
+
+    __slots__ = ("block", "date", "extra", "last", "server", "tail")
+
+    def __init__(self, server: bytes = b"server: tricorn\r\n", date: bytes = b"", extra: bytes = b"") -> None:
+        self.server = server
+        self.date = date
+        self.extra = extra
+        self._join()
+
+    def renew(self, date: bytes) -> None:
+        """Put a new Date into the block: ``date`` is the field's value (RFC 9110 section 5.6.7)."""
+        self.date = b"date: %b\r\n" % date
+        self._join()
+
+    def _join(self) -> None:
+        self.block = self.server + self.date + self.extra
+        """All of them."""
+        self.tail = self.block + b"\r\n"
+        """All of them and the end of the head."""
+        self.last = b"connection: close\r\n" + self.tail
+        """The same on a connection that does not persist."""
+
+    def without(self, given: set[bytes]) -> bytes:
+        """The block less what the application gave itself."""
+        server = b"" if b"server" in given else self.server
+        return server + (b"" if b"date" in given else self.date) + self.extra
+
+
+def reason(status: int) -> str:
+    """The reason phrase, empty for statuses without a name."""
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+_status_lines: dict[int, bytes] = {}
+"""Those that were used, 800 at most."""
+
+
+def _status_line(status: int) -> bytes:
+    """Raises :class:`AppError` for what is no final status."""
+    if not isinstance(status, int) or not 200 <= status <= 999:
+        raise AppError(f"response status {status!r} is not a final HTTP status, 200 to 999")
+    line = _status_lines.get(status)
+    if line is None:
+        _status_lines[status] = line = f"HTTP/1.1 {status:d} {reason(status)}\r\n".encode("ascii")
+    return line
+
+
+ResponseHead = tuple[bytes, Framing, int, bool]
+"""The encoded head, how the body is framed, the bytes it must have (with LENGTH), and whether the connection persists."""
+
+
+def encode(
+    request: RequestHead,
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    defaults: Defaults,
+    whole: int | None,
+    keep_alive: bool,
+) -> ResponseHead:
+    """Encode a response head.
+
+    ``whole`` is the body's size in bytes when it is known to be complete already, else None; ``keep_alive`` is whether the
+    server would keep the connection. Raises :class:`AppError` for what must not go on the wire.
+    """
+    terms = request.terms
+    keep_alive = keep_alive and terms.keep_alive
+    if terms.version != "1.1" or request.method == "HEAD":
+        return _encode(request, status, tuple(headers), defaults, whole, keep_alive, None)
+    tail = defaults.tail if keep_alive else defaults.last
+    recent = _recent.get(whole)
+    if recent is not None:
+        its_fields, its_status, before, framing, size = recent
+        if its_fields == headers and its_status == status:
+            return before + tail, framing, size, keep_alive
+    fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
+    key = (status, whole is None, fields)
+    try:
+        known = _heads.get(key)
+    except TypeError:
+        # A field that is a list can't be looked up.
+        return _encode(request, status, fields, defaults, whole, keep_alive, None)
+    if known is None:
+        return _encode(request, status, fields, defaults, whole, keep_alive, key)
+    before, framing, size = known
+    if size < 0:
+        size = whole or 0
+        before += b"content-length: %d\r\n" % size
+    if type(headers) is list:
+        remember(_recent, whole, (headers.copy(), status, before, framing, size), _MOST)
+    return before + tail, framing, size, keep_alive
+
+
+def _encode(
+    request: RequestHead,
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    defaults: Defaults,
+    whole: int | None,
+    keep_alive: bool,
+    key: tuple[object, ...] | None,
+) -> ResponseHead:
+    """What :func:`encode` does for a head that it does not know yet; remembers it under ``key``."""
+    parts = [_status_line(status)]
+    block = defaults.block
+    meaningful, secret = _collect(headers, parts)
+    given = _content_length(meaningful)
+    if len(meaningful) > 1 or (meaningful and given is None):
+        key = None
+        block = _apply(meaningful, parts, defaults)
+        keep_alive = keep_alive and not any(name == b"connection" for name, _ in meaningful)
+    framing, size = _framing(request, status, given, whole)
+    if framing is Framing.CHUNKED:
+        parts.append(b"transfer-encoding: chunked\r\n")
+    elif framing is Framing.CLOSE:
+        keep_alive = False
+    if given is not None and size is not None:
+        parts.append(b"content-length: %d\r\n" % size)
+    if key is not None and not secret and (framing is not Framing.EMPTY):
+        remember(_heads, key, (b"".join(parts), framing, -1 if given is None and size is not None else size or 0), _MOST)
+    if given is None and size is not None:
+        parts.append(b"content-length: %d\r\n" % size)
+    if not keep_alive:
+        parts.append(b"connection: close\r\n")
+    elif request.terms.version == "1.0":
+        parts.append(b"connection: keep-alive\r\n")
+    parts += block, b"\r\n"
+    return b"".join(parts), framing, size or 0, keep_alive
+
+
+def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """Append the checked lines of ``headers`` to ``parts``.
+
+    Returns the fields that mean something to the server instead, and whether there is one that should not be remembered.
+    """
+    meaningful: list[tuple[bytes, bytes]] = []
+    secret = False
+    for pair in headers:
+        try:
+            line = _lines.get(pair)
+        except TypeError:
+            # ASGI allows [name, value] as a list, too; a list can't be looked up.
+            pair = _pair(pair)
+            line = _lines.get(pair)
+        if line is None:
+            name, value = pair
+            line = _check(name, value)
+            lowered = name.lower()
+            if lowered in _MEANINGFUL:
+                meaningful.append((lowered, value))
+                continue
+            if lowered in _SECRET or len(line) > _LONGEST:
+                secret = True
+            else:
+                remember(_lines, pair, line, _MOST)
+        parts.append(line)
+    return meaningful, secret
+
+
+def encode_lines(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """Fields as lines, in trailers or an interim response. Raises :class:`AppError` for what must not go on the wire."""
+    lines = []
+    for name, value in map(_pair, headers):
+        line = _check(name, value)
+        if name.lower() in _MEANINGFUL:
+            raise AppError(f"response header {name!r} has no meaning but in the head of a response")
+        lines.append(line)
+    return lines
+
+
+def _pair(field: Iterable[bytes]) -> tuple[bytes, bytes]:
+    name, value = field
+    return name, value
+
+
+def _check(name: bytes, value: bytes) -> bytes:
+    """A field as a line; raises :class:`AppError` for what could be taken for something else on the wire."""
+    if not isinstance(name, bytes) or not _NAME.fullmatch(name):
+        raise AppError(f"response header name {name!r} is not a token of bytes")
+    if not isinstance(value, bytes) or _CONTROL.search(value):
+        raise AppError(f"response header {name!r}: value {value!r} is not bytes without control characters")
+    return b"%b: %b\r\n" % (name, value)
+
+
+def _content_length(fields: list[tuple[bytes, bytes]]) -> int | None:
+    size: int | None = None
+    for name, value in fields:
+        if name == b"content-length":
+            if not value.isdigit() or size not in (None, int(value)):
+                raise AppError(f"response header content-length: {value!r} is not one number")
+            size = int(value)
+    return size
+
+
+def _apply(fields: list[tuple[bytes, bytes]], parts: list[bytes], defaults: Defaults) -> bytes:
+    """Let the application's own Date and Server replace ours; returns the default block that remains.
+
+    Of the fields with meaning, only ``Connection: close`` is left in ``fields``: whether the connection persists otherwise, and
+    how the body is coded for transfer, is the server's to say.
+    """
+    given: set[bytes] = set()
+    for name, value in list(fields):
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise AppError(f"response header transfer-encoding: {value!r}: only the server applies transfer codings")
+        if name == b"connection" and b"close" not in value.lower():
+            fields.remove((name, value))
+        if name in (b"date", b"server"):
+            given.add(name)
+            parts.append(b"%b: %b\r\n" % (name, value))
+    return defaults.without(given)
+
+
+def _framing(request: RequestHead, status: int, given: int | None, whole: int | None) -> tuple[Framing, int | None]:
+    """How the body ends, and the Content-Length to send; ``given`` is the application's own."""
+    if status == 204:
+        return Framing.EMPTY, None
+    if status == 205:
+        return Framing.EMPTY, 0
+    if status == 304:
+        return Framing.EMPTY, given
+    if request.method == "HEAD":
+        # Empty because it answers HEAD or because the resource is empty? Only the application knows: say nothing then.
+        return Framing.EMPTY, given if given is not None else whole or None
+    if given is not None or whole is not None:
+        return Framing.LENGTH, given if given is not None else whole
+    return (Framing.CHUNKED if request.terms.version == "1.1" else Framing.CLOSE), None
+
+
+def plain(status: int, text: str, defaults: Defaults, *, extra: bytes = b"", with_body: bool = True) -> bytes:
+    """A whole response of the server's own, in plain text, that closes the connection."""
+    body = text.encode("utf-8", "replace")
+    return b"".join(
+        (
+            _status_line(status),
+            defaults.block,
+            extra,
+            b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body),
+            body if with_body else b"",
+        )
+    )
+
+
+def switching(lines: bytes, headers: Iterable[tuple[bytes, bytes]], defaults: Defaults) -> bytes:
+    """A 101 response: ``lines`` are those of the protocol switched to, ``headers`` the application's, checked as any others.
+
+    What says how a body is framed has no meaning here and is left away. Raises :class:`AppError`.
+    """
+    parts = [b"HTTP/1.1 101 Switching Protocols\r\n", defaults.block]
+    meaningful, _ = _collect(headers, parts)
+    if meaningful:
+        parts[1] = _apply(meaningful, parts, defaults)
+    return b"".join((*parts, lines, b"\r\n"))

@@ -1,0 +1,83 @@
+"""The part of an ASGI scope that a request head makes, whichever protocol is spoken behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from .asgi import HTTP_VERSIONS, Scope
+from .context import Service
+from .http1.codec import RequestHead
+from .proxy.headers import Origin
+from .tls import copy_description, describe
+
+PATHSEND = "http.response.pathsend"
+"""Offered only with ``--pathsend``: an application that is offered it sends a path where middleware expects the body's bytes,
+and most middleware knows nothing of that."""
+EXTENSIONS = (PATHSEND, "http.response.trailers", "http.response.early_hint")
+"""Extensions of ASGI that are spoken here."""
+
+
+def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
+    """A new scope from ``base``, the part that all requests of a connection share (ASGI HTTP specification 2.3).
+
+    Whatever in it can be changed is the request's own: applications do change it, and no other request may see that.
+    """
+    text, path, query = head.parts
+    if service.root_path:
+        text, path = service.root_path + text, service.root_path.encode("ascii") + path
+    # The base has all keys already, so that the copy need not grow.
+    scope: Scope = {**base}
+    scope["asgi"] = {**HTTP_VERSIONS}
+    # Written out, since a copy would share the inner dictionaries.
+    extensions: dict[str, Any]
+    scope["extensions"] = extensions = {"http.response.trailers": {}, "http.response.early_hint": {}}
+    if service.pathsend:
+        extensions[PATHSEND] = {}
+    if (tls := base["extensions"]) is not None:
+        extensions["tls"] = copy_description(tls)
+    scope["http_version"] = head.terms.version
+    scope["method"] = head.method
+    scope["path"] = text
+    scope["raw_path"] = path
+    scope["query_string"] = query
+    headers = head.headers
+    # A list is this request's alone, and nobody reads it after the scope is made; a tuple is shared.
+    scope["headers"] = headers if type(headers) is list else [*headers]
+    if service.state is not None:
+        scope["state"] = service.state.copy()
+    return scope
+
+
+def connection_scope(transport: asyncio.Transport, service: Service, origin: Origin | None = None) -> tuple[Scope, str]:
+    """The part of the scope that all requests of a connection share, and the client's name for the access log.
+
+    Its ``extensions`` is what TLS tells, or None; :func:`request_scope` makes each request's own of it.
+    ``origin``: for whom a proxy has opened the connection, if it says so.
+    """
+    client = _address(transport.get_extra_info("peername"))
+    server: Any = transport.get_extra_info("sockname")
+    tls = transport.get_extra_info("ssl_object")
+    if origin is not None:
+        client, server = origin.client, origin.server or server
+    scope: Scope = {
+        "type": "http",
+        "asgi": None,
+        "scheme": "https" if tls is not None or (origin is not None and origin.secure) else "http",
+        "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
+        "client": client,
+        "root_path": service.root_path,
+        "extensions": describe(tls) if tls is not None else None,
+        "http_version": "1.1",
+        "method": "",
+        "path": "",
+        "raw_path": b"",
+        "query_string": b"",
+        "headers": (),
+    }
+    return scope, f"{client[0]}:{client[1]}" if client else ""
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    """``(host, port)`` of an IP socket's name; None for a UNIX socket's."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None

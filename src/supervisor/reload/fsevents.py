@@ -1,0 +1,32 @@
+"""Waits for saved files by watchfiles, where the kernel is not Linux: macOS, BSD."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from ...config import packages
+
+LONGEST, STEP = 500, 25
+"""Milliseconds for which watchfiles collects changes, and between two looks that it takes."""
+
+
+class Watchfiles:
+    """Watches ``directories``, each by itself. Raises OSError or RuntimeError where that is not to be had."""
+
+    def __init__(self, directories: Iterable[str]) -> None:
+        # Not the package's front door, which brings asyncio and anyio along.
+        if (cause := packages.problem("watchfiles._rust_notify")) is not None:
+            raise RuntimeError(f"watchfiles can't be imported ({cause})")
+        from watchfiles._rust_notify import RustNotify
+
+        there = [directory for directory in directories if os.path.isdir(directory)]
+        self._notify = RustNotify(there, False, False, 0, False, False)
+
+    def wait(self, timeout: float) -> set[str]:
+        """Wait at most ``timeout`` seconds; the paths of which there is news."""
+        found = self._notify.watch(LONGEST, STEP, max(1, round(timeout * 1000)), None)
+        return {path for _, path in found} if isinstance(found, set) else set()
+
+    def close(self) -> None:
+        self._notify.close()

@@ -1,0 +1,59 @@
+"""The watcher, as the supervisor sees it."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from ...config.options import Config
+from ...ipc.channel import LOADED, Message, Table, encode
+from ...ipc.text import one_line
+from ..messages import Fact, Reload
+from . import watcher as watch
+
+MOST = 20_000
+"""Imported files above which no more are watched."""
+
+
+class Watching:
+    """The companion that notices saved files (see watch.py)."""
+
+    name = "watcher"
+    wanted = True
+    lasting = False
+    says: Table = watch.SAYS
+
+    def __init__(self, config: Config, listeners: tuple[socket.socket, ...], settings: tuple[str, ...] = ()) -> None:
+        """``settings`` are the files that the configuration comes from."""
+        self._listeners = listeners
+        self._imported: set[str] = set()
+        self.renew(config, settings, time.time())
+
+    def renew(self, config: Config, settings: tuple[str, ...], now: float) -> None:
+        """Let the next process watch by these options. At the wall-clock time ``now`` the workers have seen all there is."""
+        self._config, self._settings = config, settings
+        # Files' times are taken from a clock that ticks only every few milliseconds.
+        self._since = now - 0.01
+        """What was saved before this is what the workers have seen."""
+
+    def main(self, link: socket.socket) -> int:
+        for listener in self._listeners:
+            # Whoever holds it keeps the port.
+            listener.close()
+        return watch.main(self._config, link, self._since, self._imported, self._settings)
+
+    def hear(self, message: Message) -> list[Fact]:
+        # Not later than now, for it is only what the process says.
+        since = min(message["at"], time.monotonic())
+        return [Reload(changed=tuple(map(one_line, message["files"])), since=since, afresh=message["settings"])]
+
+    def learn(self, message: Message) -> bytes | None:
+        new = set(message.get("files", ())) - self._imported
+        if not new or len(self._imported) > MOST:
+            return None
+        self._imported |= new
+        return encode(LOADED, files=sorted(new))
+
+    def died(self, now: float) -> None:
+        # The next one reports what is saved from shortly before on; a second, for a death is not noticed at once.
+        self._since = now - 1

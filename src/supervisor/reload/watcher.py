@@ -1,0 +1,246 @@
+"""Notices saved files: what the watcher's process runs.
+
+The process is one of its own because looking at all files takes longer than a signal may wait, and because watchfiles, by which
+it waits elsewhere than on Linux, runs threads. Directories are watched one by one and not as trees, so that what is pruned
+costs nothing. A new directory is a reason to look at all anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ...config.options import Config
+from ...ipc.channel import LOADED, Decoder, Shape, Table, encode, flag, names, number, pieces
+from .fsevents import Watchfiles
+from .inotify import Inotify
+from .polling import Poller
+from .selection import Selection, State, needs_polling, state_of
+
+logger = logging.getLogger("tricorn.error")
+
+CHANGED = "changed"
+"""From the watcher: files were saved."""
+SAYS: Table = {CHANGED: Shape({"files": names, "at": number, "settings": flag})}
+"""All that the watcher says."""
+HEARS: Table = {LOADED: Shape({"files": names})}
+QUIET = 10
+"""Milliseconds for which a saved file must stay as it is: some editors write twice, or slowly."""
+LONGEST = 500
+"""Milliseconds after which changes are reported even if they go on."""
+LISTEN = 0.5
+"""Seconds between two looks at the channel."""
+
+
+class Notifier(Protocol):
+    """Waits for news of files and directories. Each has a directory itself and what lies in it, but not below."""
+
+    def wait(self, timeout: float) -> set[str] | None:
+        """Wait at most ``timeout`` seconds; the paths of which there is news, None if everything must be looked at again."""
+
+    def close(self) -> None: ...
+
+
+class Watcher:
+    """Watches until the supervisor is gone.
+
+    ``since`` is the time (as of ``time.time``) from which on a file's being saved is news; ``imported`` are the files known to
+    have been imported, ``settings`` those that the configuration comes from.
+    """
+
+    def __init__(
+        self, config: Config, link: socket.socket, since: float, imported: Iterable[str] = (), settings: Iterable[str] = ()
+    ) -> None:
+        self._selection = Selection(config, settings)
+        self._selection.imported.update(imported)
+        self._link = link
+        self._link.setblocking(False)
+        self._decoder = Decoder(HEARS)
+        self._poll = config.reload_poll or os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("1", "true")
+        self._delay = config.reload_delay
+        self._notifier: Notifier | None = None
+        self._missing: set[str] = set()
+        """Roots that were not there when everything was looked at last."""
+        self._next = 0.0
+        """When the next reload may be asked for."""
+        self._pending: dict[str, float] = {}
+        """Files saved and not reported yet, and when they were."""
+        # First of all, for what is saved from now on must not be missed.
+        self._directories, self._files = self._selection.scan()
+        self._note(path for path, (saved, _, _) in self._files.items() if since < saved / 1e9 <= time.time())
+
+    def run(self) -> int:
+        """Report changes until the supervisor closes the channel; returns the exit code."""
+        notifier = self._rebuild()
+        logger.info("Watching %s for changes%s", ", ".join(self._selection.roots), " by polling" if self._poll else "")
+        while self._listen():
+            notifier = self._notifier or self._rebuild()
+            self._take(notifier.wait(self._timeout()))
+            self._report()
+        return 0
+
+    def _timeout(self) -> float:
+        return max(0.001, min(LISTEN, self._next - time.monotonic())) if self._pending else LISTEN
+
+    # ------------------------------------------------------------------------------------------------------------- watch
+
+    def _rebuild(self) -> Notifier:
+        """Watch all directories there are, and compare all files, for something may have been saved meanwhile."""
+        watched: set[str] | None = None
+        while watched is None or not self._places() <= watched:
+            watched = self._places()
+            if self._notifier is not None:
+                # First, for both together may be more than the kernel's limits allow.
+                self._notifier.close()
+            self._notifier = notifier = self._watch(sorted(watched))
+            self._missing = set(self._selection.awaited())
+            self._directories, files = self._selection.scan()
+            before, self._files = self._files, files
+            self._note(path for path in before.keys() | files.keys() if before.get(path) != files.get(path))
+        return notifier
+
+    def _places(self) -> set[str]:
+        """The directories to watch: also those in which a root that is missing may come to be."""
+        return self._directories | set(self._selection.awaited().values())
+
+    def _watch(self, directories: list[str]) -> Notifier:
+        mounts = _read("/proc/self/mountinfo")
+        self._poll = self._poll or any(needs_polling(directory, mounts) for directory in directories)
+        if not self._poll:
+            try:
+                return (Inotify if sys.platform == "linux" else Watchfiles)(directories)
+            except (OSError, RuntimeError) as error:
+                cause = getattr(error, "strerror", None) or error
+                logger.warning("Watching by polling, for %d directories can't be watched: %s", len(directories), cause)
+                self._poll = True
+        return Poller(directories, lambda: self._files)
+
+    def _take(self, paths: set[str] | None) -> None:
+        """Find out what the reports mean."""
+        if paths is None:
+            self._rebuild()
+            return
+        saved = []
+        rebuild = False
+        for path in paths:
+            if path in self._directories:
+                # A link may lead elsewhere now.
+                rebuild = rebuild or not os.path.isdir(path) or os.path.islink(path)
+            elif os.path.isdir(path):
+                came = any(f"{root}/".startswith(f"{path}/") for root in self._missing)
+                rebuild = rebuild or came or self._selection.holds(path)
+            elif self._is_saved(path):
+                saved.append(path)
+        self._note(saved)
+        if rebuild:
+            self._rebuild()
+
+    def _is_saved(self, path: str) -> bool:
+        """Whether the file differs from what it was; a change of its permissions is none."""
+        selection = self._selection
+        elsewhere = path in selection.imported or path in selection.settings
+        if not selection.wants(path) or not (elsewhere or selection.holds(_parent(path))):
+            return False
+        state, before = state_of(path), self._files.get(path)
+        if state is None:
+            self._files.pop(path, None)
+        else:
+            self._files[path] = state
+        return state != before
+
+    # ------------------------------------------------------------------------------------------------------------ report
+
+    def _note(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            saved = self._files[path][0] / 1e9 if path in self._files else 0.0
+            # A file that was moved here may be old.
+            ago = min(max(0.0, time.time() - saved), LONGEST / 1000) if saved else 0.0
+            self._pending.setdefault(path, time.monotonic() - ago)
+
+    def _wait_for_quiet(self) -> None:
+        """Until nobody writes to the saved files any more."""
+        deadline = time.monotonic() + LONGEST / 1000
+        states: dict[str, State | None] = {}
+        while time.monotonic() < deadline:
+            before, states = states, {path: state_of(path) for path in self._pending}
+            if states == before:
+                break
+            time.sleep(QUIET / 1000)
+        for path, state in states.items():
+            # What has come until now is part of this save.
+            if state is not None:
+                self._files[path] = state
+
+    def _report(self) -> None:
+        if not self._pending or time.monotonic() < self._next:
+            return
+        self._wait_for_quiet()
+        now = time.monotonic()
+        files = next(pieces(sorted(map(_shown, self._pending))))[:100]
+        settings = not self._selection.settings.isdisjoint(self._pending)
+        message = encode(CHANGED, files=files, at=min(self._pending.values()), settings=settings)
+        self._pending.clear()
+        self._next = now + self._delay
+        self._link.setblocking(True)
+        self._link.sendall(message)
+        self._link.setblocking(False)
+
+    def _listen(self) -> bool:
+        """Take what the application is said to have imported; false when the supervisor is gone."""
+        imported: set[str] = set()
+        while True:
+            try:
+                data = self._link.recv(65536)
+            except BlockingIOError:
+                break
+            except OSError:
+                return False
+            if not data:
+                return False
+            for message in self._decoder.feed(data):
+                imported.update(message["files"])
+        # What is watched already may have been imported by another name, through a symbolic link.
+        new = {path for path in imported - self._selection.imported if not {path, os.path.realpath(path)} & self._files.keys()}
+        if new:
+            self._selection.imported |= new
+            states = {path: state for path in new if (state := state_of(path)) is not None and self._selection.wants(path)}
+            # What was imported is the state to compare with.
+            self._files |= states
+            if {_parent(path) for path in states} - self._directories:
+                self._directories |= {_parent(path) for path in states}
+                self._rebuild()
+        return True
+
+
+def _parent(path: str) -> str:
+    return os.path.dirname(path)
+
+
+def _shown(path: str) -> str:
+    """As short as it can be said."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def main(config: Config, link: socket.socket, since: float, imported: Iterable[str] = (), settings: Iterable[str] = ()) -> int:
+    """The watcher's process, from fork to exit code."""
+    # Ctrl-C reaches the whole process group: the supervisor decides, and closes the channel.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return Watcher(config, link, since, imported, settings).run()
+    except (BrokenPipeError, ConnectionResetError):
+        return 0

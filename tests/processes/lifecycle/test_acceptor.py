@@ -1,0 +1,174 @@
+"""Whose turn it is to accept, as the scoreboard tells."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tricorn.ipc.scoreboard import _USED, Field, Scoreboard
+from tricorn.worker.acceptor import PATIENCE, Acceptor
+
+
+class Stage:
+    """One worker's acceptor on a listener of its own, and another worker that exists only on the scoreboard."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.board = Scoreboard(4)
+        self.own, self.other = self.board.claim(), self.board.claim()
+        self.accepted: list[socket.socket] = []
+        self.address = listener.getsockname()
+        self.clients: list[socket.socket] = []
+        self.acceptor = Acceptor(asyncio.get_running_loop(), [listener], asyncio.Protocol, self._admit, self.board, self.own)
+        for row in (self.own, self.other):
+            self.set(row, Field.SERVING, 1)
+            self.set(row, Field.BEAT, time.monotonic())
+
+    async def _admit(self, protocol: asyncio.Protocol, connection: socket.socket) -> None:
+        self.accepted.append(connection)
+
+    def set(self, row: int, field: Field, value: float) -> None:
+        self.board.row(row)[field] = value
+
+    def connect(self) -> None:
+        self.clients.append(socket.create_connection(self.address))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0)
+
+    def close(self) -> None:
+        self.acceptor.stop(empty=False)
+        for connection in (*self.accepted, *self.clients):
+            connection.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "ours"),
+    [(0, 0, True), (0, 5, True), (5, 5, True), (1, 0, False), (6, 5, False), (9, 8, True), (110, 100, True), (113, 100, False)],
+)
+def test_a_worker_with_notably_more_connections_leaves_them_to_others(
+    listener: socket.socket, own: int, other: int, ours: bool
+) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.acceptor.publish(own)
+        stage.set(stage.other, Field.CONNECTIONS, other)
+        assert stage.acceptor._is_our_turn() is ours
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("field", [Field.SERVING, Field.BEAT])
+def test_who_does_not_serve_or_does_not_beat_is_not_waited_for(listener: socket.socket, field: Field) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.acceptor.publish(7)
+        assert not stage.acceptor._is_our_turn()
+        stage.set(stage.other, field, 0)
+        assert stage.acceptor._is_our_turn()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -5.0, 1e300, 2.0**53])
+def test_what_can_not_be_on_the_scoreboard_stops_nobody(listener: socket.socket, nonsense: float) -> None:
+    """Any worker can write any cell."""
+
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.acceptor.publish(7)
+        for field in Field:
+            stage.set(stage.other, field, nonsense)
+            stage.set(stage.own, field, nonsense)
+        assert stage.acceptor._is_our_turn()
+        stage.board._cells[_USED] = nonsense
+        assert stage.board.used == 2
+        stage.set(stage.other, Field.SERVING, 1)
+        stage.set(stage.other, Field.BEAT, time.monotonic())
+        assert stage.acceptor._is_our_turn()
+        stage.set(stage.other, Field.CONNECTIONS, 1)
+        assert not stage.acceptor._is_our_turn()
+
+    asyncio.run(run())
+
+
+def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.acceptor.start()
+        for _ in range(32):
+            stage.connect()
+        stage.set(stage.other, Field.CONNECTIONS, 100)
+        await stage.until(lambda: len(stage.accepted) == 32)
+        stage.acceptor.publish(2)
+        stage.set(stage.other, Field.CONNECTIONS, 1)
+        assert not stage.acceptor._is_our_turn()
+        stage.acceptor.tick()  # 32 were taken, 2 are left: 30 were closed
+        assert stage.acceptor._is_our_turn()
+        stage.acceptor.tick()  # and none since
+        assert not stage.acceptor._is_our_turn()
+        stage.close()
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_nobody_takes_is_taken_in_the_end_and_the_next_one_sooner(listener: socket.socket) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.acceptor.publish(9)
+        stage.acceptor.start()
+        stage.connect()
+        await stage.until(lambda: len(stage.accepted) == 1)
+        assert stage.acceptor._patience == PATIENCE / 2
+        stage.connect()
+        await stage.until(lambda: len(stage.accepted) == 2)
+        assert stage.acceptor._patience == PATIENCE / 4
+        stage.close()
+
+    asyncio.run(run())
+
+
+def test_a_crowd_is_taken_in_a_few_turns_but_fairly(listener: socket.socket) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.set(stage.other, Field.CONNECTIONS, 60)
+        for _ in range(100):
+            stage.connect()
+        stage.acceptor.start()
+        turns = 0
+        while len(stage.accepted) < 60:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns < 30
+        # From then on the other worker has fewer.
+        assert len(stage.accepted) < 75
+        stage.close()
+
+    asyncio.run(run())
+
+
+def test_a_stop_takes_what_waits_in_the_queue(listener: socket.socket) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.acceptor.publish(9)
+        for _ in range(3):
+            stage.connect()
+        stage.acceptor.stop(empty=True)
+        await stage.acceptor.settled()
+        assert len(stage.accepted) == 3
+        assert listener.fileno() == -1
+        stage.close()
+
+    asyncio.run(run())

@@ -1,0 +1,371 @@
+"""Thousands of random lives of a fleet, on a virtual clock, with a host that lies, dies and sleeps.
+
+Each life is drawn from its seed: processes fail to start, start slowly, crash, hang and come back, ignore what they are told;
+facts come doubled and late; any signal comes at any moment; the machine is suspended. After every step the invariants of
+``_check`` must hold. Then the faults cease: the fleet must become whole. At last a TERM, which must end in Finish.
+
+A failing life prints its story and how to replay it: ``TRICORN_SEED=123 pytest tests/simulation/test_fleet_simulation.py``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import re
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import pytest
+from tricorn.config.options import Config
+from tricorn.supervisor import messages as m
+from tricorn.supervisor.fleet import Fleet
+from tricorn.supervisor.phases import RUNNING, Phase, Stage
+
+LIVES, BLOCKS = 10_000, 20
+CHOSEN = os.environ.get("TRICORN_SEED")
+"""Read at import: a fixture takes away what is called TRICORN_ in the environment."""
+NEVER = math.inf
+CALM = 400.0
+"""Virtual seconds within which a fleet without faults must be whole: more than all deadlines together."""
+
+
+@dataclass(eq=False, slots=True)
+class Process:
+    """A simulated worker: what it really does, whatever the fleet believes."""
+
+    id: int
+    slot: int
+    alive: bool = True
+    reported: bool = False
+    """Whether the fleet was told that it exited."""
+    ready: bool = False
+    """Whether the fleet was told that it is ready."""
+    leaving: bool = False
+    """Whether it was told to drain, quit or die."""
+    examined: bool = False
+    """Whether an autopsy was ordered, and no beat came since."""
+    hung_until: float = 0.0
+    beat: float = 0.0
+    next_beat: float = NEVER
+
+
+@dataclass(slots=True)
+class World:
+    """The host of one life."""
+
+    random: Random
+    now: float = 1000.0
+    processes: dict[int, Process] = field(default_factory=dict)
+    heap: list[tuple[float, int, str, Any, Any]] = field(default_factory=list)
+    scheduled: int = 0
+    is_calm: bool = False
+    ordered: list[tuple[float, m.Stop | m.StopNow]] = field(default_factory=list)
+    """Orders to stop that were given, and when."""
+    finished: int | None = None
+    story: list[tuple[float, object]] = field(default_factory=list)
+
+    def later(self, seconds: float, kind: str, subject: Any, detail: Any = None) -> None:
+        self.scheduled += 1
+        heapq.heappush(self.heap, (self.now + seconds, self.scheduled, kind, subject, detail))
+
+    def chance(self, probability: float) -> bool:
+        return not self.is_calm and self.random.random() < probability
+
+    # ------------------------------------------------------------------------------------------- what processes really do
+
+    def spawn(self, action: m.Spawn) -> None:
+        process = self.processes[action.worker] = Process(action.worker, action.slot)
+        roll = 1.0 if self.is_calm else self.random.random()
+        delay = self.random.choice((0.02, 0.1, 1.0, self.random.uniform(0, 90)))
+        if roll < 0.1:
+            self.later(delay, "fact", process, m.Failed(process.id, self.random.choice(("no such module", "syntax error"))))
+            if self.random.random() < 0.9:
+                self.later(delay + self.random.choice((0.0, 0.01, 5.0)), "exit", process, "exit code 3")
+        elif roll < 0.2:
+            self.later(0.0 if roll < 0.12 else delay, "exit", process, "exit code 1")
+        elif roll < 0.25:
+            pass  # Never becomes ready.
+        else:
+            self.later(0.05 if self.is_calm else delay, "ready", process)
+
+    def became_ready(self, process: Process) -> None:
+        process.next_beat = self.now + 0.01
+        self.tell(process, m.Ready(process.id))
+        if self.chance(0.3):
+            self.later(self.random.expovariate(0.1), "exit", process, self.random.choice(("exit code 0", "killed by SIGSEGV")))
+        if self.chance(0.2):
+            self.later(self.random.expovariate(0.1), "hang", process, self.random.choice((0.5, 3.0, NEVER)))
+        if self.chance(0.2):
+            self.later(self.random.expovariate(0.1), "fact", process, m.Retire(process.id, "old"))
+        if self.chance(0.1):
+            self.later(self.random.expovariate(0.1), "fact", process, m.Recycle(process.id, "fat"))
+
+    def tell(self, process: Process, fact: m.Fact) -> None:
+        self.later(0.0, "fact", process, fact)
+        if self.chance(0.05):
+            self.later(self.random.expovariate(0.2), "late", process, fact)
+
+    def perform(self, action: m.Action) -> None:
+        match action:
+            case m.Spawn():
+                self.spawn(action)
+            case m.Drain(worker) | m.Quit(worker):
+                process = self.processes[worker]
+                process.leaving = True
+                if not self.chance(0.1) and process.hung_until <= self.now:
+                    self.later(self.random.choice((0.01, 0.5, self.random.uniform(0, 40))), "exit", process, "exit code 0")
+            case m.CallOff(worker):
+                process = self.processes[worker]
+                process.leaving = True
+                if self.chance(0.2):
+                    # It had become ready, and has connections.
+                    self.later(0.0, "late", process, m.Ready(worker))
+                    self.later(self.random.uniform(0, 40), "exit", process, "exit code 0")
+                elif not self.chance(0.1):
+                    self.later(0.01, "exit", process, "exit code 0")
+            case m.Kill(worker):
+                self.processes[worker].leaving = True
+                if not self.chance(0.02):
+                    self.later(0.001, "exit", self.processes[worker], "killed by SIGKILL")
+            case m.Autopsy(worker):
+                self.processes[worker].examined = True
+            case m.Finish(code):
+                self.finished = code
+
+    # ------------------------------------------------------------------------------------------------------ what happens
+
+    def facts(self) -> list[m.Fact]:
+        """All that happened until now, as the fleet is told it."""
+        facts: list[m.Fact] = []
+        while self.heap and self.heap[0][0] <= self.now:
+            _, _, kind, process, detail = heapq.heappop(self.heap)
+            if kind == "order":
+                facts.append(detail)
+                if isinstance(detail, m.Stop | m.StopNow):
+                    self.ordered.append((self.now, detail))
+            elif kind == "late" or (kind == "fact" and process.alive):
+                facts.append(detail)
+                if isinstance(detail, m.Ready | m.Beat) and process.alive and not process.leaving:
+                    process.ready, process.examined = True, False
+            elif process.alive:
+                self._happen(kind, process, detail, facts)
+        for process in self.processes.values():
+            if process.alive and process.next_beat <= self.now and process.hung_until <= self.now:
+                process.beat = process.next_beat + math.floor(self.now - process.next_beat)
+                process.next_beat = process.beat + 1.0
+                process.examined = False
+                facts.append(m.Beat(process.id, process.beat))
+        return facts
+
+    def _happen(self, kind: str, process: Process, detail: Any, facts: list[m.Fact]) -> None:
+        if kind == "ready" and not process.leaving:
+            self.became_ready(process)
+        elif kind == "hang" and not self.is_calm:
+            process.hung_until = self.now + detail
+        elif kind == "exit" and (process.leaving or not process.ready or not self.is_calm):
+            process.alive = False
+            process.reported = True
+            facts.append(m.Exited(process.id, detail))
+
+    def suspend(self, seconds: float, overslept: float) -> None:
+        """Nobody runs for that long; upon waking overdue timers fire, soon or, after a long time in swap, not so soon.
+
+        ``overslept`` is by how much the fleet will notice: seconds since its deadline.
+        """
+        for process in self.processes.values():
+            if process.alive and process.next_beat <= self.now and process.hung_until <= self.now:
+                # A beat from before that the fleet reads only after.
+                self.later(0.0, "fact", process, m.Beat(process.id, max(process.next_beat, process.hung_until)))
+        self.story.append((self.now, f"suspended for {seconds:.1f} s"))
+        self.heap = [(at + seconds, *rest) for at, *rest in self.heap]  # type: ignore[misc]
+        self.now += seconds
+        for process in self.processes.values():
+            if process.next_beat < NEVER:
+                slowness = 1.8 if overslept > 1.0 else 0.3
+                process.next_beat = max(process.next_beat, self.now + self.random.uniform(0, slowness))
+            process.hung_until += seconds if process.hung_until > self.now - seconds else 0
+
+
+ORDERS: tuple[m.Fact, ...] = (m.Reload(), m.Reload(), m.Reload(), m.Resize(+1), m.Resize(-1), m.Reopen())
+STOPS: tuple[m.Stop | m.StopNow, ...] = (m.Stop(), m.Stop(delayed=False), m.Stop(delayed=False, typed=True), m.StopNow())
+SHOULD_WAIT = {True: 0.5, False: 2.0}
+"""Seconds from the first order to stop until another one is a wish of its own, if it is typed and if it is not."""
+
+
+class Life:
+    """One fleet from its first worker to its end."""
+
+    def __init__(self, seed: int) -> None:
+        random = self.random = Random(seed)
+        self.config = Config(
+            app="simulated:app",
+            workers=random.randint(1, 5),
+            reload=random.random() < 0.2,
+            surge=random.choice((1, 1, 1, 2, 3)),
+            timeout_worker_startup=random.choice((0.5, 5, 60)),
+            timeout_worker_healthcheck=random.choice((2, 5, 30)),
+            timeout_graceful_shutdown=random.choice((0, 3, 30)),
+            limit_crashes=random.choice((None, None, 0, 3, 10)),
+            shutdown_delay=random.choice((0, 0, 4)),
+        )
+        self.world = World(random)
+        self.fleet = Fleet(self.config, random.random)
+        self.was_ready = False
+
+    def live(self) -> None:
+        world, random = self.world, self.random
+        for _ in range(random.randint(0, 6)):
+            world.later(random.uniform(0, 60), "order", None, self._order())
+        if random.random() < 0.3:
+            first = random.uniform(0, 60)
+            for _ in range(random.randint(1, 3)):
+                world.later(first, "order", None, random.choice(STOPS))
+                first += random.choice((0.0, 0.4, 1.0, 3.0, random.uniform(0, 60)))
+        self._step()
+        end = world.now + random.uniform(1, 60)
+        while world.now < end and world.finished is None:
+            self._step()
+        world.is_calm = True
+        self._until(lambda: world.finished is not None or self._is_whole(), "the fleet never became whole")
+        if world.finished is None:
+            world.later(random.uniform(0, 2), "order", None, m.Stop())
+            self._until(lambda: world.finished is not None, "TERM did not end in Finish")
+        self._check_end()
+
+    def _order(self) -> m.Fact:
+        order = self.random.choice(ORDERS)
+        if isinstance(order, m.Reload) and self.random.random() < 0.2:
+            # Made as a reload makes it: a new configuration, which may want another number of workers.
+            workers, reload = self.random.randint(1, 5), self.config.reload
+            return m.Reload(Config(app="simulated:new", workers=workers, reload=reload, timeout_worker_healthcheck=5))
+        return order
+
+    def _until(self, condition: Any, otherwise: str) -> None:
+        limit = self.world.now + CALM
+        while not condition():
+            assert self.world.now < limit, otherwise
+            self._step()
+
+    def _step(self) -> None:
+        world, fleet = self.world, self.fleet
+        if world.story:
+            deadline = fleet.next_deadline()
+            event = world.heap[0][0] if world.heap else NEVER
+            if deadline is None and event == NEVER:
+                raise AssertionError("nothing will ever happen again")
+            due = NEVER if deadline is None else deadline + (self.random.uniform(0, 0.1) if world.chance(0.2) else 0)
+            # Not all at the exact time: a wake-up finds several things that happened since the last.
+            world.now = max(world.now, min(due, event + (0.02 if world.chance(0.2) else 0)))
+            if world.chance(0.03):
+                gap = self.random.choice((0.5, 3, 20, 3600))
+                world.suspend(gap, overslept=world.now + gap - (deadline or NEVER))
+        facts = world.facts()
+        world.story.append((world.now, facts))
+        dead = {process.id for process in world.processes.values() if process.reported}
+        actions = fleet.handle(facts, world.now)
+        world.story.append((world.now, actions))
+        self._check_actions(actions, dead)
+        for action in actions:
+            world.perform(action)
+        self._check()
+
+    # -------------------------------------------------------------------------------------------------------- invariants
+
+    def _check_actions(self, actions: list[m.Action], dead: set[int]) -> None:
+        world, stopping = self.world, bool(self.world.ordered)
+        newest = max(world.processes, default=0)
+        for action in actions:
+            if isinstance(action, m.Spawn):
+                assert action.worker > newest, "a worker's id was used again"
+                assert not stopping, "a worker was forked after an order to stop"
+                assert action.slot < self.fleet.size, "a worker was forked for a slot that is not wanted"
+                newest = action.worker
+            elif isinstance(action, m.Drain | m.CallOff | m.Quit | m.Kill | m.Autopsy | m.Unready):
+                assert action.worker in world.processes, "an action for a worker that never was"
+                assert action.worker not in dead, "an action for a worker known to be dead"
+            if isinstance(action, m.Kill):
+                self._check_kill(world.processes[action.worker])
+
+    def _check_kill(self, process: Process) -> None:
+        healthy = process.ready and not process.leaving and process.hung_until <= self.world.now and not process.examined
+        assert not healthy or self._may_stop_at_once(), "a healthy worker was killed"
+
+    def _may_stop_at_once(self) -> bool:
+        stops = [(at, order) for at, order in self.world.ordered if isinstance(order, m.Stop)]
+        repeated = any(at - stops[0][0] > SHOULD_WAIT[order.typed] for at, order in stops)
+        return repeated or len(stops) < len(self.world.ordered)
+
+    def _check(self) -> None:
+        world, fleet = self.world, self.fleet
+        occupying = [p for p in world.processes.values() if not p.leaving and not p.reported]
+        failed = sum(1 for worker in fleet.workers.values() if worker.phase is Phase.FAILED)
+        actions: Any = world.story[-1][1]
+        if any(isinstance(action, m.Spawn) for action in actions):
+            extra = len(occupying) - failed - fleet.size
+            assert extra <= fleet.plan.config.surge, f"{extra} workers more than wanted"
+        if any(isinstance(action, m.Drain) and action.patient for action in actions):
+            ready = sum(1 for process in occupying if process.ready and not process.examined)
+            assert ready >= fleet.size, f"only {ready} ready workers left after one was told to drain"
+        starting = [worker.slot for worker in fleet.workers.values() if worker.phase is Phase.STARTING]
+        assert len(starting) == len(set(starting)), "two workers start in one slot"
+        if world.ordered and fleet.stage is not Stage.LEAVING:
+            told = all(worker.phase not in (Phase.STARTING, Phase.READY) for worker in fleet.workers.values())
+            assert told, "a worker was not told to stop"
+        if fleet.plan.config.reload and fleet.stage in RUNNING:
+            old = [w for w in fleet.workers.values() if w.phase is Phase.READY and w.plan.generation < fleet.plan.generation]
+            assert not old, "old code is served after a save"
+        deadline = fleet.next_deadline()
+        assert deadline is None or deadline > world.now, "a deadline in the past: a busy loop"
+        if self.random.random() < 0.1:
+            again = fleet.handle([], world.now)
+            assert not again, f"a second look decided {again}"
+        self.was_ready = self.was_ready or any(process.ready for process in world.processes.values())
+
+    def _is_whole(self) -> bool:
+        fleet = self.fleet
+        workers = fleet.workers.values()
+        return (
+            fleet.stage in RUNNING
+            and fleet.plan is fleet.settled
+            and sorted(worker.slot for worker in workers) == list(range(fleet.size))
+            and all(worker.phase is Phase.READY and not worker.recycling for worker in workers)
+            and all(worker.plan.generation >= fleet.plan.generation for worker in workers)
+        )
+
+    def _check_end(self) -> None:
+        code = self.world.finished
+        assert self.fleet.handle([m.Reload(), m.Resize(+1)], self.world.now) == [], "it went on after Finish"
+        assert code != 0 or self.world.ordered, "stopped unasked"
+        assert code != 3 or not self.was_ready, "gave up as if nobody had ever been ready"
+        assert code != 4 or self.config.limit_crashes is not None
+
+
+def shorten(text: str) -> str:
+    """Leave out what does not concern the fleet, and the configuration that each worker is born with."""
+    text = re.sub(r", config=Config\(.*?shutdown_delay=\d+\)(?=\))", "", text)
+    return re.sub(r"Config\(app=.*?(workers=\d+).*?(timeout_graceful.*?)\)", r"Config(\1, \2)", text)
+
+
+def tell(seed: int, life: Life, error: BaseException) -> str:
+    lines = [f"{at - 1000:9.3f}  {shorten(str(what))}" for at, what in life.world.story if what]
+    replay = f"TRICORN_SEED={seed} pytest tests/simulation/test_fleet_simulation.py"
+    return "\n".join(["", shorten(str(life.config)), *lines, f"{type(error).__name__}: {error}", f"Replay it: {replay}"])
+
+
+def seeds(block: int) -> list[int]:
+    chosen = CHOSEN
+    if chosen is not None:
+        return [int(chosen)] if block == 0 else []
+    return list(range(block, LIVES, BLOCKS))
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_no_life_breaks_a_promise(block: int) -> None:
+    for seed in seeds(block):
+        life = Life(seed)
+        try:
+            life.live()
+        except Exception as error:
+            pytest.fail(tell(seed, life, error), pytrace=False)

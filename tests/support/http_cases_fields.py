@@ -1,0 +1,207 @@
+"""Rows: the syntax of headers, Content-Length, Transfer-Encoding, and the two together."""
+
+from __future__ import annotations
+
+from support.http_cases import answered, chunked, post, refused, request
+
+CONTROLS = [code for code in range(0x20) if code not in (0x09, 0x0A, 0x0D)] + [0x7F]
+
+SYNTAX = [
+    answered("empty value", "5", request("X:"), "GET /"),
+    answered("value of spaces", "5", request("X:   "), "GET /"),
+    answered("white space around the value", "5.1", request("X: \t a \t "), "GET /"),
+    answered("colons in the value", "5", request("X: a:b: c"), "GET /"),
+    answered("bytes above ASCII in the value", "RFC 9110 5.5: obs-text", request("X: caf\xc3\xa9\xff"), "GET /"),
+    answered("name of all token characters", "RFC 9110 5.1", request("!#$%&'*+-.^_`|~1: a"), "GET /"),
+    answered("the same name twice", "5, RFC 9110 5.3", request("X: a", "x: b"), "GET /"),
+    answered("Cookie twice", "RFC 9113 8.2.3", request("Cookie: a=b", "Cookie: c=d"), "GET /"),
+    answered("underscore in the name", "RFC 9110 5.1", request("X_Y: a"), "GET /"),
+    refused("Content-Type twice", "RFC 9110 5.3", request("Content-Type: text/plain", "Content-Type: text/html")),
+    refused(
+        "Content-Type twice, in other cases", "RFC 9110 5.3", request("Content-Type: text/plain", "Content-Type: TEXT/plain")
+    ),
+    refused("Content-Type three times", "RFC 9110 5.3", request("Content-Type: a/b", "Content-Type: a/b", "content-type: c/d")),
+    answered("equal Content-Types", "RFC 9110 8.3", request("Content-Type: a/b", "X: a", "content-type:a/b "), "GET /"),
+    refused("space before the colon", "5.1", request("X : a")),
+    refused("tab before the colon", "5.1", request("X\t: a")),
+    refused("space before the colon of Host", "5.1", request(host=b"Host : a\r\n")),
+    refused("space in the name", "5.1", request("X Y: a")),
+    refused("tab in the name", "5.1", request("X\tY: a")),
+    refused("empty name", "5", request(": a")),
+    refused("only a colon", "5", request(":")),
+    refused("no colon", "5", request("NoColon")),
+    refused("no colon in the last header", "5", request("X: a", "baz")),
+    refused("brackets in the name", "RFC 9110 5.6.2", request("Bad[Name]: a")),
+    refused("parentheses in the name", "RFC 9110 5.6.2", request("X(Y): a")),
+    refused("slash in the name", "RFC 9110 5.6.2", request("X/Y: a")),
+    refused("at sign in the name", "RFC 9110 5.6.2", request("X@Y: a")),
+    refused("equals sign in the name", "RFC 9110 5.6.2", request("X=Y: a")),
+    refused("quotes around the name", "RFC 9110 5.6.2", request('"X": a')),
+    refused("NUL in the name", "RFC 9110 5.6.2", request("X\0Y: a")),
+    refused("byte above ASCII in the name", "RFC 9110 5.6.2", request("X\xcb: a")),
+    refused("UTF-8 in the name", "RFC 9110 5.6.2", request("X-T\xc3\xabst: a")),
+    refused("folded line", "5.2", request("X: a", " b")),
+    refused("line folded with a tab", "5.2", request("X: a", "\tb")),
+    refused("folded at once", "5.2", request("X:", " a")),
+    refused("folded Host", "5.2", request(host=b"Host:\r\n a\r\n")),
+    refused("folded to an empty line", "5.2", request("X: a", " ")),
+    refused("white space before the first header", "2.2", request(host=b" Host: a\r\n")),
+    refused("line of a space before the first header", "2.2", request(host=b" \r\nHost: a\r\n")),
+    refused("line of a tab", "2.2", request("\t")),
+    refused("line feed for an end", "2.2: MAY accept", request("X: a\nY: b")),
+    refused("line feed for the last end", "2.2: MAY accept", b"GET / HTTP/1.1\r\nHost: a\n\r\n"),
+    refused("line feed for the empty line", "2.2: MAY accept", b"GET / HTTP/1.1\r\nHost: a\r\n\nX: a\r\n\r\n"),
+    refused("carriage return for an end", "2.2", request("X: a\rY: b")),
+    refused("carriage return before a name", "2.2", request("\rX: a")),
+    refused("carriage return in a value", "2.2", request("X: val\rue")),
+    refused("carriage return at the end of a value", "2.2", b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n"),
+    refused("carriage return in a name", "2.2", request("X\rY: a")),
+    refused("line feed in a value, a header behind", "2.2", request("X: a\nContent-Length: 26")),
+    *(refused(f"control 0x{code:02x} in a value", "RFC 9110 5.5", request(f"X: a{chr(code)}b")) for code in CONTROLS),
+    refused("control at the start of a value", "RFC 9110 5.5", request("X: \x0ba")),
+    refused("control at the end of a value", "RFC 9110 5.5", request("X: a\x0c")),
+]
+
+
+def _length(value: str, body: bytes = b"hello") -> bytes:
+    return post(f"Content-Length: {value}", body=body)
+
+
+BAD_LENGTHS = {
+    "letters": "abc",
+    "plus sign": "+5",
+    "minus sign": "-5",
+    "minus zero": "-0",
+    "large negative": "-123456789123456789123456789",
+    "hexadecimal": "0x5",
+    "hexadecimal without prefix": "a",
+    "octal prefix": "0o5",
+    "leading zero": "05",
+    "many leading zeros": "0000000000000000000000005",
+    "two zeros": "00",
+    "underscore": "1_0",
+    "point": "5.0",
+    "exponent": "5e0",
+    "space inside": "1 0",
+    "tab inside": "1\t0",
+    "list of the same": "5, 5",
+    "list of three": "5,5,5",
+    "list of others": "5, 10",
+    "comma behind": "5,",
+    "comma before": ",5",
+    "semicolon": "5;5",
+    "quotes": '"5"',
+    "empty": "",
+    "spaces": "   ",
+    "overlong": "99999999999999999999",
+    "very long": "1" * 400,
+    "NUL behind": "5\0",
+    "vertical tab before": "\x0b5",
+    "form feed before": "\x0c5",
+    "letter behind": "5x",
+    "digit above ASCII": "\xb2",
+    "no-break space": "\xa05",
+}
+LENGTH = [
+    answered("body", "6.2", _length("5"), "POST / hello"),
+    answered("zero", "6.2", _length("0", b""), "POST /"),
+    answered("none", "6.3: no body", post(), "POST /"),
+    answered("of a GET", "RFC 9110 9.3.1", request("Content-Length: 5", body=b"hello"), "GET / hello"),
+    answered("of a HEAD", "RFC 9110 9.3.2", post("Content-Length: 5", body=b"hello", start="HEAD / HTTP/1.1"), "HEAD / hello"),
+    answered(
+        "of an OPTIONS", "RFC 9110 9.3.7", post("Content-Length: 2", body=b"hi", start="OPTIONS / HTTP/1.1"), "OPTIONS / hi"
+    ),
+    answered("of a DELETE", "RFC 9110 9.3.5", post("Content-Length: 2", body=b"hi", start="DELETE / HTTP/1.1"), "DELETE / hi"),
+    answered("in 1.0", "6.2", post("Content-Length: 2", body=b"hi", start="POST / HTTP/1.0"), "POST / hi", closed=True),
+    answered("spaces around", "RFC 9110 5.5", post("Content-Length:   5  ", body=b"hello"), "POST / hello"),
+    answered("tabs around", "RFC 9110 5.5", post("Content-Length:\t5\t", body=b"hello"), "POST / hello"),
+    answered("spaces and tabs around", "RFC 9110 5.5", post("Content-Length: \t 5 \t ", body=b"hello"), "POST / hello"),
+    answered("tab behind, other fields", "RFC 9110 5.5", post("Content-Length: 5\t", "X: a\t", body=b"hello"), "POST / hello"),
+    answered("no space before", "5", post("Content-Length:5", body=b"hello"), "POST / hello"),
+    answered("name in upper case", "5.1", post("CONTENT-LENGTH: 5", body=b"hello"), "POST / hello"),
+    answered("body like a request", "6.2", _length("20", b"GET /x HTTP/1.1\r\n\r\nx"), "POST / GET /x HTTP/1.1\r\n\r\nx"),
+    refused("twice, differing", "6.3, RFC 9110 8.6", post("Content-Length: 5", "Content-Length: 10", body=b"helloworld")),
+    refused("twice the same", "6.3: MAY merge", post("Content-Length: 5", "Content-Length: 5", body=b"hello")),
+    refused("twice, apart", "6.3", post("Content-Length: 5", "X: a", "content-length: 6", body=b"hello!")),
+    refused("space before the colon", "5.1", post("Content-Length : 5", body=b"hello")),
+    refused("good, then with space before the colon", "5.1", post("Content-Length: 5", "Content-Length : 3", body=b"hello")),
+    refused("folded", "5.2", post("Content-Length:", " 5", body=b"hello")),
+    refused("underscore in the name", "read by some as Content-Length", post("Content_Length: 5", body=b"hello")),
+    refused("and one with underscore", "6.3", post("Content-Length: 5", "Content_Length: 99", body=b"hello")),
+    refused("tab in the name", "5.1", post("Content-Length: 5", "Content\tLength: 9", body=b"hello")),
+    refused("bytes above ASCII in the name", "5.1", post("Content-Length\xdf: 3", "Content-Length: 3", body=b"abc")),
+    *(refused(f"malformed: {name}", "6.3, RFC 9110 8.6", _length(value)) for name, value in BAD_LENGTHS.items()),
+]
+
+
+def _coding(value: str) -> bytes:
+    return post(f"Transfer-Encoding: {value}", body=b"0\r\n\r\n")
+
+
+BAD_CODINGS = {
+    "chunked twice": "chunked, chunked",
+    "chunked not last": "chunked, gzip",
+    "identity between": "identity, chunked, identity, chunked",
+    "comma before": ", chunked",
+    "comma behind": "chunked,",
+    "semicolon": "chunked;",
+    "parameter": "chunked;a=b",
+    "quotes": '"chunked"',
+    "tab before": "\tchunked",
+    "tab behind": "chunked\t",
+    "vertical tab before": "\x0bchunked",
+    "form feed before": "\x0cchunked",
+    "NUL behind": "chunked\0",
+    "carriage return before": "\rchunked",
+    "empty": "",
+    "spaces": "  ",
+    "two words": "chunked x",
+    "colon": ": chunked",
+    "no-break space": "\xa0chunked",
+    "bytes above ASCII": "chun\u00e7ed",
+}
+UNKNOWN_CODINGS = {
+    "gzip": "gzip",
+    "identity": "identity",
+    "xchunked": "xchunked",
+    "chunkedx": "chunkedx",
+    "gzip and chunked": "gzip, chunked",
+    "deflate and gzip and chunked": "deflate,gzip, chunked",
+    "cow": "cow",
+}
+CODING = [
+    answered("chunked", "7.1", _coding("chunked"), "POST /"),
+    answered("in upper case", "7", _coding("CHUNKED"), "POST /"),
+    answered("spaces around", "RFC 9110 5.5", _coding("  chunked  "), "POST /"),
+    answered("no space before", "5", post("Transfer-Encoding:chunked", body=b"0\r\n\r\n"), "POST /"),
+    answered("name in mixed case", "5.1", post("tRANSFER-eNCODING: chunked", body=b"0\r\n\r\n"), "POST /"),
+    answered("of a GET", "6", request("Transfer-Encoding: chunked", body=b"2\r\nhi\r\n0\r\n\r\n"), "GET / hi"),
+    answered("TE is something else", "RFC 9110 10.1.4", request("TE: trailers, deflate"), "GET /"),
+    *(refused(f"malformed: {name}", "6.1, 6.3", _coding(value)) for name, value in BAD_CODINGS.items()),
+    *(refused(f"unknown: {name}", "6.1", _coding(value), 501) for name, value in UNKNOWN_CODINGS.items()),
+    refused("twice", "6.1", post("Transfer-Encoding: chunked", "Transfer-Encoding: chunked", body=b"0\r\n\r\n")),
+    refused("twice, identity behind", "6.1", post("Transfer-Encoding: chunked", "Transfer-Encoding: identity")),
+    refused("twice, identity before", "6.1", post("Transfer-Encoding: identity", "Transfer-Encoding: chunked")),
+    refused("twice, gzip behind", "6.3", post("Transfer-Encoding: chunked", "transfer-encoding: gzip")),
+    refused("in 1.0", "6.1", post("Transfer-Encoding: chunked", start="POST / HTTP/1.0", body=b"0\r\n\r\n")),
+    refused("unknown in 1.0", "6.1", post("Transfer-Encoding: gzip", start="POST / HTTP/1.0"), 501),
+    refused("space before the colon", "5.1", post("Transfer-Encoding : chunked", body=b"0\r\n\r\n")),
+    refused("folded", "5.2", post("Transfer-Encoding:", " chunked", body=b"0\r\n\r\n")),
+    refused("folded with a tab", "5.2", post("Transfer-Encoding: ", "\tchunked", body=b"0\r\n\r\n")),
+    refused(
+        "underscore in the name", "read by some as Transfer-Encoding", post("Transfer_Encoding: chunked", body=b"0\r\n\r\n")
+    ),
+    refused("and one with underscore", "6.1", chunked(b"0\r\n\r\n", "Transfer_Encoding: gzip")),
+    refused("with Content-Length", "6.1, 6.3", chunked(b"0\r\n\r\n", "Content-Length: 5")),
+    refused("with Content-Length before", "6.1", post("Content-Length: 5", "Transfer-Encoding: chunked", body=b"0\r\n\r\n")),
+    refused("with Content-Length zero", "6.1", chunked(b"0\r\n\r\n", "Content-Length: 0")),
+    refused("with Content-Length of the framing", "6.1", chunked(b"5\r\nhello\r\n0\r\n\r\n", "Content-Length: 15")),
+    refused("with a malformed Content-Length", "6.1", chunked(b"0\r\n\r\n", "Content-Length: +5")),
+    refused("in mixed case with Content-Length", "6.1", post("Transfer-Encoding: Chunked", "Content-Length: 5", body=b"hello")),
+    refused("unknown with Content-Length", "6.1", post("Transfer-Encoding: xchunked", "Content-Length: 5", body=b"hello")),
+    refused("identity with Content-Length", "6.1", post("Transfer-Encoding: identity", "Content-Length: 5", body=b"World")),
+    refused("twice with Content-Length", "6.1", chunked(b"0\r\n\r\n", "Transfer-Encoding: identity", "Content-Length: 5")),
+    refused("folded with Content-Length", "5.2", post("Transfer-Encoding:", " chunked", "Content-Length: 5", body=b"hello")),
+]
+
+ROWS = [*SYNTAX, *LENGTH, *CODING]

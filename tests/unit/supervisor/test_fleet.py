@@ -1,0 +1,225 @@
+"""The fleet's decisions: for every fact in every phase, which actions follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.told import Told
+from tricorn.supervisor.messages import (
+    Autopsy,
+    Beat,
+    CallOff,
+    Drain,
+    Exited,
+    Fact,
+    Failed,
+    Finish,
+    Kill,
+    Quit,
+    Ready,
+    Recycle,
+    Reload,
+    Reopen,
+    ReopenLogs,
+    Resize,
+    Retire,
+    Spawn,
+    Stop,
+    StopNow,
+)
+from tricorn.supervisor.phases import Phase
+
+
+def starting() -> Told:
+    return Told()
+
+
+def ready() -> Told:
+    told = Told()
+    told.tell(Ready(1), after=1)
+    return told
+
+
+def late() -> Told:
+    """Worker 1 was not ready in time; its stacks are being written down."""
+    told = Told()
+    assert told.tell(after=60) == [Autopsy(1)]
+    return told
+
+
+def hung() -> Told:
+    told = ready()
+    assert told.tell(after=30) == [Autopsy(1)]
+    return told
+
+
+def draining() -> Told:
+    """Worker 2 has taken the place of worker 1."""
+    told = ready()
+    told.tell(Retire(1, "old"))
+    assert told.tell(Ready(2), after=1) == [Drain(1, patient=True)]
+    return told
+
+
+def failed() -> Told:
+    """Worker 1 reported that it could not start, after another one had been ready."""
+    told = Told(workers=2)
+    told.tell(Ready(2), Failed(1, "no module"))
+    return told
+
+
+def killed() -> Told:
+    told = hung()
+    assert told.tell(after=0.5)[0] == Kill(1)
+    return told
+
+
+SPAWN = "spawn"
+"""Stands for a Spawn of whatever worker."""
+
+TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
+    starting: {
+        Ready(1): ([], Phase.READY),
+        Failed(1, "no module"): ([], Phase.FAILED),
+        Beat(1, 1.0): ([], Phase.STARTING),
+        Exited(1, "exit code 1"): ([Finish(3)], None),
+        Retire(1, "old"): ([SPAWN], Phase.STARTING),
+        Recycle(1, "fat"): ([SPAWN], Phase.STARTING),
+        Reload(): ([CallOff(1, patient=True), SPAWN], Phase.CALLED_OFF),
+        Resize(+1): ([SPAWN], Phase.STARTING),
+        Resize(-1): ([], Phase.STARTING),
+        Reopen(): ([ReopenLogs()], Phase.STARTING),
+        Stop(): ([CallOff(1, patient=False)], Phase.CALLED_OFF),
+        StopNow(): ([Kill(1)], Phase.KILLED),
+    },
+    ready: {
+        Ready(1): ([], Phase.READY),
+        Failed(1, "no module"): ([], Phase.READY),
+        Beat(1, 1.0): ([], Phase.READY),
+        Exited(1, "exit code 0"): ([SPAWN], None),
+        Retire(1, "old"): ([SPAWN], Phase.READY),
+        Recycle(1, "fat"): ([SPAWN], Phase.READY),
+        Reload(): ([SPAWN], Phase.READY),
+        Resize(+1): ([SPAWN], Phase.READY),
+        Resize(-1): ([], Phase.READY),
+        Reopen(): ([ReopenLogs()], Phase.READY),
+        Stop(): ([Drain(1, patient=False)], Phase.DRAINING),
+        StopNow(): ([Quit(1)], Phase.DRAINING),
+    },
+    late: {
+        Ready(1): ([], Phase.READY),
+        Failed(1, "no module"): ([], Phase.FAILED),
+        Beat(1, 60.0): ([], Phase.HUNG),
+        Exited(1, "exit code 1"): ([Finish(3)], None),
+        Retire(1, "old"): ([SPAWN], Phase.HUNG),
+        Recycle(1, "fat"): ([SPAWN], Phase.HUNG),
+        Reload(): ([SPAWN], Phase.HUNG),
+        Resize(+1): ([SPAWN], Phase.HUNG),
+        Resize(-1): ([], Phase.HUNG),
+        Reopen(): ([ReopenLogs()], Phase.HUNG),
+        Stop(): ([], Phase.HUNG),
+        StopNow(): ([Kill(1)], Phase.KILLED),
+    },
+    hung: {
+        Ready(1): ([], Phase.HUNG),
+        Failed(1, "no module"): ([], Phase.HUNG),
+        Beat(1, 31.0): ([], Phase.READY),
+        Exited(1, "killed by SIGSEGV"): ([SPAWN], None),
+        Retire(1, "old"): ([SPAWN], Phase.HUNG),
+        Recycle(1, "fat"): ([SPAWN], Phase.HUNG),
+        Reload(): ([SPAWN], Phase.HUNG),
+        Resize(+1): ([SPAWN], Phase.HUNG),
+        Resize(-1): ([], Phase.HUNG),
+        Reopen(): ([ReopenLogs()], Phase.HUNG),
+        Stop(): ([], Phase.HUNG),
+        StopNow(): ([Kill(1)], Phase.KILLED),
+    },
+    draining: {
+        Ready(1): ([], Phase.DRAINING),
+        Failed(1, "no module"): ([], Phase.DRAINING),
+        Beat(1, 2.0): ([], Phase.DRAINING),
+        Exited(1, "exit code 0"): ([], None),
+        Retire(1, "old"): ([], Phase.DRAINING),
+        Recycle(1, "fat"): ([], Phase.DRAINING),
+        Reload(): ([SPAWN], Phase.DRAINING),
+        Resize(+1): ([SPAWN], Phase.DRAINING),
+        Resize(-1): ([], Phase.DRAINING),
+        Reopen(): ([ReopenLogs()], Phase.DRAINING),
+        Stop(): ([Drain(1, patient=False), Drain(2, patient=False)], Phase.DRAINING),
+        StopNow(): ([Quit(1), Quit(2)], Phase.DRAINING),
+    },
+    failed: {
+        Ready(1): ([], Phase.FAILED),
+        Failed(1, "no module"): ([], Phase.FAILED),
+        Beat(1, 1.0): ([], Phase.FAILED),
+        Exited(1, "exit code 3"): ([], None),
+        Retire(1, "old"): ([], Phase.FAILED),
+        Recycle(1, "fat"): ([], Phase.FAILED),
+        Reload(): ([CallOff(3, patient=True), SPAWN, SPAWN], Phase.FAILED),
+        Resize(+1): ([SPAWN], Phase.FAILED),
+        Resize(-1): ([], Phase.FAILED),
+        Reopen(): ([ReopenLogs()], Phase.FAILED),
+        Stop(): ([Drain(2, patient=False), CallOff(3, patient=False)], Phase.FAILED),
+        StopNow(): ([Quit(2), Kill(3)], Phase.FAILED),
+    },
+    killed: {
+        Ready(1): ([], Phase.KILLED),
+        Failed(1, "no module"): ([], Phase.KILLED),
+        Beat(1, 32.0): ([], Phase.KILLED),
+        Exited(1, "killed by SIGKILL"): ([], None),
+        Retire(1, "old"): ([], Phase.KILLED),
+        Recycle(1, "fat"): ([], Phase.KILLED),
+        Reload(): ([CallOff(2, patient=True), SPAWN], Phase.KILLED),
+        Resize(+1): ([SPAWN], Phase.KILLED),
+        Resize(-1): ([], Phase.KILLED),
+        Reopen(): ([ReopenLogs()], Phase.KILLED),
+        Stop(): ([CallOff(2, patient=False)], Phase.KILLED),
+        StopNow(): ([Kill(2)], Phase.KILLED),
+    },
+}
+CASES = [(situation, fact) for situation, rows in TABLE.items() for fact in rows]
+
+
+@pytest.mark.parametrize(("situation", "fact"), CASES, ids=[f"{name.__name__}-{fact}" for name, fact in CASES])
+def test_every_fact_in_every_phase(situation: Callable[[], Told], fact: Fact) -> None:
+    told = situation()
+    actions = [SPAWN if isinstance(action, Spawn) else action for action in told.tell(fact)]
+    assert (actions, told.phase(1)) == TABLE[situation][fact]
+
+
+DEADLINES: list[tuple[Callable[[], Told], float, list[Any], Phase | None]] = [
+    (starting, 60.0, [Autopsy(1)], Phase.HUNG),
+    (ready, 30.0, [Autopsy(1)], Phase.HUNG),
+    (late, 0.5, [Kill(1)], Phase.KILLED),
+    (hung, 0.5, [Kill(1), SPAWN], Phase.KILLED),
+    (killed, 5.0, [], None),
+    (failed, 1.0, [Kill(1)], Phase.KILLED),
+]
+
+
+@pytest.mark.parametrize(("situation", "lasts", "expected", "then"), DEADLINES)
+def test_every_phase_ends_by_its_deadline(
+    situation: Callable[[], Told], lasts: float, expected: list[Any], then: Phase | None
+) -> None:
+    told = situation()
+    assert told.tell(after=lasts - 0.001) == []
+    actions = [SPAWN if isinstance(action, Spawn) else action for action in told.tell(after=0.001)]
+    assert (actions, told.phase(1)) == (expected, then)
+
+
+def test_a_drain_lasts_as_long_as_the_grace_period_and_the_keep_alive_timeout_allow() -> None:
+    for options, lasts in [
+        ({"timeout_graceful_shutdown": 30}, 32.0),
+        ({"timeout_graceful_shutdown": 1, "timeout_keep_alive": 5}, 8.0),
+    ]:
+        told = Told(**options)
+        told.tell(Ready(1))
+        told.tell(Retire(1, "old"))
+        assert told.tell(Ready(2)) == [Drain(1, patient=True)]
+        told.beat(after=lasts / 2)
+        told.beat(after=lasts / 2 - 0.1)
+        assert told.phase(1) is Phase.DRAINING
+        assert told.tell(after=0.1) == [Autopsy(1)]
+        assert told.tell(after=0.5) == [Kill(1)]
