@@ -7,11 +7,13 @@ is cut off. Nobody asks while a client keeps up: a connection is watched from th
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import select
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Protocol
 
 _IS_LINUX = sys.platform == "linux"
@@ -24,6 +26,14 @@ ALERT_TIME = 2.0
 use the connection the next time, and nobody has to wait for it (RFC 8446 section 6.1)."""
 
 
+def _socket_of(transport: asyncio.Transport) -> socket.socket:
+    """Raises OSError if it is gone: under TLS uvloop lets go of it before it tells that the connection is lost."""
+    found: socket.socket | None = transport.get_extra_info("socket")
+    if found is None:
+        raise OSError(errno.EBADF, "the transport has no socket any more")
+    return found
+
+
 def waiting(transport: asyncio.Transport) -> int:
     """Bytes written for a client that its system has not confirmed yet, be they with us or in the kernel.
 
@@ -31,7 +41,7 @@ def waiting(transport: asyncio.Transport) -> int:
     """
     held = transport.get_write_buffer_size()
     try:
-        descriptor: int = transport.get_extra_info("socket").fileno()
+        descriptor: int = _socket_of(transport).fileno()
         if not _IS_LINUX:
             return held + (not _is_writable(descriptor))
         (queued,) = struct.unpack("i", fcntl.ioctl(descriptor, _SIOCOUTQ, b"\0\0\0\0"))
@@ -48,7 +58,7 @@ def mark(transport: asyncio.Transport) -> int:
     """
     if _IS_LINUX:
         try:
-            info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + 8)
+            info = _socket_of(transport).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + 8)
             return int(struct.unpack_from("Q", info, _ACKNOWLEDGED)[0])
         except (OSError, ValueError, struct.error):
             pass
@@ -63,7 +73,7 @@ def is_blocked(transport: asyncio.Transport) -> bool:
     if transport.get_write_buffer_size():
         return True
     try:
-        return not _is_writable(transport.get_extra_info("socket").fileno())
+        return not _is_writable(_socket_of(transport).fileno())
     except (OSError, ValueError):
         return False
 
@@ -77,7 +87,8 @@ def _is_writable(descriptor: int) -> bool:
 def reset_when_closed(transport: asyncio.Transport) -> None:
     """Make a reset of the close that follows: it tells a client that something is missing, whatever marks the body's end."""
     linger = struct.pack("ii", 1, 0)
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    with suppress(OSError):
+        _socket_of(transport).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 class Sender(Protocol):
