@@ -131,6 +131,11 @@ class HttpConnection(Ending):
         if self._exchange is not None:
             self._exchange.disconnect()
             self._exchange = None
+        # An application that runs on knows this object: it keeps nothing that was received or is to be sent.
+        self._buffer = b""
+        self._body = None
+        self._corked.clear()
+        self._chunk = 0
         self.resume_writing()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)

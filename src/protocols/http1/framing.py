@@ -71,7 +71,8 @@ class ChunkedReader:
         """How much of the buffer is read: cutting that off at every step would copy what many small chunks leave each time."""
         self._missing = 0
         """Bytes missing of the current chunk's data."""
-        self._step = self._read_size
+        self._step = ChunkedReader._read_size
+        """Not bound: that would be a cycle, which only the garbage collector could end."""
         self._known = 0
         """Bytes of an unfinished line that have been looked at: to look again for every byte that comes would be quadratic."""
         self._excess = 0
@@ -88,7 +89,7 @@ class ChunkedReader:
         self._place = 0
         pieces: list[bytes] = []
         self.more = False
-        while self._step(pieces):
+        while self._step(self, pieces):
             if len(pieces) >= _AT_ONCE:
                 self.more = True
                 break
@@ -101,7 +102,7 @@ class ChunkedReader:
         start = self._place
         end = self._buffer.find(b"\n", start) + 1
         if (end or len(self._buffer)) - start > self._limit:
-            raise BadRequest(431 if self._step == self._read_trailer else 400, "line too long in a chunked body")
+            raise BadRequest(431 if self._step is ChunkedReader._read_trailer else 400, "line too long in a chunked body")
         if not end:
             known = self._known
             is_rest = known > _SHORT and self._buffer[start + known - 1] != 0x0D
@@ -149,7 +150,7 @@ class ChunkedReader:
             self._excess = max(0, self._excess + len(match[2]) - 2 * self._missing)
             if self._excess > _MOST_EXCESS:
                 raise BadRequest(400, "more chunk extensions than body")
-        self._step = self._read_data if self._missing else self._read_trailer
+        self._step = ChunkedReader._read_data if self._missing else ChunkedReader._read_trailer
         return True
 
     def _read_data(self, pieces: list[bytes]) -> bool:
@@ -160,7 +161,7 @@ class ChunkedReader:
             self._missing -= len(piece)
         if self._missing:
             return False
-        self._step = self._read_end_of_data
+        self._step = ChunkedReader._read_end_of_data
         return True
 
     def _read_end_of_data(self, pieces: list[bytes]) -> bool:
@@ -170,7 +171,7 @@ class ChunkedReader:
         if len(end) < 2:
             return False
         self._place += 2
-        self._step = self._read_size
+        self._step = ChunkedReader._read_size
         return True
 
     def _read_trailer(self, pieces: list[bytes]) -> bool:

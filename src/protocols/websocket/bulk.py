@@ -21,7 +21,7 @@ class Bulk:
         self._is_text = is_text
         self._cut = b""
         """The beginning of a character whose other bytes are yet to come."""
-        self._pieces: Pieces = Pieces("" if is_text else b"")
+        self._pieces = Pieces(is_text)
 
     def take(self, data: bytes, start: int) -> tuple[str | bytes | Violation | None, int]:
         """Read what there is of the payload from ``start`` on: the message, once it is whole, and where reading has ended.
@@ -32,18 +32,17 @@ class Bulk:
         size = len(masked)
         end = start + size
         self._missing -= size
-        piece: str | bytes
-        piece = plain = unmask(masked, self._key)
+        plain = unmask(masked, self._key)
         self._key = self._key[size % 4 :] + self._key[: size % 4]
         if self._is_text:
             try:
-                piece = self._decode(self._cut + plain)
+                self._check(self._cut + plain)
             except UnicodeDecodeError:
                 return Violation(BAD_PAYLOAD, "invalid payload"), end
-        self._pieces.add(piece)
+        self._pieces.add(plain)
         return (None if self._missing else self._pieces.whole()), end
 
-    def _decode(self, plain: bytes) -> str:
-        text, used = utf_8_decode(plain, "strict", not self._missing)
+    def _check(self, plain: bytes) -> None:
+        """Raises UnicodeDecodeError."""
+        _, used = utf_8_decode(plain, "strict", not self._missing)
         self._cut = plain[used:]
-        return text

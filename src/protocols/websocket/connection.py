@@ -59,7 +59,9 @@ class WebSocketConnection(Corked):
     deadline = NEVER
     _phase = Phase.HANDSHAKE
     _session: Session | None = None
-    """None when the handshake was refused before there was one."""
+    """None when the handshake was refused before there was one, and when the connection is lost."""
+    _reader: frames.Reader | None = None
+    """There when a session is."""
     _reading = True
     _early = 0
     """Bytes received before the handshake was answered."""
@@ -108,17 +110,19 @@ class WebSocketConnection(Corked):
         # The answer to what has just arrived leaves at once; it is a new turn.
         self._due = 0.0
         self._work = 0
-        session = self._session
-        if self._phase is _OPEN and session is not None:
-            message = self._reader.take(data)
+        session, reader = self._session, self._reader
+        if session is None or reader is None:
+            return
+        if self._phase is _OPEN:
+            message = reader.take(data)
             if message is not None and session.deliver(message):
                 return
             self._pull()
         elif self._phase is Phase.CLOSING:
-            self._reader.feed(data)
+            reader.feed(data)
             self._pull()
         elif self._phase is Phase.HANDSHAKE:
-            self._reader.feed(data)
+            reader.feed(data)
             self._early += len(data)
             if self._early >= self._service.limits.buffer:
                 self._read(False)
@@ -130,8 +134,13 @@ class WebSocketConnection(Corked):
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
         self.deadline = NEVER
+        self._corked.clear()
+        self._pong = None
         self.resume_writing()
-        session = self._session
+        session, self._session = self._session, None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
         if session is not None:
             session.end(frames.ABNORMAL, "", gone=True)
             if self._opened and session.ending is not None:
@@ -209,9 +218,11 @@ class WebSocketConnection(Corked):
 
     def _pull(self) -> None:
         """Have read what was received, event by event, while the application keeps up and the others get their turn."""
-        session = self._session
-        assert session is not None
-        take = self._reader.next
+        session, reader = self._session, self._reader
+        if session is None or reader is None:
+            # Lost since it was asked for.
+            return
+        take = reader.next
         for _ in range(EVENTS_PER_TURN):
             if self._phase is Phase.OPEN:
                 if session.full:
@@ -307,8 +318,6 @@ class WebSocketConnection(Corked):
             self._pull()
 
     def taken(self) -> None:
-        assert self._session is not None
-        self._session.held = False
         # Not now: an application that never has to wait for a message would never let the others have their turn.
         self._service.loop.call_soon(self._pull)
 

@@ -59,6 +59,9 @@ class Reader(Protocol):
     def next(self) -> Event | None:
         """The next event; None until more is fed. Asked for one by one, so that what nobody waits for stays unread bytes."""
 
+    def close(self) -> None:
+        """The connection is lost: let go of all, so that no cycle of references keeps it. Called last."""
+
 
 NO_STATUS = 1005
 ABNORMAL = 1006

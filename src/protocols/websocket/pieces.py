@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 _MANY = 1024
 
 
 class Pieces:
-    """Keeps them in few objects, however small they are: an object of one byte or two takes twenty times their memory."""
+    """Keeps them in little memory until the message is whole, however long its end is withheld.
 
-    def __init__(self, nothing: str | bytes) -> None:
-        """``nothing``: an empty string of the pieces' type."""
-        self._nothing: Any = nothing
-        self._joined: list[Any] = []
-        self._recent: list[Any] = []
+    A text is kept as UTF-8, since one emoji makes four bytes of each character of a ``str``; and small pieces are joined, since
+    an object of one byte or two takes twenty times their memory.
+    """
+
+    def __init__(self, is_text: bool) -> None:
+        self._is_text = is_text
+        self._joined: list[bytes] = []
+        self._recent: list[bytes] = []
 
     def add(self, piece: str | bytes) -> None:
+        """Whole characters, or bytes; of a text, bytes that are known to be UTF-8 are taken, too."""
         if piece:
-            self._recent.append(piece)
+            self._recent.append(piece.encode() if isinstance(piece, str) else piece)
             if len(self._recent) == _MANY:
-                self._joined.append(self._nothing.join(self._recent))
+                self._joined.append(b"".join(self._recent))
                 self._recent.clear()
 
     def whole(self) -> str | bytes:
-        message: str | bytes = self._nothing.join(self._joined + self._recent)
-        return message
+        message = b"".join(self._joined + self._recent)
+        return message.decode() if self._is_text else message

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import Enum, auto
+from sys import getsizeof
 from typing import Protocol
 
 from ...errors import AppError
@@ -83,7 +84,7 @@ class Session:
     """Reading stopped because too much waits here: the connection wants to be told when it is taken."""
     _told_connect = False
     _size = 0
-    """Bytes (of a text: characters) waiting in ``_inbox``."""
+    """Bytes of memory that the messages in ``inbox`` take: a text's characters take four each where one of them is an emoji."""
     _owes = False
     """The application works on a message: it has been given one, and has not asked for the next."""
     _denial: Denial | None = None
@@ -134,7 +135,7 @@ class Session:
     def deliver(self, message: str | bytes) -> bool:
         """Hand a message to the application; returns whether it was waiting for one."""
         self.inbox.append(message)
-        self._size += len(message)
+        self._size += getsizeof(message)
         return self._wake_one()
 
     def end(self, code: int, reason: str, *, gone: bool) -> None:
@@ -187,9 +188,10 @@ class Session:
                     self._wake_one()
                 raise
         message = self.inbox.popleft()
-        self._size -= len(message)
+        self._size -= getsizeof(message)
         self._owes = True
         if self.held and not self.full:
+            self.held = False
             self._wire.taken()
         return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
 
@@ -285,6 +287,8 @@ class Session:
             report(error, self.describe(), self.phase is Phase.GONE)
             self._abandon()
         finally:
+            # An application may keep ``receive`` for ever.
+            self.inbox.clear()
             self._wire.at_end()
             self._service.end(self)
 

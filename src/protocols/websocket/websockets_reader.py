@@ -63,6 +63,11 @@ class WebsocketsReader:
         assert close is not None
         return frames.Violation(int(close.code), close.reason)
 
+    def close(self) -> None:
+        # Its parser is a generator of its own method, and the error that ended it knows the frames that it came through.
+        self._protocol.parser.close()
+        self._protocol.parser_exc = None
+
     def _parse(self) -> bool:
         """Whether there is another frame in what was fed."""
         while not self._frames and self._at < len(self._data) and self._protocol.parser_exc is None:
@@ -93,7 +98,7 @@ class WebsocketsReader:
         if self._pieces is None:
             if frame.fin:
                 return piece
-            self._pieces = Pieces(piece[:0])
+            self._pieces = Pieces(isinstance(piece, str))
         self._pieces.add(piece)
         if not frame.fin:
             return frames.PART

@@ -109,7 +109,7 @@ class ReferenceReader:
             if self._pieces is None:
                 if finished:
                     return payload
-                self._pieces = Pieces(payload[:0])
+                self._pieces = Pieces(isinstance(payload, str))
             self._pieces.add(payload)
             if not finished:
                 return frames.PART
@@ -117,6 +117,10 @@ class ReferenceReader:
             return pieces.whole()
         assert isinstance(payload, bytes)
         return frames.Ping(payload) if opcode is Opcode.PING else frames.Pong(payload)
+
+    def close(self) -> None:
+        # A generator of its own method.
+        self._protocol._parse_more.close()
 
     @property
     def idle(self) -> bool:
@@ -175,6 +179,10 @@ class FastReader:
                     return event
                 self._other = event
         return self._next_of(self._other)
+
+    def close(self) -> None:
+        if self._reference is not None:
+            self._reference.close()
 
     def _next_of(self, other: ReferenceReader | Bulk) -> Event | None:
         if isinstance(other, ReferenceReader):
