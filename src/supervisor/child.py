@@ -41,23 +41,23 @@ class Speaker(Enum):
 
     STARTING = auto()
     READY = auto()
+    RETIRING = auto()
+    """It has asked to be replaced."""
     FAILED = auto()
 
 
+_WHEN_READY = (LOADED, DELIVERING, ALIVE, WAITING)
 MAY_SAY: dict[tuple[Speaker, str], Speaker] = {
     (Speaker.STARTING, READY): Speaker.READY,
     (Speaker.STARTING, FAILED): Speaker.FAILED,
-    # TERM may come while it starts.
+    # TERM may come while it starts; and a drain may be ordered.
     (Speaker.STARTING, RETIRE): Speaker.STARTING,
-    (Speaker.READY, RETIRE): Speaker.READY,
-    (Speaker.READY, LOADED): Speaker.READY,
-    (Speaker.READY, DELIVERING): Speaker.READY,
-    (Speaker.READY, ALIVE): Speaker.READY,
-    (Speaker.READY, WAITING): Speaker.READY,
-    # A drain may be ordered while it starts.
     (Speaker.STARTING, WAITING): Speaker.STARTING,
+    **{(Speaker.READY, kind): Speaker.READY for kind in _WHEN_READY},
+    (Speaker.READY, RETIRE): Speaker.RETIRING,
+    **{(Speaker.RETIRING, kind): Speaker.RETIRING for kind in _WHEN_READY},
 }
-"""What a worker may say, and what it is then. Nothing when it has failed; and ready only once."""
+"""What a worker may say, and what it is then. Nothing when it has failed; ready and, from then on, retire only once."""
 
 
 def read_waits(message: Message) -> Waits:

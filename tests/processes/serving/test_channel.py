@@ -177,10 +177,18 @@ def test_what_a_worker_says_becomes_facts() -> None:
 
 
 @pytest.mark.parametrize(
-    "kinds", [("ready", "ready"), ("ready", "failed"), ("failed", "ready"), ("failed", "failed"), ("alive",)]
+    "kinds",
+    [
+        ("ready", "ready"),
+        ("ready", "retire", "retire"),
+        ("ready", "failed"),
+        ("failed", "ready"),
+        ("failed", "failed"),
+        ("alive",),
+    ],
 )
 def test_what_a_worker_must_not_say_now_is_a_violation(kinds: tuple[str, ...]) -> None:
-    details = {"failed": {"error": "x"}}
+    details = {"failed": {"error": "x"}, "retire": {"reason": "x"}}
     facts = Peer().hear(b"".join(encode(kind, **details.get(kind, {})) for kind in kinds))
     assert [type(fact) for fact in facts] == [Violated]
 
@@ -198,7 +206,7 @@ def test_every_phase_and_message_is_in_the_table() -> None:
 
 def test_one_wake_up_reads_a_part_and_who_talks_without_end_is_stopped() -> None:
     peer = Peer()
-    flood = encode("retire", reason="x") * (2 * ALLOWANCE // 33)
+    flood = encode("retire", reason="x") * (2 * ALLOWANCE // 33)  # which may be said again and again before it is ready
     peer.link.setblocking(False)
     sent = peer.link.send(flood)
     assert len(peer.child.read(peer.now)) <= READ_SIZE // 33 + 1 < sent // 33
