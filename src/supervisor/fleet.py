@@ -399,7 +399,7 @@ class Fleet:
         newest: dict[int, int] = {}
         for worker in self.workers.values():
             if worker.phase is Phase.STARTING and (worker.plan is not self.plan or worker.slot >= self.size):
-                self._call_off(worker, patient=True, now=now)
+                self._call_off(worker, patient=not self._is_development(), now=now, hand_on=self._is_development())
             elif worker.phase is Phase.READY and self._is_development() and worker.plan.generation < self.plan.generation:
                 # From now on nobody is to be answered by the old code: requests wait for the new.
                 self._drain(worker, patient=False, now=now, hand_on=True)
@@ -507,10 +507,10 @@ class Fleet:
         worker.enter(Phase.DRAINING, deadline)
         self._actions.append(Drain(worker.id, patient, hand_on))
 
-    def _call_off(self, worker: Worker, patient: bool, now: float) -> None:
+    def _call_off(self, worker: Worker, patient: bool, now: float, hand_on: bool = False) -> None:
         """Let a worker that is starting leave. It may be serving already, and we have not read that yet: so no SIGKILL."""
         worker.enter(Phase.CALLED_OFF, now + CALLING_OFF)
-        self._actions.append(CallOff(worker.id, patient))
+        self._actions.append(CallOff(worker.id, patient, hand_on))
 
     def _tell_to_quit(self, worker: Worker, now: float) -> None:
         worker.enter(Phase.DRAINING, now + QUITTING)

@@ -114,7 +114,7 @@ class Host:
             Spawn: self._spawn,
             Unready: self._unready,
             Drain: self._drain,
-            CallOff: lambda action: self._drain(Drain(action.worker, action.patient)),
+            CallOff: lambda action: self._drain(Drain(action.worker, action.patient, action.hand_on)),
             Quit: self._quit,
             Autopsy: self._autopsy,
             Kill: self._kill,

@@ -174,10 +174,11 @@ class Drain(Value):
 
 
 class CallOff(Value):
-    """Let the worker, of which we do not know that it is ready, exit at once; if it serves already, let it drain."""
+    """Let the worker, of which we do not know that it is ready, exit at once; if it serves already, as Drain does."""
 
     worker: int
     patient: bool
+    hand_on: bool = False
 
 
 class Quit(Value):

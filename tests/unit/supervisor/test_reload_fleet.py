@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.told import Told
 from tricorn.config.options import Config, configure
-from tricorn.supervisor.messages import Drain, Exited, Failed, Kill, Level, Ready, Reload, Retire, Say, Stop
+from tricorn.supervisor.messages import CallOff, Drain, Exited, Failed, Level, Ready, Reload, Retire, Say, Stop
 from tricorn.supervisor.phases import Phase
 
 SAVED = Reload(changed=("main.py",), since=9.95)
@@ -35,16 +35,16 @@ def test_many_files_are_said_shortly() -> None:
     assert "a.py, b.py, c.py and 2 more changed: reloading" in told.texts()
 
 
-def test_a_second_save_kills_who_was_about_to_serve_the_first() -> None:
+def test_a_second_save_calls_off_who_was_about_to_serve_the_first() -> None:
     told = serving()
     told.tell(SAVED)
-    assert told.tell(SAVED) == [Kill(2), told.spawn(3, generation=2)]
+    assert told.tell(SAVED) == [CallOff(2, patient=False, hand_on=True), told.spawn(3, generation=2)]
 
 
 def test_a_save_during_the_first_start_begins_it_anew() -> None:
     told = Told(reload=True)
-    assert told.tell(SAVED) == [Kill(1), told.spawn(2, generation=1)]
-    assert told.tell(Ready(2), Exited(1, "killed by SIGKILL"), after=1) == []
+    assert told.tell(SAVED) == [CallOff(1, patient=False, hand_on=True), told.spawn(2, generation=1)]
+    assert told.tell(Ready(2), Exited(1, "exit code 0"), after=1) == []
 
 
 def test_a_worker_that_shows_an_error_serves_until_the_next_save() -> None:
@@ -96,7 +96,7 @@ def test_recycling_is_gentle_as_ever() -> None:
 def test_a_stop_in_the_middle_drains_who_is_ready() -> None:
     told = serving()
     told.tell(SAVED)
-    assert told.tell(Stop(delayed=False)) == [Drain(1, patient=False), Kill(2)]
+    assert told.tell(Stop(delayed=False)) == [Drain(1, patient=False), CallOff(2, patient=False)]
 
 
 def test_a_crash_after_a_reload_is_no_reload() -> None:
