@@ -28,7 +28,7 @@ from ..ipc.channel import (
 from ..ipc.text import many_lines
 from ..ipc.waits import Waits, name_request
 from .link import Link
-from .messages import Beat, Delivering, Failed, Ready, Retire, Violated, Waiting, WorkerFact
+from .messages import Beat, Delivering, Failed, Ready, Recycle, Violated, Waiting, WorkerFact
 
 REPORT_SIZE = 1024 * 1024
 """Bytes of a hang report: thousands of stack frames."""
@@ -153,7 +153,7 @@ class Child:
             elif kind == FAILED:
                 facts.append(Failed(self.worker, message["error"]))
             elif kind == RETIRE:
-                facts.append(Retire(self.worker, message["reason"]))
+                facts.append(Recycle(self.worker, message["reason"]))
             elif kind == WAITING:
                 facts.append(Waiting(self.worker, read_waits(message)))
             elif kind == DELIVERING:

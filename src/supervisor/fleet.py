@@ -42,7 +42,6 @@ from ..ipc.waits import PATIENCE
 from .backoff import LAST_FAILED, Backoff, Intensity
 from .messages import (
     Action,
-    Autopsy,
     Beat,
     CallOff,
     CloseListeners,
@@ -55,24 +54,19 @@ from .messages import (
     Finish,
     Kill,
     Level,
-    Order,
     Quit,
     Ready,
     Recycle,
-    Reload,
-    Reopen,
     ReopenLogs,
-    Resize,
-    Retire,
+    ReportHang,
     Say,
     Spawn,
-    Stop,
-    StopNow,
     Unready,
     Violated,
     Waiting,
     WorkerFact,
 )
+from .orders import Order, Reload, Reopen, Resize, Stop, StopNow
 from .phases import AUTOPSY, CALLING_OFF, DELIVERING, LEAVING_FAILED, QUITTING, RUNNING, UNKILLABLE, Phase, Plan, Stage, Worker
 from .waiting import describe_workers
 from .wishes import StopWishes
@@ -189,7 +183,7 @@ class Fleet:
             case Deaf():
                 if worker.is_occupying:
                     self._kill_blamed(worker, "closed its channel to the supervisor", now)
-            case Retire(_, reason) | Recycle(_, reason):
+            case Recycle(_, reason):
                 if worker.is_occupying and not worker.recycling:
                     worker.recycling = reason
                     self._say(f"to be replaced: {reason}", worker)
@@ -376,7 +370,7 @@ class Fleet:
                     self._kill_hung(worker, now)
                 case Phase.STARTING | Phase.READY | Phase.DRAINING if self.stage is not Stage.QUITTING:
                     worker.enter(Phase.HUNG, now + AUTOPSY)
-                    self._actions.append(Autopsy(worker.id))
+                    self._actions.append(ReportHang(worker.id))
                 case _:
                     self._kill(worker, now)
 

@@ -29,7 +29,6 @@ from .child import Child, describe_exit, open_autopsy
 from .life import EXIT_BUG, flush_and_exit, live
 from .messages import (
     Action,
-    Autopsy,
     Beat,
     CallOff,
     CloseListeners,
@@ -41,6 +40,7 @@ from .messages import (
     Kill,
     Quit,
     ReopenLogs,
+    ReportHang,
     Say,
     Spawn,
     Unready,
@@ -116,7 +116,7 @@ class Host:
             Drain: self._drain,
             CallOff: lambda action: self._drain(Drain(action.worker, action.patient, action.hand_on)),
             Quit: self._quit,
-            Autopsy: self._autopsy,
+            ReportHang: self._report_hang,
             Kill: self._kill,
             ReopenLogs: self._reopen_logs,
             Say: self._say,
@@ -299,7 +299,7 @@ class Host:
         if child is not None:
             child.tell(UNREADY)
 
-    def _autopsy(self, action: Autopsy) -> None:
+    def _report_hang(self, action: ReportHang) -> None:
         child = self._children.get(action.worker)
         if child is not None:
             child.begin_autopsy()

@@ -1,7 +1,6 @@
-"""The facts that come in to the fleet and the actions that go out, as frozen values.
+"""The facts that come in to the fleet and the actions that go out, as frozen values. Pure.
 
-A worker is named by its ``id``, which is never used again; pids are known to ``host.py`` alone. Times are seconds of
-CLOCK_MONOTONIC.
+A worker is named by its ``id``, which is never used again; only the host knows pids. Times are seconds of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from enum import IntEnum
 from ..config.frozen import Value
 from ..config.options import Config
 from ..ipc.waits import Waits
-
-MOST_NAMED = 3
-"""Saved files that are named."""
+from .orders import Order
 
 # ---------------------------------------------------------------------------------------------------------------- facts
 
@@ -23,7 +20,7 @@ class Ready(Value):
 
     worker: int
     error: str | None = None
-    """With ``--reload``: why the application did not start, so that the worker shows this error to whoever asks."""
+    """With ``--reload``: why the application did not start. The worker shows this error to every client."""
 
 
 class Failed(Value):
@@ -49,28 +46,21 @@ class Exited(Value):
     """For people: ``exit code 1``, ``killed by SIGKILL`` ..."""
 
 
-class Retire(Value):
-    """The worker asks to be recycled (age, number of requests)."""
+class Recycle(Value):
+    """The worker is to be replaced. It asks for that itself (age, requests), or the supervisor measured it (memory)."""
 
     worker: int
     reason: str
 
 
 class Delivering(Value):
-    """The worker has drained for a saved file, but for responses that clients are still taking; it says so every second."""
+    """The worker drains for a saved file, and only sends last responses to slow clients. It says so every second."""
 
     worker: int
-
-
-class Recycle(Value):
-    """The worker should be recycled because of what was measured on it (memory)."""
-
-    worker: int
-    reason: str
 
 
 class Violated(Value):
-    """The worker said what it must not say, so nothing that it says can be understood any more."""
+    """The worker said something that it must not say. Nothing that it says can be understood any more."""
 
     worker: int
     what: str
@@ -78,7 +68,7 @@ class Violated(Value):
 
 
 class Deaf(Value):
-    """The worker has closed its channel, and is not gone: it hears no order, and would not notice our death."""
+    """The worker closed its channel and still lives: it hears no order, and would not notice the supervisor's death."""
 
     worker: int
 
@@ -90,58 +80,14 @@ class Waiting(Value):
     waits: Waits
 
 
-class Reload(Value):
-    """Replace all workers by a new generation, born with ``config`` (None: with the one in use)."""
-
-    config: Config | None = None
-    changed: tuple[str, ...] = ()
-    """The files that were saved, if that is why."""
-    since: float | None = None
-    """When they were."""
-    afresh: bool = True
-    """Whether the configuration is read again first: not if only the application's files were saved."""
-
-    @property
-    def announcement(self) -> str:
-        """The line that says which files were saved; nothing if none was."""
-        if not self.changed:
-            return ""
-        more = len(self.changed) - MOST_NAMED
-        return f"{', '.join(self.changed[:MOST_NAMED])}{f' and {more} more' if more > 0 else ''} changed: reloading"
-
-
-class Resize(Value):
-    """Want ``by`` workers more (fewer if negative)."""
-
-    by: int
-
-
-class Reopen(Value):
-    """Log files were moved away: open them again."""
-
-
-class Stop(Value):
-    """Finish what is in flight and exit; a second wish (see wishes.py): exit at once."""
-
-    delayed: bool = True
-    """Whether ``--shutdown-delay`` applies: to a load balancer's SIGTERM, not to a person's Ctrl-C."""
-    typed: bool = False
-    """Whether it is Ctrl-C at our terminal."""
-
-
-class StopNow(Value):
-    """Exit within a second."""
-
-
-WorkerFact = Ready | Failed | Beat | Exited | Retire | Delivering | Recycle | Waiting | Violated | Deaf
-Order = Reload | Resize | Reopen | Stop | StopNow
+WorkerFact = Ready | Failed | Beat | Exited | Recycle | Delivering | Waiting | Violated | Deaf
 Fact = WorkerFact | Order
 
 # -------------------------------------------------------------------------------------------------------------- actions
 
 
 class Level(IntEnum):
-    """How grave a log line is; the numbers are those of :mod:`logging`."""
+    """The level of a log line; the numbers are those of :mod:`logging`."""
 
     INFO = 20
     WARNING = 30
@@ -168,13 +114,13 @@ class Drain(Value):
 
     worker: int
     patient: bool
-    """Whether idle keep-alive connections are kept until their next request or their timeout."""
+    """Whether idle keep-alive connections stay open until their next request or their time-out."""
     hand_on: bool = False
-    """Whether a newer worker gets what has not asked yet: idle connections, and those that wait in the listener's queue."""
+    """Whether a newer worker gets what no request came on yet: idle connections, and those in the listener's queue."""
 
 
 class CallOff(Value):
-    """Let the worker, of which we do not know that it is ready, exit at once; if it serves already, as Drain does."""
+    """Let a worker that is not known to be ready exit at once. If it serves already, it drains."""
 
     worker: int
     patient: bool
@@ -187,7 +133,7 @@ class Quit(Value):
     worker: int
 
 
-class Autopsy(Value):
+class ReportHang(Value):
     """Let the worker write down its stacks: it is about to be killed."""
 
     worker: int
@@ -204,7 +150,7 @@ class ReopenLogs(Value):
 
 
 class Say(Value):
-    """A line for the error log; the host adds slot and pid where a worker is named."""
+    """A line for the error log. If it names a worker, the host adds slot and pid."""
 
     level: Level
     text: str
@@ -212,15 +158,15 @@ class Say(Value):
 
 
 class CloseListeners(Value):
-    """Nobody accepts any more: new connections are to be refused at once, rather than wait in a queue until we exit."""
+    """Nobody accepts any more: the kernel then refuses new connections at once, and none waits in a queue."""
 
 
 class Finish(Value):
-    """Nobody is left: exit with ``code``."""
+    """No worker is left: exit with ``code``."""
 
     code: int
     at_once: bool = False
-    """Whether nothing is waited for that is still to be told to anybody."""
+    """Whether to exit without waiting for auxiliaries that still tell others."""
 
 
-Action = Spawn | Unready | Drain | CallOff | Quit | Autopsy | Kill | ReopenLogs | Say | CloseListeners | Finish
+Action = Spawn | Unready | Drain | CallOff | Quit | ReportHang | Kill | ReopenLogs | Say | CloseListeners | Finish

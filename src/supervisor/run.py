@@ -19,7 +19,8 @@ from .fleet import Fleet
 from .host import Host
 from .jitter import chance
 from .listeners import Listeners, bind
-from .messages import Fact, Reload
+from .messages import Fact
+from .orders import Reload
 from .phases import Stage
 from .pid_file import PidFile
 from .provision import Provision

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from . import early, hangup
-from .messages import Order, Reload, Reopen, Resize, Stop, StopNow
+from .orders import Order, Reload, Reopen, Resize, Stop, StopNow
 
 logger = logging.getLogger("tricorn.error")
 

@@ -21,6 +21,7 @@ import pytest
 from tricorn.config.options import Config
 from tricorn.supervisor import messages as m
 from tricorn.supervisor.fleet import Fleet
+from tricorn.supervisor.orders import Reload, Reopen, Resize, Stop, StopNow
 from tricorn.supervisor.phases import RUNNING, Phase, Stage
 
 LIVES, BLOCKS = 10_000, 20
@@ -61,7 +62,7 @@ class World:
     heap: list[tuple[float, int, str, Any, Any]] = field(default_factory=list)
     scheduled: int = 0
     is_calm: bool = False
-    ordered: list[tuple[float, m.Stop | m.StopNow]] = field(default_factory=list)
+    ordered: list[tuple[float, Stop | StopNow]] = field(default_factory=list)
     """Orders to stop that were given, and when."""
     finished: int | None = None
     story: list[tuple[float, object]] = field(default_factory=list)
@@ -98,7 +99,7 @@ class World:
         if self.chance(0.2):
             self.later(self.random.expovariate(0.1), "hang", process, self.random.choice((0.5, 3.0, NEVER)))
         if self.chance(0.2):
-            self.later(self.random.expovariate(0.1), "fact", process, m.Retire(process.id, "old"))
+            self.later(self.random.expovariate(0.1), "fact", process, m.Recycle(process.id, "old"))
         if self.chance(0.1):
             self.later(self.random.expovariate(0.1), "fact", process, m.Recycle(process.id, "fat"))
 
@@ -129,7 +130,7 @@ class World:
                 self.processes[worker].leaving = True
                 if not self.chance(0.02):
                     self.later(0.001, "exit", self.processes[worker], "killed by SIGKILL")
-            case m.Autopsy(worker):
+            case m.ReportHang(worker):
                 self.processes[worker].examined = True
             case m.Finish(code):
                 self.finished = code
@@ -143,7 +144,7 @@ class World:
             _, _, kind, process, detail = heapq.heappop(self.heap)
             if kind == "order":
                 facts.append(detail)
-                if isinstance(detail, m.Stop | m.StopNow):
+                if isinstance(detail, Stop | StopNow):
                     self.ordered.append((self.now, detail))
             elif kind == "late" or (kind == "fact" and process.alive):
                 facts.append(detail)
@@ -188,8 +189,20 @@ class World:
             process.hung_until += seconds if process.hung_until > self.now - seconds else 0
 
 
-ORDERS: tuple[m.Fact, ...] = (m.Reload(), m.Reload(), m.Reload(), m.Resize(+1), m.Resize(-1), m.Reopen())
-STOPS: tuple[m.Stop | m.StopNow, ...] = (m.Stop(), m.Stop(delayed=False), m.Stop(delayed=False, typed=True), m.StopNow())
+ORDERS: tuple[m.Fact, ...] = (
+    Reload(),
+    Reload(),
+    Reload(),
+    Resize(+1),
+    Resize(-1),
+    Reopen(),
+)
+STOPS: tuple[Stop | StopNow, ...] = (
+    Stop(),
+    Stop(delayed=False),
+    Stop(delayed=False, typed=True),
+    StopNow(),
+)
 SHOULD_WAIT = {True: 0.5, False: 2.0}
 """Seconds from the first order to stop until another one is a wish of its own, if it is typed and if it is not."""
 
@@ -230,16 +243,16 @@ class Life:
         world.is_calm = True
         self._until(lambda: world.finished is not None or self._is_whole(), "the fleet never became whole")
         if world.finished is None:
-            world.later(random.uniform(0, 2), "order", None, m.Stop())
+            world.later(random.uniform(0, 2), "order", None, Stop())
             self._until(lambda: world.finished is not None, "TERM did not end in Finish")
         self._check_end()
 
     def _order(self) -> m.Fact:
         order = self.random.choice(ORDERS)
-        if isinstance(order, m.Reload) and self.random.random() < 0.2:
+        if isinstance(order, Reload) and self.random.random() < 0.2:
             # Made as a reload makes it: a new configuration, which may want another number of workers.
             workers, reload = self.random.randint(1, 5), self.config.reload
-            return m.Reload(Config(app="simulated:new", workers=workers, reload=reload, timeout_worker_healthcheck=5))
+            return Reload(Config(app="simulated:new", workers=workers, reload=reload, timeout_worker_healthcheck=5))
         return order
 
     def _until(self, condition: Any, otherwise: str) -> None:
@@ -282,7 +295,7 @@ class Life:
                 assert not stopping, "a worker was forked after an order to stop"
                 assert action.slot < self.fleet.size, "a worker was forked for a slot that is not wanted"
                 newest = action.worker
-            elif isinstance(action, m.Drain | m.CallOff | m.Quit | m.Kill | m.Autopsy | m.Unready):
+            elif isinstance(action, m.Drain | m.CallOff | m.Quit | m.Kill | m.ReportHang | m.Unready):
                 assert action.worker in world.processes, "an action for a worker that never was"
                 assert action.worker not in dead, "an action for a worker known to be dead"
             if isinstance(action, m.Kill):
@@ -293,7 +306,7 @@ class Life:
         assert not healthy or self._may_stop_at_once(), "a healthy worker was killed"
 
     def _may_stop_at_once(self) -> bool:
-        stops = [(at, order) for at, order in self.world.ordered if isinstance(order, m.Stop)]
+        stops = [(at, order) for at, order in self.world.ordered if isinstance(order, Stop)]
         repeated = any(at - stops[0][0] > SHOULD_WAIT[order.typed] for at, order in stops)
         return repeated or len(stops) < len(self.world.ordered)
 
@@ -336,7 +349,7 @@ class Life:
 
     def _check_end(self) -> None:
         code = self.world.finished
-        assert self.fleet.handle([m.Reload(), m.Resize(+1)], self.world.now) == [], "it went on after Finish"
+        assert self.fleet.handle([Reload(), Resize(+1)], self.world.now) == [], "it went on after Finish"
         assert code != 0 or self.world.ordered, "stopped unasked"
         assert code != 3 or not self.was_ready, "gave up as if nobody had ever been ready"
         assert code != 4 or self.config.limit_crashes is not None

@@ -8,7 +8,8 @@ import time
 from ...config.options import Config
 from ...ipc.channel import LOADED, Message, Table, encode
 from ...ipc.text import one_line
-from ..messages import Fact, Reload
+from ..messages import Fact
+from ..orders import Reload
 from . import watcher as watch
 
 MOST = 20_000

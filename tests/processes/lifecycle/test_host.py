@@ -22,7 +22,6 @@ from tricorn.ipc.scoreboard import Field
 from tricorn.supervisor.child import describe_exit
 from tricorn.supervisor.host import Host
 from tricorn.supervisor.messages import (
-    Autopsy,
     Beat,
     Drain,
     Exited,
@@ -33,7 +32,8 @@ from tricorn.supervisor.messages import (
     Level,
     Quit,
     Ready,
-    Retire,
+    Recycle,
+    ReportHang,
     Say,
     Spawn,
     Unready,
@@ -121,7 +121,7 @@ def test_a_worker_is_ready_beats_and_drains(stage: Stage) -> None:
     stage.start(obedient)
     stage.hear(Beat)
     stage.perform(Unready(1))
-    assert stage.hear(Retire) == [Retire(1, "told unready")]
+    assert stage.hear(Recycle) == [Recycle(1, "told unready")]
     stage.perform(Drain(1, patient=True))
     assert stage.hear(Exited) == [Exited(1, "exit code 10")]
 
@@ -223,7 +223,7 @@ def test_a_worker_that_closed_its_channel_is_told_to_drain_by_signal(stage: Stag
 def test_orders_for_the_dead_do_nothing(stage: Stage) -> None:
     stage.start(lambda config, birth: 0)
     stage.hear(Exited)
-    stage.perform(Drain(1, patient=True), Unready(1), Quit(1), Autopsy(1), Kill(1))
+    stage.perform(Drain(1, patient=True), Unready(1), Quit(1), ReportHang(1), Kill(1))
 
 
 def test_a_worker_that_can_not_be_forked_is_told_as_one_that_died(stage: Stage) -> None:
@@ -273,7 +273,7 @@ def test_an_autopsy_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogCapt
 
     stage.start(hanging)
     stage.hear(Ready(1))
-    stage.perform(Autopsy(1))
+    stage.perform(ReportHang(1))
     wait_until(lambda: "in hanging" in stage.host._children[1].read_autopsy(), timeout=PATIENCE)
     with caplog.at_level(logging.INFO, logger="tricorn.error"):
         stage.perform(Kill(1), Say(Level.WARNING, "hung; killed", 1))
@@ -291,8 +291,8 @@ def test_the_autopsy_of_a_worker_too_young_to_answer_does_not_kill_it(stage: Sta
         return obedient(config, birth)
 
     stage.start(slow)
-    stage.hear(Retire)
-    stage.perform(Autopsy(1), Unready(1))
+    stage.hear(Recycle)
+    stage.perform(ReportHang(1), Unready(1))
     stage.hear(Ready(1))
 
 
@@ -307,7 +307,7 @@ def test_a_worker_inherits_no_signals_and_knows_its_slot(stage: Stage) -> None:
         return 0
 
     stage.start(curious, workers=2)
-    reasons = {fact.reason for fact in stage.hear(Retire, count=2)}
+    reasons = {fact.reason for fact in stage.hear(Recycle, count=2)}
     assert reasons == {"slot 0, mask set()", "slot 1, mask set()"}
 
 

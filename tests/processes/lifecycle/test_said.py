@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.harness import Client, Server, get, raw_connection, run_tricorn, send_request
 from support.told import Told
-from tricorn.supervisor.messages import Autopsy, Exited, Kill, Ready, Retire, Say
+from tricorn.supervisor.messages import Exited, Kill, Ready, Recycle, ReportHang, Say
 
 PROBE = "tests.apps.probe:app"
 
@@ -66,9 +66,9 @@ def test_why_a_worker_is_killed_is_said_before_it_is(situation: str) -> None:
     if situation != "starting":
         told.tell(Ready(1), Ready(2))
     if situation == "draining":
-        told.tell(Retire(1, "old"))
+        told.tell(Recycle(1, "old"))
         told.tell(Ready(3))
-    while Autopsy(1) not in told.tell(after=1):
+    while ReportHang(1) not in told.tell(after=1):
         pass
     told.tell(Exited(2, "exit code 0"))
     actions = told.fleet.handle([], told.now + 0.5)

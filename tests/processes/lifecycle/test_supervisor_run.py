@@ -9,7 +9,7 @@ from tricorn.config.directory import WorkingDirectory
 from tricorn.config.frozen import replace
 from tricorn.config.options import Config
 from tricorn.errors import ConfigError
-from tricorn.supervisor.messages import Reload, Resize
+from tricorn.supervisor.orders import Reload, Resize
 from tricorn.supervisor.run import ConfigReader
 
 

@@ -11,7 +11,8 @@ from support.told import Told
 from tricorn.ipc.channel import FROM_WORKER, WAITING
 from tricorn.ipc.waits import Waits, describe, name_request
 from tricorn.supervisor.child import read_waits
-from tricorn.supervisor.messages import Drain, Exited, Kill, Ready, Reload, Stop, Waiting
+from tricorn.supervisor.messages import Drain, Exited, Kill, Ready, Waiting
+from tricorn.supervisor.orders import Reload, Stop
 
 PROBE = "tests.apps.probe:app"
 

@@ -27,7 +27,7 @@ from tricorn.ipc.channel import (
 from tricorn.ipc.text import LINES, many_lines, one_line
 from tricorn.supervisor.child import MAY_SAY, REPORT_SIZE, Child, Speaker, open_autopsy
 from tricorn.supervisor.link import ALLOWANCE, ALLOWED_PER_SECOND, READ_SIZE, Link
-from tricorn.supervisor.messages import Beat, Fact, Failed, Ready, Retire, Violated
+from tricorn.supervisor.messages import Beat, Fact, Failed, Ready, Recycle, Violated
 
 REFUSED = [
     b"",
@@ -172,7 +172,7 @@ class Peer:
 def test_what_a_worker_says_becomes_facts() -> None:
     peer = Peer()
     facts = peer.hear(encode("retire", reason="TERM\n") + encode("ready") + encode("alive"))
-    assert facts == [Retire(7, "TERM\\n"), Ready(7), Beat(7, peer.now - 0.001)]
+    assert facts == [Recycle(7, "TERM\\n"), Ready(7), Beat(7, peer.now - 0.001)]
     assert Peer().hear(encode("failed", error="a\n\x1b")) == [Failed(7, "a\n\\x1b")]
 
 
@@ -234,7 +234,7 @@ def test_random_bytes_never_raise_anything_else() -> None:
     for _ in range(500):
         data = b"".join(random.choice(kinds) if random.random() < 0.7 else random.randbytes(20) for _ in range(10))
         for fact in Peer().hear(data):
-            assert isinstance(fact, Ready | Retire | Failed | Violated)
+            assert isinstance(fact, Ready | Recycle | Failed | Violated)
 
 
 # --------------------------------------------------------------------------------------------------- who does not listen

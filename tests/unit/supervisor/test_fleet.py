@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from support.told import Told
 from tricorn.supervisor.messages import (
-    Autopsy,
     Beat,
     CallOff,
     Drain,
@@ -20,15 +19,11 @@ from tricorn.supervisor.messages import (
     Quit,
     Ready,
     Recycle,
-    Reload,
-    Reopen,
     ReopenLogs,
-    Resize,
-    Retire,
+    ReportHang,
     Spawn,
-    Stop,
-    StopNow,
 )
+from tricorn.supervisor.orders import Reload, Reopen, Resize, Stop, StopNow
 from tricorn.supervisor.phases import Phase
 
 
@@ -45,20 +40,20 @@ def ready() -> Told:
 def late() -> Told:
     """Worker 1 was not ready in time; its stacks are being written down."""
     told = Told()
-    assert told.tell(after=60) == [Autopsy(1)]
+    assert told.tell(after=60) == [ReportHang(1)]
     return told
 
 
 def hung() -> Told:
     told = ready()
-    assert told.tell(after=30) == [Autopsy(1)]
+    assert told.tell(after=30) == [ReportHang(1)]
     return told
 
 
 def draining() -> Told:
     """Worker 2 has taken the place of worker 1."""
     told = ready()
-    told.tell(Retire(1, "old"))
+    told.tell(Recycle(1, "old"))
     assert told.tell(Ready(2), after=1) == [Drain(1, patient=True)]
     return told
 
@@ -85,8 +80,7 @@ TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
         Failed(1, "no module"): ([], Phase.FAILED),
         Beat(1, 1.0): ([], Phase.STARTING),
         Exited(1, "exit code 1"): ([Finish(3)], None),
-        Retire(1, "old"): ([SPAWN], Phase.STARTING),
-        Recycle(1, "fat"): ([SPAWN], Phase.STARTING),
+        Recycle(1, "old"): ([SPAWN], Phase.STARTING),
         Reload(): ([CallOff(1, patient=True), SPAWN], Phase.CALLED_OFF),
         Resize(+1): ([SPAWN], Phase.STARTING),
         Resize(-1): ([], Phase.STARTING),
@@ -99,8 +93,7 @@ TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
         Failed(1, "no module"): ([], Phase.READY),
         Beat(1, 1.0): ([], Phase.READY),
         Exited(1, "exit code 0"): ([SPAWN], None),
-        Retire(1, "old"): ([SPAWN], Phase.READY),
-        Recycle(1, "fat"): ([SPAWN], Phase.READY),
+        Recycle(1, "old"): ([SPAWN], Phase.READY),
         Reload(): ([SPAWN], Phase.READY),
         Resize(+1): ([SPAWN], Phase.READY),
         Resize(-1): ([], Phase.READY),
@@ -113,8 +106,7 @@ TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
         Failed(1, "no module"): ([], Phase.FAILED),
         Beat(1, 60.0): ([], Phase.HUNG),
         Exited(1, "exit code 1"): ([Finish(3)], None),
-        Retire(1, "old"): ([SPAWN], Phase.HUNG),
-        Recycle(1, "fat"): ([SPAWN], Phase.HUNG),
+        Recycle(1, "old"): ([SPAWN], Phase.HUNG),
         Reload(): ([SPAWN], Phase.HUNG),
         Resize(+1): ([SPAWN], Phase.HUNG),
         Resize(-1): ([], Phase.HUNG),
@@ -127,8 +119,7 @@ TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
         Failed(1, "no module"): ([], Phase.HUNG),
         Beat(1, 31.0): ([], Phase.READY),
         Exited(1, "killed by SIGSEGV"): ([SPAWN], None),
-        Retire(1, "old"): ([SPAWN], Phase.HUNG),
-        Recycle(1, "fat"): ([SPAWN], Phase.HUNG),
+        Recycle(1, "old"): ([SPAWN], Phase.HUNG),
         Reload(): ([SPAWN], Phase.HUNG),
         Resize(+1): ([SPAWN], Phase.HUNG),
         Resize(-1): ([], Phase.HUNG),
@@ -141,8 +132,7 @@ TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
         Failed(1, "no module"): ([], Phase.DRAINING),
         Beat(1, 2.0): ([], Phase.DRAINING),
         Exited(1, "exit code 0"): ([], None),
-        Retire(1, "old"): ([], Phase.DRAINING),
-        Recycle(1, "fat"): ([], Phase.DRAINING),
+        Recycle(1, "old"): ([], Phase.DRAINING),
         Reload(): ([SPAWN], Phase.DRAINING),
         Resize(+1): ([SPAWN], Phase.DRAINING),
         Resize(-1): ([], Phase.DRAINING),
@@ -155,8 +145,7 @@ TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
         Failed(1, "no module"): ([], Phase.FAILED),
         Beat(1, 1.0): ([], Phase.FAILED),
         Exited(1, "exit code 3"): ([], None),
-        Retire(1, "old"): ([], Phase.FAILED),
-        Recycle(1, "fat"): ([], Phase.FAILED),
+        Recycle(1, "old"): ([], Phase.FAILED),
         Reload(): ([CallOff(3, patient=True), SPAWN, SPAWN], Phase.FAILED),
         Resize(+1): ([SPAWN], Phase.FAILED),
         Resize(-1): ([], Phase.FAILED),
@@ -169,8 +158,7 @@ TABLE: dict[Callable[[], Told], dict[Fact, tuple[list[Any], Phase | None]]] = {
         Failed(1, "no module"): ([], Phase.KILLED),
         Beat(1, 32.0): ([], Phase.KILLED),
         Exited(1, "killed by SIGKILL"): ([], None),
-        Retire(1, "old"): ([], Phase.KILLED),
-        Recycle(1, "fat"): ([], Phase.KILLED),
+        Recycle(1, "old"): ([], Phase.KILLED),
         Reload(): ([CallOff(2, patient=True), SPAWN], Phase.KILLED),
         Resize(+1): ([SPAWN], Phase.KILLED),
         Resize(-1): ([], Phase.KILLED),
@@ -190,8 +178,8 @@ def test_every_fact_in_every_phase(situation: Callable[[], Told], fact: Fact) ->
 
 
 DEADLINES: list[tuple[Callable[[], Told], float, list[Any], Phase | None]] = [
-    (starting, 60.0, [Autopsy(1)], Phase.HUNG),
-    (ready, 30.0, [Autopsy(1)], Phase.HUNG),
+    (starting, 60.0, [ReportHang(1)], Phase.HUNG),
+    (ready, 30.0, [ReportHang(1)], Phase.HUNG),
     (late, 0.5, [Kill(1)], Phase.KILLED),
     (hung, 0.5, [Kill(1), SPAWN], Phase.KILLED),
     (killed, 5.0, [], None),
@@ -216,10 +204,10 @@ def test_a_drain_lasts_as_long_as_the_grace_period_and_the_keep_alive_timeout_al
     ]:
         told = Told(**options)
         told.tell(Ready(1))
-        told.tell(Retire(1, "old"))
+        told.tell(Recycle(1, "old"))
         assert told.tell(Ready(2)) == [Drain(1, patient=True)]
         told.beat(after=lasts / 2)
         told.beat(after=lasts / 2 - 0.1)
         assert told.phase(1) is Phase.DRAINING
-        assert told.tell(after=0.1) == [Autopsy(1)]
+        assert told.tell(after=0.1) == [ReportHang(1)]
         assert told.tell(after=0.5) == [Kill(1)]

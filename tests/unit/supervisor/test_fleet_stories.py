@@ -11,7 +11,6 @@ from tricorn.supervisor.backoff import Backoff, Intensity
 from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.messages import (
     Action,
-    Autopsy,
     Beat,
     CallOff,
     Drain,
@@ -24,15 +23,12 @@ from tricorn.supervisor.messages import (
     Quit,
     Ready,
     Recycle,
-    Reload,
-    Resize,
-    Retire,
+    ReportHang,
     Say,
     Spawn,
-    Stop,
-    StopNow,
     Unready,
 )
+from tricorn.supervisor.orders import Reload, Resize, Stop, StopNow
 from tricorn.supervisor.phases import Phase
 
 # ---------------------------------------------------------------------------------------------------------------- starts
@@ -61,7 +57,7 @@ def test_workers_that_failed_at_first_are_tried_again_once_one_was_ready() -> No
 
 def test_who_never_becomes_ready_ends_the_first_start() -> None:
     told = Told(timeout_worker_startup=5)
-    assert told.tell(after=5) == [Autopsy(1)]
+    assert told.tell(after=5) == [ReportHang(1)]
     assert told.tell(after=0.5) == [Kill(1)]
     assert told.tell(Exited(1, "killed by SIGKILL")) == [Finish(3)]
     assert told.texts() == ["not ready within --timeout-worker-startup 5 s; killed"]
@@ -140,7 +136,7 @@ def test_too_many_crashes_end_it_with_code_4() -> None:
 def test_hung_workers_are_found_at_the_same_time() -> None:
     told = Told(workers=3)
     told.tell(Ready(1), Ready(2), Ready(3))
-    assert told.tell(Beat(2, 29.0), after=30) == [Autopsy(1), Autopsy(3)]
+    assert told.tell(Beat(2, 29.0), after=30) == [ReportHang(1), ReportHang(3)]
     actions = told.tell(after=0.5)
     assert actions[:2] == [Kill(1), Kill(3)]
     assert [action.slot for action in actions if isinstance(action, Spawn)] == [0, 2]
@@ -194,7 +190,7 @@ def test_a_reload_is_abandoned_however_its_worker_fails(ending: str) -> None:
     if ending == "exited":
         assert told.tell(Exited(2, "killed by SIGSEGV")) == []
     else:
-        assert told.tell(after=60) == [Autopsy(2)]
+        assert told.tell(after=60) == [ReportHang(2)]
         assert told.tell(after=0.5) == [Kill(2)]
     assert told.texts(Level.ERROR)[-1].startswith("Reload abandoned")
 
@@ -230,7 +226,7 @@ def test_a_reload_tries_slots_that_wait_at_once() -> None:
 def test_a_worker_is_recycled_only_after_its_successor_is_ready() -> None:
     told = Told(workers=2)
     told.tell(Ready(1), Ready(2))
-    assert told.tell(Retire(1, "old"), Recycle(2, "fat")) == [told.spawn(3, slot=0)]
+    assert told.tell(Recycle(1, "old"), Recycle(2, "fat")) == [told.spawn(3, slot=0)]
     assert told.tell(Ready(3)) == [Drain(1, patient=True), told.spawn(4, slot=1)]
     assert told.tell(Ready(4)) == [Drain(2, patient=True)]
 
@@ -238,7 +234,7 @@ def test_a_worker_is_recycled_only_after_its_successor_is_ready() -> None:
 def test_nobody_drains_while_another_slot_is_empty() -> None:
     told = Told(workers=2, surge=2)
     told.tell(Ready(1), Ready(2))
-    told.tell(Retire(1, "old"))
+    told.tell(Recycle(1, "old"))
     assert told.tell(Exited(2, "exit code 1"), Ready(3)) == [told.spawn(4, slot=1)]
     assert told.tell(Ready(4)) == [Drain(1, patient=True)]
 
@@ -248,7 +244,7 @@ def test_a_slot_that_waits_for_its_backoff_keeps_its_place() -> None:
     told.tell(Ready(1), Ready(2), Ready(3))
     told.tell(Exited(3, "exit code 1"))
     # Slot 2 waits; slot 0 may use the surge, but slot 1 may not use slot 2's place.
-    assert told.tell(Exited(4, "exit code 1"), Retire(1, "old"), Retire(2, "old")) == [told.spawn(5, slot=0)]
+    assert told.tell(Exited(4, "exit code 1"), Recycle(1, "old"), Recycle(2, "old")) == [told.spawn(5, slot=0)]
     assert told.tell(after=0.1) == [told.spawn(6, slot=2)]
 
 
@@ -337,10 +333,10 @@ def ready() -> Told:
 def test_stop_does_not_prolong_a_drain() -> None:
     told = Told(timeout_graceful_shutdown=30, timeout_worker_healthcheck=300)
     told.tell(Ready(1))
-    told.tell(Retire(1, "old"))
+    told.tell(Recycle(1, "old"))
     told.tell(Ready(2))
     assert told.tell(Stop(), after=31) == [Drain(1, patient=False), Drain(2, patient=False)]
-    assert told.tell(after=1) == [Autopsy(1)]
+    assert told.tell(after=1) == [ReportHang(1)]
 
 
 def test_a_second_stop_kills_at_once() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from support.told import Told
 from tricorn.config.options import Config, configure
-from tricorn.supervisor.messages import CallOff, Drain, Exited, Failed, Level, Ready, Reload, Retire, Say, Stop
+from tricorn.supervisor.messages import CallOff, Drain, Exited, Failed, Level, Ready, Recycle, Say
+from tricorn.supervisor.orders import Reload, Stop
 from tricorn.supervisor.phases import Phase
 
 SAVED = Reload(changed=("main.py",), since=9.95)
@@ -89,7 +90,7 @@ def test_a_worker_that_can_not_even_show_the_error_is_tried_again_ever_more_slow
 
 def test_recycling_is_gentle_as_ever() -> None:
     told = serving()
-    assert told.tell(Retire(1, "old")) == [told.spawn(2)]
+    assert told.tell(Recycle(1, "old")) == [told.spawn(2)]
     assert told.tell(Ready(2)) == [Drain(1, patient=True)]
 
 

@@ -1,0 +1,59 @@
+"""Orders: what somebody outside asks of the fleet, as frozen values. Pure.
+
+Signals map to them (see ``wakeup.py``), and so do a saved file with ``--reload`` and the end of a program that embeds the
+supervisor. To the fleet an order is one more fact.
+"""
+
+from __future__ import annotations
+
+from ..config.frozen import Value
+from ..config.options import Config
+
+MAX_NAMED = 3
+"""Saved files that the log names in one line; of more it says how many."""
+
+
+class Reload(Value):
+    """Replace all workers by a new generation, born with ``config`` (None: with the one in use)."""
+
+    config: Config | None = None
+    changed: tuple[str, ...] = ()
+    """The saved files that are the reason, if any."""
+    since: float | None = None
+    """When they were saved, in seconds of CLOCK_MONOTONIC."""
+    afresh: bool = True
+    """Whether the configuration is read again first. False if only the application's files were saved."""
+
+    @property
+    def announcement(self) -> str:
+        """The log line that names the saved files; empty if there are none."""
+        if not self.changed:
+            return ""
+        more = len(self.changed) - MAX_NAMED
+        return f"{', '.join(self.changed[:MAX_NAMED])}{f' and {more} more' if more > 0 else ''} changed: reloading"
+
+
+class Resize(Value):
+    """Change the number of wanted workers by ``by``, which may be negative."""
+
+    by: int
+
+
+class Reopen(Value):
+    """Open the log files again: they were moved away."""
+
+
+class Stop(Value):
+    """Finish what is in flight and exit. A second wish to stop (see ``wishes.py``) means: exit at once."""
+
+    delayed: bool = True
+    """Whether ``--shutdown-delay`` applies. It does for SIGTERM, which a load balancer's host sends, and not for Ctrl-C."""
+    typed: bool = False
+    """Whether somebody typed Ctrl-C at our terminal."""
+
+
+class StopNow(Value):
+    """Exit at once."""
+
+
+Order = Reload | Resize | Reopen | Stop | StopNow
