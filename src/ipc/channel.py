@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -35,6 +36,12 @@ DRAIN = "drain"
 UNREADY = "unready"
 REOPEN = "reopen"
 PROBE = "probe"
+
+DRAIN_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGTERM)
+"""Repeats ``drain`` to a worker that has not answered: an application that reads its worker's end takes messages, not signals.
+
+SIGTERM would not do: whoever signals a whole process group sends it to workers, too, so to them it is a wish to be replaced.
+"""
 
 MAX_LINE = 256 * 1024
 """Bytes of one message. The longest is an error of ``log_text.LINES`` characters, and JSON makes up to twelve bytes of one."""

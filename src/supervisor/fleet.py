@@ -5,9 +5,9 @@ The theory, in the manner of h11's ``_state.py``: the fleet is told facts and an
     actions = fleet.handle(facts, now)
 
 It first *records* every fact, then derives actions from its state alone, never from the fact just seen (level-triggered,
-as Kubernetes' controllers are): it *expires* who passed a deadline, *retires* who has a ready successor, *fills* what is
-missing, *settles* a reload that is complete, and *finishes* when nobody is left. A lost, late or doubled fact can so delay
-a decision but never corrupt one.
+as Kubernetes' controllers are): it *expires* who passed a deadline, *urges* who does not answer, *retires* who has a ready
+successor, *fills* what is missing, *settles* a reload that is complete, and *finishes* when nobody is left. A lost, late or
+doubled fact can so delay a decision but never corrupt one.
 
 Every worker is in one phase, and every phase but FAILED and KILLED leads on by itself or by its deadline:
 
@@ -48,6 +48,7 @@ from .messages import (
     Deaf,
     Delivering,
     Drain,
+    DrainBySignal,
     Exited,
     Fact,
     Failed,
@@ -126,6 +127,7 @@ class Fleet:
         for fact in sorted(facts, key=lambda fact: isinstance(fact, Order)):
             self._record(fact, now)
         self._expire(now)
+        self._urge(now)
         self._retire(now)
         self._fill(now)
         self._settle(now)
@@ -138,6 +140,7 @@ class Fleet:
     def next_deadline(self) -> float | None:
         """When :meth:`handle` must be called even if no fact comes in; None if never."""
         times = [worker.deadline for worker in self.workers.values()]
+        times += [worker.answer_by for worker in self.workers.values() if worker.answer_by is not None]
         times += [at for at in (self._leave_at, self._retry_at, self._tell_at) if at is not None]
         times += [] if self._reloaded_in is None else [self._reloaded_at + PATIENCE]
         return min(times, default=None)
@@ -168,7 +171,7 @@ class Fleet:
                     self._became_ready(worker, error, now)
                 elif worker.phase is Phase.CALLED_OFF:
                     # It has connections already, perhaps, and the order to drain.
-                    worker.enter(Phase.DRAINING, now + worker.may_drain_for(patient=self.stage in RUNNING))
+                    worker.enter_draining(now, worker.may_drain_for(patient=self.stage in RUNNING))
             case Failed(_, error):
                 if worker.standing is Phase.STARTING:
                     worker.enter(Phase.FAILED, now + LEAVING_FAILED)
@@ -191,7 +194,7 @@ class Fleet:
                 if worker.phase is Phase.DRAINING and self.stage in RUNNING and self._is_development():
                     worker.deadline = max(worker.deadline, now + DELIVERING)
             case Waiting(_, waits):
-                worker.waits, worker.told_at = waits, now
+                worker.waits, worker.told_at, worker.answer_by = waits, now, None
 
     def _became_ready(self, worker: Worker, error: str | None, now: float) -> None:
         worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)
@@ -357,6 +360,8 @@ class Fleet:
         if self._announced is not None and now - self._announced > OVERSLEPT:
             for worker in self.workers.values():
                 worker.deadline += now - self._announced + WAKING_UP
+                if worker.answer_by is not None:
+                    worker.answer_by += now - self._announced + WAKING_UP
 
     def _expire(self, now: float) -> None:
         if self._leave_at is not None and self._leave_at <= now:
@@ -373,6 +378,14 @@ class Fleet:
                     self._actions.append(ReportHang(worker.id))
                 case _:
                     self._kill(worker, now)
+
+    def _urge(self, now: float) -> None:
+        """Tell by a signal those who have not answered the order to drain: their channel may be read by the application."""
+        for worker in self.workers.values():
+            if worker.answer_by is not None and worker.answer_by <= now:
+                worker.answer_by = None
+                self._say("does not answer the order to drain; told by a signal as well", worker, Level.WARNING)
+                self._actions.append(DrainBySignal(worker.id))
 
     def _retire(self, now: float) -> None:
         if self.stage in RUNNING:
@@ -495,10 +508,10 @@ class Fleet:
         self._actions.append(Say(level, text, None if worker is None else worker.id))
 
     def _drain(self, worker: Worker, patient: bool, now: float, hand_on: bool = False) -> None:
-        deadline = now + worker.may_drain_for(patient)
+        seconds = worker.may_drain_for(patient)
         if worker.phase is Phase.DRAINING:
-            deadline = min(deadline, worker.deadline)
-        worker.enter(Phase.DRAINING, deadline)
+            seconds = min(seconds, worker.deadline - now)
+        worker.enter_draining(now, seconds)
         self._actions.append(Drain(worker.id, patient, hand_on))
 
     def _call_off(self, worker: Worker, patient: bool, now: float, hand_on: bool = False) -> None:

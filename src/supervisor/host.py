@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..config.frozen import Value
 from ..config.identity import Identity
 from ..config.options import Config
-from ..ipc.channel import DRAIN, PROBE, REOPEN, UNREADY, encode
+from ..ipc.channel import DRAIN, DRAIN_SIGNAL, PROBE, REOPEN, UNREADY, encode
 from ..ipc.scoreboard import Field, Scoreboard
 from ..worker import main as worker_run
 from .auxiliary import Companion, Companions
@@ -34,6 +34,7 @@ from .messages import (
     CloseListeners,
     Deaf,
     Drain,
+    DrainBySignal,
     Exited,
     Fact,
     Finish,
@@ -114,6 +115,7 @@ class Host:
             Spawn: self._spawn,
             Unready: self._unready,
             Drain: self._drain,
+            DrainBySignal: lambda action: self._signal(action.worker, DRAIN_SIGNAL),
             CallOff: lambda action: self._drain(Drain(action.worker, action.patient, action.hand_on)),
             Quit: self._quit,
             ReportHang: self._report_hang,
@@ -292,7 +294,7 @@ class Host:
     def _drain(self, action: Drain) -> None:
         child = self._children.get(action.worker)
         if child is not None and not child.tell(DRAIN, patient=action.patient, hand_on=action.hand_on):
-            self._signal(action.worker, signal.SIGTERM)
+            self._signal(action.worker, DRAIN_SIGNAL)
 
     def _unready(self, action: Unready) -> None:
         child = self._children.get(action.worker)

@@ -119,6 +119,12 @@ class Drain(Value):
     """Whether a newer worker gets what no request came on yet: idle connections, and those in the listener's queue."""
 
 
+class DrainBySignal(Value):
+    """Tell the worker by a signal what it was told through its channel: it has not answered."""
+
+    worker: int
+
+
 class CallOff(Value):
     """Let a worker that is not known to be ready exit at once. If it serves already, it drains."""
 
@@ -169,4 +175,6 @@ class Finish(Value):
     """Whether to exit without waiting for auxiliaries that still tell others."""
 
 
-Action = Spawn | Unready | Drain | CallOff | Quit | ReportHang | Kill | ReopenLogs | Say | CloseListeners | Finish
+Action = (
+    Spawn | Unready | Drain | DrainBySignal | CallOff | Quit | ReportHang | Kill | ReopenLogs | Say | CloseListeners | Finish
+)

@@ -18,6 +18,8 @@ QUITTING = 1.0
 """Seconds a worker gets to exit when told to do so at once."""
 UNKILLABLE = 5.0
 """Seconds after SIGKILL until the fleet no longer waits for a process: the kernel keeps some in state D."""
+ANSWERING = 2.0
+"""Seconds in which a worker that drains must have said for what it waits, which it does at its next beat, or be gone."""
 DRAIN_MARGIN = 2.0
 """Seconds beyond the grace period, in which the worker itself cancels what is left."""
 
@@ -88,14 +90,21 @@ class Worker:
         """What it waits for while it drains, if it has told."""
         self.told_at = 0.0
         """When it told that."""
+        self.answer_by: float | None = None
+        """While it drains: when it must have answered that order."""
 
     def __repr__(self) -> str:
         return f"Worker({self.id}, slot {self.slot}, {self.phase.name}, until {self.deadline:g})"
 
     def enter(self, phase: Phase, deadline: float) -> None:
-        self.phase, self.deadline = phase, deadline
+        self.phase, self.deadline, self.answer_by = phase, deadline, None
         if phase is not Phase.HUNG:
             self.standing = phase
+
+    def enter_draining(self, now: float, seconds: float) -> None:
+        """It was told through its channel to be gone in so many ``seconds``."""
+        self.enter(Phase.DRAINING, now + seconds)
+        self.answer_by = now + ANSWERING if self.waits is None else None
 
     @property
     def is_occupying(self) -> bool:

@@ -242,7 +242,7 @@ def _release_child(birth: Birth) -> None:
     SIGTERM, and while it lives it would hold the port.
     """
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGIO):
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGIO, channel.DRAIN_SIGNAL):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.unregister(AUTOPSY_SIGNAL)

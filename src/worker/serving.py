@@ -116,6 +116,9 @@ class Server:
         signal.signal(signal.SIGTERM, self.handle_exit)
         # A signal in the middle of a system call of the application's must not fail it (sigaction(2), SA_RESTART).
         signal.siginterrupt(signal.SIGTERM, False)
+        if channel.DRAIN_SIGNAL != signal.SIGTERM:
+            signal.signal(channel.DRAIN_SIGNAL, self._drain_by_signal)
+            signal.siginterrupt(channel.DRAIN_SIGNAL, False)
         await self.start()
         # What lives now is here to stay: the collector need not look at it again and again, nor unshare its pages.
         gc.freeze()
@@ -138,6 +141,11 @@ class Server:
         # After the loop's end the worker is leaving already.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._terminated)
+
+    def _drain_by_signal(self, number: int, frame: FrameType | None) -> None:
+        """The supervisor's order to drain, which was lost on its way through the channel."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.drain, Phase.STOPPING)
 
     async def start(self) -> None:
         """Start the application up and accept connections, unless a drain was ordered before. Raises AppError."""

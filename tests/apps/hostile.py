@@ -1,7 +1,9 @@
 """An application that does to its worker what no application should: GET /NAME does so, answers, and goes on."""
 
+import asyncio
 import os
 import random
+import select
 import signal
 import socket
 import threading
@@ -97,6 +99,19 @@ def swap(fd):
     os.dup2(os.open("/dev/zero", os.O_RDWR), fd)
 
 
+def swallow():
+    """Read what the supervisor says, so that the worker never does."""
+    asyncio.get_running_loop().remove_reader(birth().channel.fileno())
+
+    def run():
+        link = os.dup(birth().channel.fileno())
+        while True:
+            select.select([link], [], [])
+            os.read(link, 65536)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 def replace_link():
     ours, theirs = socket.socketpair()
     os.dup2(ours.fileno(), birth().channel.fileno())
@@ -121,6 +136,7 @@ ATTACKS = {
     "close": lambda: os.close(birth().channel.fileno()),
     "shut": lambda: birth().channel.shutdown(socket.SHUT_RDWR),
     "over": replace_link,
+    "swallow": swallow,
     # On the scoreboard.
     "nan": lambda: spoil(lambda: float("nan")),
     "large": lambda: spoil(lambda: 1e9),

@@ -112,7 +112,7 @@ class World:
         match action:
             case m.Spawn():
                 self.spawn(action)
-            case m.Drain(worker) | m.Quit(worker):
+            case m.Drain(worker) | m.DrainBySignal(worker) | m.Quit(worker):
                 process = self.processes[worker]
                 process.leaving = True
                 if not self.chance(0.1) and process.hung_until <= self.now:
@@ -295,7 +295,7 @@ class Life:
                 assert not stopping, "a worker was forked after an order to stop"
                 assert action.slot < self.fleet.size, "a worker was forked for a slot that is not wanted"
                 newest = action.worker
-            elif isinstance(action, m.Drain | m.CallOff | m.Quit | m.Kill | m.ReportHang | m.Unready):
+            elif isinstance(action, m.Drain | m.DrainBySignal | m.CallOff | m.Quit | m.Kill | m.ReportHang | m.Unready):
                 assert action.worker in world.processes, "an action for a worker that never was"
                 assert action.worker not in dead, "an action for a worker known to be dead"
             if isinstance(action, m.Kill):

@@ -18,6 +18,7 @@ import pytest
 from support.harness import PATIENCE, wait_until
 from tricorn.config.options import Config
 from tricorn.ipc import channel
+from tricorn.ipc.channel import DRAIN_SIGNAL
 from tricorn.ipc.scoreboard import Field
 from tricorn.supervisor.child import describe_exit
 from tricorn.supervisor.host import Host
@@ -217,7 +218,7 @@ def test_a_worker_that_closed_its_channel_is_told_to_drain_by_signal(stage: Stag
     # Its end of file is read once and not for ever.
     wait_until(lambda: not host.wait(until=time.monotonic() + 0.01) and not host._wakeup.wait(0)[1], timeout=PATIENCE)
     stage.perform(Drain(1, patient=True))
-    assert stage.hear(Exited) == [Exited(1, "killed by SIGTERM")]
+    assert stage.hear(Exited) == [Exited(1, f"killed by {signal.Signals(DRAIN_SIGNAL).name}")]
 
 
 def test_orders_for_the_dead_do_nothing(stage: Stage) -> None:

@@ -106,6 +106,15 @@ def test_a_worker_that_closes_its_channel_is_replaced(name: str) -> None:
         assert server.stop() == 0
 
 
+def test_a_worker_that_reads_no_order_drains_all_the_same() -> None:
+    with Server(HOSTILE, "--no-access-log", "--workers", "1", "--timeout-graceful-shutdown", "300") as server:
+        server.wait_for_workers(1)
+        attack(server, "swallow")
+        assert server.stop() == 0
+        assert "does not answer the order to drain" in server.log
+        assert "drained: exit code 0" in server.log
+
+
 @pytest.mark.parametrize("name", ["nan", "large", "random"])
 def test_nonsense_on_the_scoreboard_stops_nobody(name: str) -> None:
     with Server(HOSTILE, "--no-access-log", "--workers", "2", "--timeout-worker-healthcheck", "2") as server:

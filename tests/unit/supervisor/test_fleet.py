@@ -7,21 +7,25 @@ from typing import Any
 
 import pytest
 from support.told import Told
+from tricorn.ipc.waits import Waits
 from tricorn.supervisor.messages import (
     Beat,
     CallOff,
     Drain,
+    DrainBySignal,
     Exited,
     Fact,
     Failed,
     Finish,
     Kill,
+    Level,
     Quit,
     Ready,
     Recycle,
     ReopenLogs,
     ReportHang,
     Spawn,
+    Waiting,
 )
 from tricorn.supervisor.orders import Reload, Reopen, Resize, Stop, StopNow
 from tricorn.supervisor.phases import Phase
@@ -71,6 +75,8 @@ def killed() -> Told:
     return told
 
 
+ANSWER = Waiting(1, Waits(0, "", 0.0, 1))
+"""What worker 1 answers to the order to drain."""
 SPAWN = "spawn"
 """Stands for a Spawn of whatever worker."""
 
@@ -206,8 +212,36 @@ def test_a_drain_lasts_as_long_as_the_grace_period_and_the_keep_alive_timeout_al
         told.tell(Ready(1))
         told.tell(Recycle(1, "old"))
         assert told.tell(Ready(2)) == [Drain(1, patient=True)]
+        told.tell(ANSWER)
         told.beat(after=lasts / 2)
         told.beat(after=lasts / 2 - 0.1)
         assert told.phase(1) is Phase.DRAINING
         assert told.tell(after=0.1) == [ReportHang(1)]
         assert told.tell(after=0.5) == [Kill(1)]
+
+
+def test_who_does_not_answer_the_order_to_drain_is_told_once_more_by_a_signal() -> None:
+    told = ready()
+    assert told.tell(Stop()) == [Drain(1, patient=False)]
+    assert told.tell(after=1.9) == []
+    assert told.tell(after=0.1) == [DrainBySignal(1)]
+    assert told.texts(Level.WARNING) == ["does not answer the order to drain; told by a signal as well"]
+    assert told.tell(after=29.9) == []
+    assert told.tell(after=0.1) == [ReportHang(1)]
+
+
+@pytest.mark.parametrize("answer", [ANSWER, Exited(1, "exit code 0")])
+def test_who_answers_is_not(answer: Fact) -> None:
+    told = draining()
+    assert told.tell(answer, after=1.9) == []
+    assert told.tell(after=0.2) == []
+    # Who has answered once reads what it is told.
+    told.tell(Stop())
+    assert DrainBySignal(1) not in told.tell(after=2)
+
+
+def test_nor_is_who_was_suspended() -> None:
+    told = ready()
+    told.tell(Stop())
+    assert told.tell(after=100) == []
+    assert told.tell(ANSWER, after=1) == []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from support.told import Told
 from tricorn.config.options import Config
+from tricorn.ipc.waits import Waits
 from tricorn.supervisor.backoff import Backoff, Intensity
 from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.messages import (
@@ -27,6 +28,7 @@ from tricorn.supervisor.messages import (
     Say,
     Spawn,
     Unready,
+    Waiting,
 )
 from tricorn.supervisor.orders import Reload, Resize, Stop, StopNow
 from tricorn.supervisor.phases import Phase
@@ -335,6 +337,7 @@ def test_stop_does_not_prolong_a_drain() -> None:
     told.tell(Ready(1))
     told.tell(Recycle(1, "old"))
     told.tell(Ready(2))
+    told.tell(Waiting(1, Waits(1, "GET /stream", 0.0, 1)))
     assert told.tell(Stop(), after=31) == [Drain(1, patient=False), Drain(2, patient=False)]
     assert told.tell(after=1) == [ReportHang(1)]
 
