@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from .asgi import HTTP_VERSIONS, Scope
 from .context import Service
+from .facts import Facts
 from .http1.codec import RequestHead
-from .proxy.headers import Origin
-from .tls import copy_description, describe
+from .tls import copy_description
 
 PATHSEND = "http.response.pathsend"
 """Offered only with ``--pathsend``: an application that is offered it sends a path where middleware expects the body's bytes,
@@ -49,25 +48,20 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     return scope
 
 
-def connection_scope(transport: asyncio.Transport, service: Service, origin: Origin | None = None) -> tuple[Scope, str]:
+def connection_scope(service: Service, facts: Facts) -> tuple[Scope, str]:
     """The part of the scope that all requests of a connection share, and the client's name for the access log.
 
     Its ``extensions`` is what TLS tells, or None; :func:`request_scope` makes each request's own of it.
-    ``origin``: for whom a proxy has opened the connection, if it says so.
     """
-    client = _address(transport.get_extra_info("peername"))
-    server: Any = transport.get_extra_info("sockname")
-    tls = transport.get_extra_info("ssl_object")
-    if origin is not None:
-        client, server = origin.client, origin.server or server
+    client = facts.client
     scope: Scope = {
         "type": "http",
         "asgi": None,
-        "scheme": "https" if tls is not None or (origin is not None and origin.secure) else "http",
-        "server": _address(server) or ((server, None) if isinstance(server, str) and server else None),
+        "scheme": "https" if facts.is_secure else "http",
+        "server": facts.server,
         "client": client,
         "root_path": service.root_path,
-        "extensions": describe(tls) if tls is not None else None,
+        "extensions": facts.tls,
         "http_version": "1.1",
         "method": "",
         "path": "",
@@ -76,8 +70,3 @@ def connection_scope(transport: asyncio.Transport, service: Service, origin: Ori
         "headers": (),
     }
     return scope, f"{client[0]}:{client[1]}" if client else ""
-
-
-def _address(name: Any) -> tuple[str, int] | None:
-    """``(host, port)`` of an IP socket's name; None for a UNIX socket's."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..ipc.scoreboard import Field, Scoreboard
-from ..protocols.http1.connection import HttpConnection
+from ..protocols.facts import Facts, MakeConnection
 
 logger = logging.getLogger("tricorn.error")
 
@@ -44,21 +44,23 @@ class Acceptor:
         self,
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[socket.socket],
-        make_connection: Callable[[], HttpConnection],
-        admit: Callable[[HttpConnection, socket.socket], Awaitable[None]],
+        make: MakeConnection,
+        admit: Callable[[socket.socket, MakeConnection], Awaitable[None]],
         scoreboard: Scoreboard,
         row: int,
     ) -> None:
-        """``admit`` gives the socket to the connection (see entrance.py); ``row`` is the worker's own in ``scoreboard``."""
+        """``admit`` has a connection made for a socket (see setup.py); ``row`` is the worker's own in ``scoreboard``."""
         self._loop = loop
         self._listeners = listeners
-        self._make = make_connection
+        self._make = make
         self._admit = admit
         self._scoreboard = scoreboard
         self._row = row
         self._own = scoreboard.row(row)
+        self._made = 0
+        """Open connections, as the service counts them."""
         self._connections = 0
-        """Open connections, those included that are not admitted yet."""
+        """Those, and the sockets that are not admitted yet."""
         self._trouble: int | None = None
         """Why no connection could be accepted, if the last one could not."""
         self._patience = PATIENCE
@@ -67,8 +69,8 @@ class Acceptor:
         self._closed = 0
         """Connections closed in the last second."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self.pending: set[asyncio.Protocol] = set()
-        """Connections accepted that may not have come to life yet."""
+        self._pending: set[socket.socket] = set()
+        """Sockets that were accepted, and for which there is no connection yet."""
         self._waits: dict[socket.socket, asyncio.TimerHandle] = {}
         """Listeners left alone for the moment."""
 
@@ -96,10 +98,14 @@ class Acceptor:
         self._closed = self._taken - (self._connections - self._before)
         self._taken, self._before = 0, self._connections
 
-    def publish(self, connections: int) -> None:
-        """Let the other workers know how many connections are open."""
-        self._connections = connections
-        self._own[Field.CONNECTIONS] = connections
+    def publish(self, made: int) -> None:
+        """Let the other workers know how many connections are open: those ``made``, and those that are not admitted yet."""
+        self._made = made
+        self._count()
+
+    def _count(self) -> None:
+        self._connections = self._made + len(self._pending)
+        self._own[Field.CONNECTIONS] = self._connections
 
     def give_up(self) -> None:
         """Close what is not admitted yet."""
@@ -173,20 +179,23 @@ class Acceptor:
         """Serve a connection that somebody accepted."""
         connection.setblocking(False)
         # Counted at once, for the other workers to see, though its protocol comes to life a turn later.
-        self.publish(self._connections + 1)
+        self._pending.add(connection)
+        self._count()
         self._taken += 1
-        protocol = self._make()
-        self.pending.add(protocol)
-        task = self._loop.create_task(self._begin(protocol, connection))
+        task = self._loop.create_task(self._begin(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _begin(self, protocol: HttpConnection, connection: socket.socket) -> None:
+    async def _begin(self, connection: socket.socket) -> None:
+        def make(transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
+            # From now on the service counts it.
+            self._pending.discard(connection)
+            return self._make(transport, facts)
+
         try:
-            await self._admit(protocol, connection)
+            await self._admit(connection, make)
         except (OSError, asyncio.CancelledError):
             # The client is gone again already, was not admitted, or took longer than we have.
             connection.close()
-            self.publish(self._connections - 1)
-        finally:
-            self.pending.discard(protocol)
+            self._pending.discard(connection)
+            self._count()

@@ -25,6 +25,7 @@ from ..logs.files import MAX_FILES
 from ..logs.setup import adopt, make_access
 from ..protocols.asgi import Application, Scope
 from ..protocols.context import Phase, Service
+from ..protocols.facts import Facts
 from ..protocols.http1 import fast
 from ..protocols.http1.codec import Codec, RequestHead
 from ..protocols.http1.connection import HttpConnection
@@ -36,7 +37,7 @@ from .current import CurrentWorker, enter
 from .late import LateImports, names
 from .lifespan import Lifespan
 from .readiness import Readiness
-from .setup import Entrance, trusted_by
+from .setup import Setup, trusted_by
 from .tls import Certificates
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Server:
         await self.lifespan.startup()
         self.service = self._make_service()
         self._acceptor = acceptor = Acceptor(
-            loop, self._listeners, self._make_connection, self._make_entrance().admit, self._scoreboard, self._index
+            loop, self._listeners, self._make_connection, self._make_setup().admit, self._scoreboard, self._index
         )
         self._late = LateImports(loop, names(self._config), lambda: not self.service.works)
         self._born = self._beat_due = loop.time()
@@ -239,9 +240,9 @@ class Server:
     def _is_ready(self) -> bool:
         return not self._leaving and self.service.phase is Phase.SERVING
 
-    def _make_entrance(self) -> Entrance:
+    def _make_setup(self) -> Setup:
         config = self._config
-        return Entrance(
+        return Setup(
             self._loop,
             self.certificates,
             proxies=self._trusted if config.proxy_protocol else None,
@@ -249,8 +250,9 @@ class Server:
             handshake_time=config.timeout_ssl_handshake,
         )
 
-    def _make_connection(self) -> HttpConnection:
-        return HttpConnection(self.service)
+    def _make_connection(self, transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
+        """The connection that ``facts`` call for. There is one protocol to begin with; another one is chosen here."""
+        return HttpConnection(self.service, facts)
 
     def _upgrade(self, head: RequestHead, base: Scope, client: str) -> asyncio.Protocol:
         """Load WebSocket when the first client asks for it: most applications do without, and it is a tenth of the start-up."""
@@ -286,7 +288,7 @@ class Server:
 
     def _count_connections(self, count: int) -> None:
         assert self._acceptor is not None
-        self._acceptor.publish(count + len(self._acceptor.pending - self.service.connections))
+        self._acceptor.publish(count)
 
     def _count_request(self) -> None:
         if self.service.requests >= self._last_request:

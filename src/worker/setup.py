@@ -1,6 +1,7 @@
-"""What a connection passes between being accepted and speaking HTTP: the PROXY protocol's header, then the TLS handshake.
+"""What happens between accept and protocol: the PROXY header is read, then the TLS handshake takes place.
 
-Each waits for the client's first byte with nothing but the socket: what opens connections and says nothing costs little.
+Both wait for the client's first byte with nothing but the socket, so a client that connects and says nothing costs little.
+The protocol is chosen afterwards, from the facts of the transport that is ready by then (see :class:`Opening`).
 """
 
 from __future__ import annotations
@@ -11,24 +12,26 @@ import socket
 
 from ..config.options import Config
 from ..errors import ConfigError
-from ..protocols.http1.connection import HttpConnection
-from ..protocols.http1.ending import SPEAKS_TLS
+from ..protocols.facts import MakeConnection, Opening
 from ..protocols.proxy.headers import Origin, Trusted
 from .tls import Certificates
 
 logger = logging.getLogger("tricorn.error")
 
 SHUTDOWN_TIME = 86400.0
-"""Seconds until the event loop gives up a TLS connection that is being closed: a day, because it does not ask whether the
-client makes progress. We do (protocols/delivery.py), and end what makes none."""
+"""Seconds until the event loop gives up a TLS connection that is being closed: a day, because the loop does not look whether
+the client makes progress. We do (protocols/delivery.py), and end a connection that makes none."""
 QUIET = 60.0
-"""Seconds between two warnings of connections without a proxy's header: it is a mistake in a configuration, or none."""
-MOST_PEEKED = 4096
+"""Seconds between two warnings about connections without a PROXY header: anybody may cause them, and one shows the mistake."""
+MAX_PEEKED = 4096
+"""Bytes of a PROXY header looked at in one go: the longest one that is accepted."""
 MOMENT = 0.001
 """Seconds for a handshake whose time was spent on waiting for its first byte: asyncio takes no zero."""
 
 
-class Entrance:
+class Setup:
+    """Takes accepted sockets to the point where a connection can be made."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -38,7 +41,7 @@ class Entrance:
         proxy_time: float,
         handshake_time: float,
     ) -> None:
-        """``proxies``: who begins connections with the PROXY protocol's header, within ``proxy_time`` seconds; None if nobody.
+        """``proxies``: the peers that send a PROXY header first, within ``proxy_time`` seconds; None if there are none.
         ``handshake_time``: seconds for a TLS handshake.
         """
         self._loop = loop
@@ -48,31 +51,31 @@ class Entrance:
         self._handshake_time = handshake_time
         self._warn_at = 0.0
 
-    async def admit(self, protocol: HttpConnection, connection: socket.socket) -> None:
-        """Let ``protocol`` have the accepted ``connection``. Raises OSError when the peer is gone or does not pass."""
+    async def admit(self, connection: socket.socket, make: MakeConnection) -> None:
+        """Let ``make`` have the accepted ``connection``. Raises OSError when the peer is gone or does not pass."""
+        origin = None
         if self._proxies is not None and self._is_proxy(connection, self._proxies):
-            protocol.origin = await self._read_origin(connection)
+            origin = await self._read_origin(connection)
         if self._certificates.context is None:
-            await self._loop.connect_accepted_socket(lambda: protocol, connection)
+            await self._loop.connect_accepted_socket(lambda: Opening(make, origin), connection)
             return
         deadline = self._loop.time() + self._handshake_time
         async with asyncio.timeout_at(deadline):
             first = await self._peek(connection, 1)
         if first.isupper():
-            # No record of TLS begins with a letter, every method of HTTP does. A handshake that fails would tell nobody why.
-            protocol.refusal = SPEAKS_TLS
-            await self._loop.connect_accepted_socket(lambda: protocol, connection)
+            # A TLS record never begins with a letter, every method of HTTP does. A failed handshake would tell nobody why.
+            await self._loop.connect_accepted_socket(lambda: Opening(make, origin, misses_tls=True), connection)
             return
         try:
             await self._loop.connect_accepted_socket(
-                lambda: protocol,
+                lambda: Opening(make, origin),
                 connection,
                 ssl=self._certificates.context,
                 ssl_handshake_timeout=max(MOMENT, deadline - self._loop.time()),
                 ssl_shutdown_timeout=SHUTDOWN_TIME,
             )
         except OSError as error:
-            # Whoever can reach the port can make this happen as often as he likes: not a line for the log.
+            # Anybody who can reach the port can cause this, as often as they like: it is not worth a line of the log.
             logger.debug("TLS handshake failed: %s", error)
             raise
 
@@ -92,7 +95,7 @@ class Entrance:
         try:
             async with asyncio.timeout(self._proxy_time):
                 while not reader.complete:
-                    connection.recv(reader.feed(await self._peek(connection, MOST_PEEKED)))
+                    connection.recv(reader.feed(await self._peek(connection, MAX_PEEKED)))
         except (ProxyError, TimeoutError) as error:
             self._warn(str(error) or f"no PROXY header within {self._proxy_time:g} s")
             raise ConnectionAbortedError(str(error)) from None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tricorn.protocols.context import Service
+from tricorn.protocols.facts import read_facts
 from tricorn.protocols.http1 import fast, h11_codec, httptools_codec
 from tricorn.protocols.http1.codec import Codec, RequestHead
 from tricorn.protocols.http1.connection import HttpConnection
@@ -184,17 +185,21 @@ class Wire:
         *,
         limits: Limits | None = None,
         service: Service | None = None,
+        extra: dict[str, Any] | None = None,
+        misses_tls: bool = False,
         **options: Any,
     ) -> None:
-        """``options`` are Service's; a ``service`` may be shared by several connections. Must be made on a running loop."""
+        """``options`` are Service's, ``extra`` is what the transport tells of itself, ``misses_tls`` is as in Facts.
+
+        A ``service`` may be shared by several connections. Must be made on a running loop."""
         self.loop = asyncio.get_running_loop()
         self.seen: list[Seen] = []
         if service is None:
             parse, lane = CODECS[codec]
             service = Service(self._watch(app), self.loop, parse, fast=lane, limits=limits, **options)  # type: ignore[arg-type]
         self.service = service
-        self.transport = FakeTransport(self.loop, options.get("extra"))
-        self.connection = HttpConnection(service)
+        self.transport = FakeTransport(self.loop, extra)
+        self.connection = HttpConnection(service, read_facts(self.transport, misses_tls=misses_tls))
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)
 

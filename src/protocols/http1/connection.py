@@ -14,12 +14,12 @@ from ..context import Phase as ServicePhase
 from ..context import Service
 from ..departure import has_left
 from ..exchange import Exchange
+from ..facts import Facts
 from ..progress import WITHHELD
-from ..proxy.headers import Origin, Proxies
 from ..scope import connection_scope
 from . import sizes
 from .codec import PLAIN, RequestHead
-from .ending import NEVER, TOO_MANY, Ending, Refusal
+from .ending import NEVER, SPEAKS_TLS, TOO_MANY, Ending, Refusal
 from .framing import ChunkedReader, LengthReader
 from .output import BROKEN, CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
 
@@ -41,16 +41,16 @@ class HttpConnection(Ending):
         "_scope",
         "_skipped",
         "_unlooked",
-        "origin",
         "refusal",
     )
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, facts: Facts) -> None:
         super().__init__(service)
-        self.origin: Origin | None = None
-        """For whom a proxy has opened the connection, if it said so in the PROXY protocol."""
+        self._scope, self._peer = connection_scope(service, facts)
+        self.client = self._peer
         self._fast = service.lane()
-        self._proxies: Proxies | None = None
+        proxies = service.proxies
+        self._proxies = proxies if proxies is not None and proxies.believes(facts.client, facts.server) else None
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._answered = False
         """At least one request was."""
@@ -64,7 +64,7 @@ class HttpConnection(Ending):
         clients who send a byte at a time must cost little more than the loop needs to receive those."""
         self._skipped = False
         """The empty line that may stand before a request has been skipped."""
-        self.refusal: Refusal | None = None
+        self.refusal: Refusal | None = SPEAKS_TLS if facts.misses_tls else None
         """What the first request is answered with, whatever it is."""
 
     # Called by the event loop.
@@ -72,10 +72,6 @@ class HttpConnection(Ending):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._service.limits.buffer)
-        self._scope, self._peer = connection_scope(self.transport, self._service, self.origin)
-        self.client = self._peer
-        if (proxies := self._service.proxies) is not None and proxies.believes(self._scope["client"], self._scope["server"]):
-            self._proxies = proxies
         self.deadline = self._service.now + 1 + self._service.limits.request_head_time
         self._service.opened(self)
         most = self._service.limits.concurrency

@@ -14,6 +14,7 @@ from support.http_cases import Row, rows
 from support.wire import CODECS, Receive, Seen, Send, read_responses
 from test_http_table import app
 from tricorn.protocols.context import Service
+from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.SelectorEventLoop}
@@ -29,7 +30,7 @@ async def serve_rows(kind: str, path: Path) -> list[str]:
     loop = asyncio.get_running_loop()
     parse, lane = CODECS["auto"]
 
-    def connect() -> HttpConnection:
+    def connect() -> Opening:
         requests: list[Seen] = []
 
         async def noted(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -37,9 +38,9 @@ async def serve_rows(kind: str, path: Path) -> list[str]:
             await app(scope, receive, send)
 
         # One service for each connection, so that each knows its own requests.
-        connection = HttpConnection(Service(noted, loop, parse, fast=lane))  # type: ignore[arg-type]
         waiting.append(requests)
-        return connection
+        service = Service(noted, loop, parse, fast=lane)  # type: ignore[arg-type]
+        return Opening(lambda transport, facts: HttpConnection(service, facts))
 
     waiting: list[list[Seen]] = []
     if kind == "tcp":

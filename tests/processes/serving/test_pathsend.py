@@ -22,6 +22,7 @@ from support.play import GET, answer, body, run, sends, start
 from support.wire import CODECS, App, Receive, Response, Send, read_responses
 from tricorn.errors import AppError
 from tricorn.protocols.context import Service
+from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
 from tricorn.protocols.sendfile import AT_ONCE, READ_AT_ONCE, SMALL, File, in_thread
 
@@ -50,7 +51,7 @@ async def fetch(app: App, data: bytes, limit: int | None = None) -> bytes:
     parse, lane = CODECS["auto"]
     service = Service(app, loop, parse, fast=lane)  # type: ignore[arg-type]
     ours, theirs = socket.socketpair()
-    await loop.connect_accepted_socket(lambda: HttpConnection(service), ours)
+    await loop.connect_accepted_socket(lambda: Opening(lambda transport, facts: HttpConnection(service, facts)), ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
     writer.write(data)
     if limit is not None:

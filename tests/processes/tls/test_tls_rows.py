@@ -15,6 +15,7 @@ from test_http_sockets import LOOPS
 from test_http_table import app
 from tricorn.config.options import Config
 from tricorn.protocols.context import Service
+from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
 from tricorn.worker.tls import load
 
@@ -31,7 +32,9 @@ async def serve_rows(files: tuple[str, str], trusting: ssl.SSLContext) -> list[s
         await app(scope, receive, send)
 
     service = Service(noted, loop, parse, fast=lane)
-    server = await loop.create_server(lambda: HttpConnection(service), "127.0.0.1", 0, ssl=context)
+    server = await loop.create_server(
+        lambda: Opening(lambda transport, facts: HttpConnection(service, facts)), "127.0.0.1", 0, ssl=context
+    )
     wrong = []
     for row in rows():
         requests.clear()

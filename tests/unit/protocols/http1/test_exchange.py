@@ -86,9 +86,7 @@ def test_without_lifespan_there_is_no_state() -> None:
 
 def test_over_a_unix_socket_there_is_no_client() -> None:
     async def play() -> Wire:
-        wire = Wire(echo)
-        wire.transport._extra.update(peername="", sockname="/run/a.sock")  # type: ignore[attr-defined]
-        wire.connection.connection_made(wire.transport)
+        wire = Wire(echo, extra={"peername": "", "sockname": "/run/a.sock"})
         await wire.feed(GET)
         await wire.settle()
         return wire

@@ -7,7 +7,6 @@ from support.play import answer, body, run, sends, start
 from support.websocket_wire import Peer
 from support.websocket_wire import request as handshake
 from support.wire import CODECS, Wire, echo
-from tricorn.protocols.http1.ending import SPEAKS_TLS
 from tricorn.protocols.limits import Limits
 from tricorn.worker.readiness import Readiness
 
@@ -68,8 +67,7 @@ def test_a_connection_that_is_refused_whatever_it_asks(method: bytes, line: byte
         second = Wire(service=first.service)
         await second.feed(data)
         check(second, method, 503)
-        third = Wire(echo)
-        third.connection.refusal = SPEAKS_TLS
+        third = Wire(echo, misses_tls=True)
         await third.feed(data)
         check(third, method, 400)
 

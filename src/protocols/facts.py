@@ -1,0 +1,72 @@
+"""What is known of a transport when its handshake is complete, and the protocol that waits for that moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from ..config.frozen import Value
+from .proxy.headers import Origin
+from .tls import describe
+
+
+class Facts(Value):
+    """A transport's facts: from them a factory chooses and makes the connection."""
+
+    client: tuple[str, int] | None
+    """Host and port; None on a UNIX socket. What a PROXY header says counts more than the socket."""
+    server: tuple[str, int | None] | None
+    """Host and port, or a UNIX socket's path and None; None if it has no name."""
+    is_secure: bool = False
+    """The client speaks TLS, be it with us or with the proxy."""
+    tls: dict[str, Any] | None = None
+    """The ASGI TLS extension, if TLS ends here."""
+    alpn: str | None = None
+    """The protocol agreed upon in the TLS handshake (RFC 7301)."""
+    misses_tls: bool = False
+    """The port speaks TLS, and the client plain HTTP."""
+
+
+def read_facts(transport: asyncio.BaseTransport, origin: Origin | None = None, misses_tls: bool = False) -> Facts:
+    """The facts of ``transport``; ``origin``: what a PROXY header says of it."""
+    client = _address(transport.get_extra_info("peername"))
+    server: Any = transport.get_extra_info("sockname")
+    tls = transport.get_extra_info("ssl_object")
+    if origin is not None:
+        client, server = origin.client, origin.server or server
+    return Facts(
+        client,
+        _address(server) or ((server, None) if isinstance(server, str) and server else None),
+        tls is not None or (origin is not None and origin.secure),
+        describe(tls) if tls is not None else None,
+        tls.selected_alpn_protocol() if tls is not None else None,
+        misses_tls,
+    )
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    """``(host, port)`` of an IP socket's name; None for a UNIX socket's."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None
+
+
+MakeConnection = Callable[[asyncio.Transport, Facts], asyncio.Protocol]
+"""Makes what speaks on a transport from now on. The transport then calls its ``connection_made``."""
+
+
+class Opening(asyncio.Protocol):
+    """Stands on a transport until its handshake is complete, then makes the connection.
+
+    An event loop wants a protocol before the handshake, and only the handshake tells which one is right.
+    """
+
+    def __init__(self, make: MakeConnection, origin: Origin | None = None, misses_tls: bool = False) -> None:
+        self._make = make
+        self._origin = origin
+        self._misses_tls = misses_tls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        ours = cast(asyncio.Transport, transport)
+        connection = self._make(ours, read_facts(ours, self._origin, self._misses_tls))
+        ours.set_protocol(connection)
+        connection.connection_made(ours)
