@@ -1,8 +1,9 @@
 """Whether a client that has closed its side of a connection has left, or has only asked all it wanted to ask.
 
-TCP tells both by the same FIN, and nothing tells them apart before something is written. Those who only half-close (``nc -N``,
-``printf | socat``) do so together with their request; those who leave do so when they have waited long enough. So the time
-between the request's last byte and the FIN decides, and the kernel has measured it.
+TCP tells both by the same FIN, and nothing tells them apart before something is written. Clients that only half-close
+(``nc -N``, ``printf | socat``) do so together with their request. Clients that leave do so when they have waited long enough.
+So the time between the request's last byte and the FIN decides. Only the kernel knows it: a handler may block the event
+loop between the two.
 """
 
 from __future__ import annotations
@@ -13,20 +14,35 @@ import socket
 import struct
 import sys
 
-from .delivery import waiting
-
 _IS_LINUX = sys.platform == "linux"
-_LAST_SENT, _LAST_RECEIVED = 44, 52
-"""Where ``tcpi_last_data_sent`` and ``tcpi_last_data_recv``, milliseconds ago, stand in Linux's ``struct tcp_info``."""
+_OFFSETS = 44, 52, 56
+"""Offsets in Linux's ``struct tcp_info`` of ``tcpi_last_data_sent``, ``tcpi_last_data_recv`` and ``tcpi_last_ack_recv``: how
+long ago each was, in milliseconds. A FIN counts as a confirmation (every segment with ACK does), and not as data."""
 AT_ONCE = 0.5
 """Seconds after its request within which a client that half-closes does so: twice the least time after which TCP sends a lost
-segment again (RFC 6298 section 2.4 has a second, Linux 0.2 s), so that one loss changes nothing."""
+segment again (RFC 6298 section 2.4 has a second, Linux 0.2 s), so that one loss changes nothing. It is also the longest time by
+which TCP may delay a confirmation (RFC 9293 section 3.8.6.3)."""
 
 
-def has_left(transport: asyncio.Transport, waited: float) -> bool:
-    """Whether the client has left, as far as can be known. Never of TLS, which event loops can't half-close.
+def has_left(transport: asyncio.Transport) -> bool:
+    """Whether the client has left for certain, asked when its FIN is read. Never of TLS, which event loops can't half-close."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    if _is_cut(connection):
+        return True
+    times = _times(connection)
+    if times is None:
+        return False
+    sent, received, confirmed = times
+    # The last confirmation is the FIN, or a later one of data that was sent since the request.
+    if received - confirmed < AT_ONCE:
+        return False
+    return sent >= received or sent - confirmed > AT_ONCE
 
-    ``waited``: seconds since it closed its side, or since it was asked for the last time; 0 when it has just done so.
+
+def is_silent(transport: asyncio.Transport, seconds: float) -> bool:
+    """Whether a client shows no sign of life: in the last ``seconds`` it has confirmed nothing.
+
+    ``seconds``: no more than have passed since its FIN.
     """
     connection: socket.socket = transport.get_extra_info("socket")
     if _is_cut(connection):
@@ -35,13 +51,8 @@ def has_left(transport: asyncio.Transport, waited: float) -> bool:
         # Here the kernel tells: the connection hangs up only when the client has closed both its sides.
         return False
     times = _times(connection)
-    if times is None:
-        return waited > 0
-    since_sent, since_received = times
-    if not waited:
-        return since_received >= AT_ONCE
-    # A client that has left answers data with a reset. One that has confirmed what was sent meanwhile is there.
-    return since_sent >= waited or waiting(transport) > 0
+    # Its FIN is older than that. A client that has left answers data with a reset instead.
+    return times is None or times[2] >= seconds
 
 
 def _is_cut(connection: socket.socket) -> bool:
@@ -55,14 +66,13 @@ def _is_cut(connection: socket.socket) -> bool:
         return False
 
 
-def _times(connection: socket.socket) -> tuple[float, float] | None:
-    """Seconds since data was last sent and last received; None where the kernel does not tell."""
+def _times(connection: socket.socket) -> tuple[float, float, float] | None:
+    """Seconds since data was last sent, last received, and last confirmed; None where the kernel does not tell."""
     if not _IS_LINUX:
         return None
     try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED + 4)
-        (sent,) = struct.unpack_from("I", info, _LAST_SENT)
-        (received,) = struct.unpack_from("I", info, _LAST_RECEIVED)
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _OFFSETS[-1] + 4)
+        sent, received, confirmed = (struct.unpack_from("I", info, at)[0] / 1000 for at in _OFFSETS)
     except (OSError, struct.error):
         return None
-    return sent / 1000, received / 1000
+    return sent, received, confirmed

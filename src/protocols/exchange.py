@@ -462,7 +462,12 @@ class Exchange:
 
     def _abandon(self) -> None:
         """The application gave up."""
-        self._give_up(500, "Internal Server Error")
+        if self.client_done and self.phase in UNSENT:
+            # It was told that the client has left. A client that is there all the same must not take this for a failure.
+            self.disconnect()
+            self._wire.broken(EMPTY)
+        else:
+            self._give_up(500, "Internal Server Error")
 
     def _give_up(self, status: int, text: str) -> None:
         """Answer ``status`` if nothing is on the wire yet, else close so that the client can tell it from an end."""

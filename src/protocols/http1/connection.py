@@ -12,7 +12,7 @@ from typing import cast
 from ...errors import BadRequest
 from ..context import Phase as ServicePhase
 from ..context import Service
-from ..departure import has_left
+from ..departure import has_left, is_silent
 from ..exchange import Exchange
 from ..facts import Facts
 from ..progress import WITHHELD
@@ -25,6 +25,8 @@ from .output import BROKEN, CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
 
 STOPPING = ServicePhase.STOPPING
 END = b"\r\n\r\n"
+AT_NEXT_TICK = 0.0
+"""A deadline that every tick of the service finds passed."""
 LINE_FEED = 0x0A
 CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
@@ -117,7 +119,10 @@ class HttpConnection(Ending):
             # To close now would say that the response was whole.
             return True
         if self._phase is EXCHANGE and self._body is None:
-            self._look_for_client(0)
+            if self._exchange is not None and has_left(self.transport):
+                self._exchange.half_close()
+            else:
+                self.deadline = AT_NEXT_TICK
             return True
         return self._phase is HEAD and END in self._buffer
 
@@ -158,24 +163,25 @@ class HttpConnection(Ending):
     def _expire_exchange(self) -> None:
         exchange = self._exchange
         if self._body is None or exchange is None:
-            self._look_for_client(self._service.limits.half_closed_time)
+            self._look_for_client()
         elif self._reading and exchange.intake is not WITHHELD:
             self._fail(BadRequest(408, "the request body took too long"))
         else:
             # Not the client's fault: the application does not take what has come, or has not asked for it yet.
             self._await_body()
 
-    def _look_for_client(self, waited: float) -> None:
-        """The client has closed its side: tell the application if it has left, for some frameworks then cancel the answer.
+    def _look_for_client(self) -> None:
+        """The client has closed its side, perhaps only that: tell the application when it shows no sign of life any more.
 
-        ``waited``: seconds since it did so, or since the last look.
+        Its time begins with a tick. So a handler that blocks the event loop right behind the FIN uses up none of it.
         """
-        self.deadline = NEVER
-        if self._exchange is None or has_left(self.transport, waited):
+        silence = self._service.limits.half_closed_time
+        if self.deadline == AT_NEXT_TICK or not is_silent(self.transport, silence):
+            self.deadline = self._service.now + silence
+        else:
+            self.deadline = NEVER
             if self._exchange is not None:
                 self._exchange.half_close()
-        else:
-            self.deadline = self._service.loop.time() + self._service.limits.half_closed_time
 
     def _await_body(self) -> None:
         """From now on it is the client's turn to send more of the body."""
@@ -435,7 +441,8 @@ class HttpConnection(Ending):
         if not self._eof:
             return
         if self._phase is EXCHANGE:
-            self._look_for_client(0)
+            # The FIN came with the pipeline. Its age only says how long the earlier requests took.
+            self.deadline = AT_NEXT_TICK
         elif self._phase is HEAD and END not in self._buffer:
             # What is left is no whole request, and the client sends no more.
             self._close()

@@ -256,7 +256,7 @@ def test_a_client_that_half_closes_gets_its_answer_and_the_application_is_told_l
         await wire.half_close()
         await wire.settle()
         assert told == []
-        wire.pass_seconds(5)
+        wire.pass_silence()
         await wire.settle()
         assert told == ["http.disconnect"]
         go.set()
@@ -283,7 +283,7 @@ def test_breaking_off_when_told_of_the_clients_leaving_is_no_error(
 
         wire = await answer(app)
         await wire.half_close()
-        wire.pass_seconds(5)
+        wire.pass_silence()
         await wire.settle()
         assert wire.transport.closed
         assert [response.whole for response in wire.responses()] == [False]
