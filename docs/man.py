@@ -4,8 +4,8 @@ import click
 from tricorn import __version__
 from tricorn.cli import command
 from tricorn.cli import main as cli
-from tricorn.config import options as config
-from tricorn.config.sections import by_subject
+from tricorn.config.option import Option
+from tricorn.config.options import OPTIONS, sections
 
 HEAD = f""".TH TRICORN 1 "" "tricorn {__version__}"
 .SH NAME
@@ -44,34 +44,28 @@ def escaped(text: str) -> str:
     return "\\&" + text if text.startswith((".", "'")) else text
 
 
-def flags_of(name: str) -> str:
-    flag = escaped(config.flag(name))
-    if config.scalar_type(name) is bool and not config.OPTIONS[name].worded:
-        return f"\\fB{flag}\\fR" + ("" if config.DEFAULTS[name] is False else f", \\fB{escaped('--no-')}{flag[4:]}\\fR")
-    known = config.OPTIONS[name]
-    value = (
-        "|".join(known.choices) or command.METAVARS[known.unit or config.scalar_type(name)]
-        if not known.worded
-        else "true|false"
-    )
-    return f"\\fB{flag}\\fR \\fI{escaped(value)}\\fR"
+def flags_of(known: Option) -> str:
+    if known.is_switch:
+        flags = (known.flag, known.negative_flag) if known.negative_flag else (known.flag,)
+        return ", ".join(f"\\fB{escaped(flag)}\\fR" for flag in flags)
+    return f"\\fB{escaped(known.flag)}\\fR \\fI{escaped(command.value_of(known))}\\fR"
 
 
 def actions() -> str:
     """The section of the options that no setting stands behind, such as ``--version``."""
     built = cli.build_command()
     with click.Context(built) as context:
-        known = set(config.OPTIONS)
-        rows = [one.get_help_record(context) for one in built.get_params(context) if one.name not in known]
+        rows = [one.get_help_record(context) for one in built.get_params(context) if one.name not in OPTIONS]
     entries = [f".TP\n\\fB{escaped(row[0])}\\fR\n{escaped(row[1])}\n" for row in rows if row is not None]
     return "".join([f".SH {command.ACTIONS.upper()}\n", *entries])
 
 
 def page() -> str:
     parts = [HEAD]
-    for title, names in by_subject(config.OPTIONS).items():
+    for title, names in sections().items():
         parts.append(f".SH {title.upper()}\n")
-        parts += [f".TP\n{flags_of(name)}\n{escaped(command.describe(name))}\n" for name in names if name != "app"]
+        shown = [OPTIONS[name] for name in names if name != "app"]
+        parts += [f".TP\n{flags_of(known)}\n{escaped(command.describe(known))}\n" for known in shown]
     return "".join([*parts, actions(), TAIL])
 
 

@@ -1,11 +1,11 @@
-"""Write docs/settings.md from Config, the one home of every option:  python docs/settings.py > docs/settings.md"""
+"""Write docs/settings.md from the options of tricorn.config:  python docs/settings.py > docs/settings.md"""
 
-from tricorn.config import options as config
-from tricorn.config.sections import by_subject
+from tricorn.config.option import Option
+from tricorn.config.options import OPTIONS, sections
 
 INTRODUCTION = """# Settings
 
-*Written from `src/config.py` by `docs/settings.py`; change the options there.*
+*Written from `src/config/options.py` by `docs/settings.py`; change the options there.*
 
 Each option can be given on the command line, in the environment, or in a file. The command line wins over the environment, and
 that over the file. `tricorn --print-config` shows every value that holds, and where it comes from.
@@ -20,39 +20,33 @@ TABLE = """| option | variables | default | what it is |
 |---|---|---|---|"""
 
 
-def flag_of(name: str) -> str:
-    flag = config.flag(name)
-    if config.OPTIONS[name].worded:
-        return f"`{flag}` `true`/`false`"
-    if config.scalar_type(name) is not bool:
-        return f"`{flag}`"
-    return f"`{flag}`" if config.DEFAULTS[name] is False else f"`{flag}` `--no-{flag[2:]}`"
+def flag_of(known: Option) -> str:
+    if known.worded:
+        return f"`{known.flag}` `true`/`false`"
+    return f"`{known.flag}` `{known.negative_flag}`" if known.is_switch and known.negative_flag else f"`{known.flag}`"
 
 
-def default_of(name: str) -> str:
-    default, unit = config.DEFAULTS[name], config.OPTIONS[name].unit
-    if isinstance(default, tuple):
-        default = " ".join(default)
+def default_of(known: Option) -> str:
+    default = " ".join(known.default) if known.is_repeatable else known.default
     if isinstance(default, bool):
         return "on" if default else "off"
     if default in (None, ""):
         return ""
-    return f"`{default}` {unit}" if unit else f"`{default}`"
+    return f"`{default}` {known.unit}" if known.unit else f"`{default}`"
 
 
-def row(name: str) -> str:
-    known = config.OPTIONS[name]
+def row(known: Option) -> str:
     variables = " ".join(f"`{variable}`" for variable in known.env)
     choices = f" One of {', '.join(f'`{choice}`' for choice in known.choices)}." if known.choices else ""
-    default = "required" if name == "app" else default_of(name)
+    default = "required" if known.name == "app" else default_of(known)
     unit = f" In {known.unit}." if known.unit and not default else ""
-    return f"| {flag_of(name)} | {variables} | {default} | {known.help}{choices}{unit} |"
+    return f"| {flag_of(known)} | {variables} | {default} | {known.help}{choices}{unit} |"
 
 
 def page() -> str:
     parts = [INTRODUCTION]
-    for title, names in by_subject(config.OPTIONS).items():
-        parts.append("\n".join([f"## {title}\n", TABLE, *(row(name) for name in names)]) + "\n")
+    for title, names in sections().items():
+        parts.append("\n".join([f"## {title}\n", TABLE, *(row(OPTIONS[name]) for name in names)]) + "\n")
     return "\n".join(parts)
 
 

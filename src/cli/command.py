@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import options as config
-from ..config.sections import by_subject
+from ..config.option import Option
+from ..config.options import OPTIONS, sections
 from ..errors import ConfigError
 from ..version import __version__
 
@@ -33,17 +33,17 @@ METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", "bytes": "BYTES", int:
 
 
 class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
-    """One value of the option ``field``: converted and judged by ``config``."""
+    """One value of an option, which converts and checks it."""
 
-    def __init__(self, field: str) -> None:
-        self.field = field
-        self.name = config.scalar_type(field).__name__
+    def __init__(self, option: Option) -> None:
+        self.option = option
+        self.name = option.kind.__name__
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return config.read(self.field, value)
+            return self.option.read(value)
         except ConfigError as error:
             raise click.UsageError(str(error), ctx) from None
 
@@ -52,20 +52,24 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recen
         # Late, for only a shell that completes needs it.
         from click.shell_completion import CompletionItem
 
-        if config.OPTIONS[self.field].choices:
-            return [CompletionItem(one) for one in config.OPTIONS[self.field].choices if one.startswith(incomplete)]
-        return [CompletionItem(incomplete, type="dir" if self.field in DIRECTORIES else "file")]
+        if self.option.choices:
+            return [CompletionItem(one) for one in self.option.choices if one.startswith(incomplete)]
+        return [CompletionItem(incomplete, type=self.option.completes)]
 
 
-DIRECTORIES = ("app_dir", "chdir", "reload_dir")
+def value_of(known: Option) -> str:
+    """What stands for the option's value in the help and the man page."""
+    if known.worded:
+        return "true|false"
+    return "|".join(known.choices) or METAVARS[known.unit or known.kind]
 
 
-def describe(name: str) -> str:
+def describe(known: Option) -> str:
     """The option's help with its default, the default's unit and its further environment variables."""
-    known, default = config.OPTIONS[name], config.DEFAULTS[name]
+    default = known.default
     notes = []
     if isinstance(default, bool):
-        if config.negative_flag(name) is not None:
+        if known.negative_flag is not None:
             notes.append(f"default: {'on' if default else 'off'}")
     elif default not in (None, "", ()):
         shown = ", ".join(default) if isinstance(default, tuple) else str(default)
@@ -74,27 +78,19 @@ def describe(name: str) -> str:
     return f"{known.help}  [{'; '.join(notes)}]" if notes else known.help
 
 
-def build_option(name: str) -> click.Parameter:
-    """Click's parameter for the field ``name``."""
-    if name == "app":
+def build_option(known: Option) -> click.Parameter:
+    """Click's parameter for an option."""
+    value = Value(known)
+    if known.name == "app":
         # Not required: it may stand in the environment or in a file.
-        return click.Argument(["app"], type=Value(name), required=False, metavar="APP")
-    flag = config.flag(name)
-    # No default is given to click: what is not set stays out of the values, and Config, its one home, fills it in.
-    if config.OPTIONS[name].worded:
-        return click.Option([flag], type=Value(name), default=None, help=describe(name), metavar="[true|false]")
-    if config.is_switch(name):
-        negative = config.negative_flag(name)
-        declaration = flag if negative is None else f"{flag}/{negative}"
-        return click.Option([declaration], is_flag=True, default=None, help=describe(name))
-    known = config.OPTIONS[name]
+        return click.Argument([known.name], type=value, required=False, metavar=known.flag)
+    # Click gets no defaults: what is not set stays out of the values, and Config fills it in.
+    if known.is_switch:
+        declaration = known.flag if known.negative_flag is None else f"{known.flag}/{known.negative_flag}"
+        return click.Option([declaration], is_flag=True, default=None, help=describe(known))
+    metavar = f"[{value_of(known)}]" if known.choices or known.worded else value_of(known)
     return click.Option(
-        [flag],
-        type=Value(name),
-        multiple=config.is_repeatable(name),
-        default=None,
-        help=describe(name),
-        metavar=f"[{'|'.join(known.choices)}]" if known.choices else METAVARS[known.unit or config.scalar_type(name)],
+        [known.flag], type=value, multiple=known.is_repeatable, default=None, help=describe(known), metavar=metavar
     )
 
 
@@ -122,7 +118,7 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None}
-        for title, names in by_subject(config.OPTIONS).items():
+        for title, names in sections().items():
             with formatter.section(title):
                 formatter.write_dl([rows.pop(name) for name in names if name in rows])
         with formatter.section(ACTIONS):
@@ -152,7 +148,7 @@ def build(serve: Callable[..., int]) -> click.Command:
     return Command(
         PROG,
         callback=serve,
-        params=[*(build_option(name) for name in config.OPTIONS), *actions],
+        params=[*map(build_option, OPTIONS.values()), *actions],
         help="Serve the ASGI application APP (MODULE:ATTRIBUTE) from supervised worker processes.",
         epilog=EPILOG,
         context_settings={"max_content_width": 120},

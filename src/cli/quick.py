@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import options as config
+from ..config.options import OPTIONS
 from ..errors import ConfigError
 
-APP = config.flag("app")
+APP = OPTIONS["app"].flag
 
 
 def read(words: Sequence[str]) -> dict[str, Any] | None:
@@ -31,20 +31,20 @@ def read(words: Sequence[str]) -> dict[str, Any] | None:
             if not text or text.startswith("-"):
                 return None
             try:
-                value = config.read(name, text)
+                value = OPTIONS[name].read(text)
             except ConfigError:
                 return None
         elif equals:
             return None
-        given[name] = (*given.get(name, ()), value) if config.is_repeatable(name) else value
+        given[name] = (*given.get(name, ()), value) if OPTIONS[name].is_repeatable else value
     return given
 
 
 def known_flags() -> dict[str, tuple[str, bool | None]]:
     """The option that each flag sets, and to what; None where that is the next word."""
     flags: dict[str, tuple[str, bool | None]] = {}
-    for name in config.OPTIONS:
-        flags[config.flag(name)] = (name, True if config.is_switch(name) else None)
-        if config.is_switch(name) and (negative := config.negative_flag(name)) is not None:
-            flags[negative] = (name, False)
+    for name, known in OPTIONS.items():
+        flags[known.flag] = (name, True if known.is_switch else None)
+        if known.is_switch and known.negative_flag is not None:
+            flags[known.negative_flag] = (name, False)
     return flags

@@ -8,7 +8,7 @@ import os
 from ..config import identity as identities
 from ..config.directory import WorkingDirectory
 from ..config.directory import check as check_directories
-from ..config.options import DEFAULTS, NEED_SUPERVISOR, Config, flag
+from ..config.options import Config, check_supervisor
 from ..config.sources import Settings, Sources
 from ..errors import AppError, ConfigError
 from ..logs import setup as logs
@@ -72,9 +72,7 @@ def serve_alone(config: Config) -> int:
     from ..embedding.config import from_settings
     from .alone import Alone
 
-    for name in NEED_SUPERVISOR:
-        if getattr(config, name) != DEFAULTS[name]:
-            raise ConfigError(f"{flag(name)}: needs a supervisor, which --workers 0 does without")
+    check_supervisor(config, ", which --workers 0 does without")
     preload(config)
     raise_open_files()
     process_one.leave()

@@ -7,15 +7,11 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from ..errors import ConfigError
-from . import options as config
-from . import toml_file as settings_file
+from . import toml_file
 from .directory import current
 from .env_file import EnvironmentFile
 from .frozen import Value
-from .options import Config
-
-SECRET = ("ssl_keyfile_password",)
-"""Options whose values are not shown."""
+from .options import DEVELOPMENT, OPTIONS, Config, configure
 
 
 class Settings(Value):
@@ -24,12 +20,6 @@ class Settings(Value):
     """For people: where the value of each option comes from."""
     notes: tuple[str, ...] = ()
     """What the operator should know of options that do not apply here."""
-
-
-def variables(name: str) -> list[str]:
-    """The environment variables that can set the option ``name``, in the order in which they are read."""
-    known = config.OPTIONS[name]
-    return [f"TRICORN_{name.upper()}", f"UVICORN_{(known.uvicorn or name).upper()}", *known.env]
 
 
 class Sources:
@@ -50,31 +40,30 @@ class Sources:
         Puts into the environment what --env-file says and was not set before, for the application.
         """
         named = self._find("config", {})[0]
-        path = settings_file.find(named, self.home)
-        file = settings_file.read(path, self.home) if path is not None else {}
+        path = toml_file.find(named, self.home)
+        file = toml_file.read(path, self.home) if path is not None else {}
         env_file = self._find("env_file", file)[0]
         self._env_file.load(env_file, self.home)
-        read = (named or settings_file.PROJECT, env_file)
+        read = (named or toml_file.PROJECT, env_file)
         self.files = tuple(os.path.normpath(os.path.join(self.home, one)) for one in read if one is not None)
         values: dict[str, Any] = {}
-        origins = dict.fromkeys(config.OPTIONS, "default")
+        origins = dict.fromkeys(OPTIONS, "default")
         notes = []
-        for name in config.OPTIONS:
+        for name, known in OPTIONS.items():
             value, origin = self._find(name, file, path or "")
-            if origin and value in list(config.OPTIONS[name].inapplicable):
-                shown = config.flag(name) if value is True else f"{config.flag(name)} {value}"
-                notes.append(f"{shown}: {config.OPTIONS[name].inapplicable[value]}")
+            if origin and known.is_inapplicable(value):
+                notes.append(f"{known.show(value)}: {known.inapplicable[value]}")
             elif origin:
                 values[name], origins[name] = value, origin
         if values.get("reload"):
-            origins |= {name: "default with --reload" for name in config.DEVELOPMENT if name not in values}
-        return Settings(config.configure(**values), origins, tuple(notes))
+            origins |= {name: "default with --reload" for name in DEVELOPMENT if name not in values}
+        return Settings(configure(**values), origins, tuple(notes))
 
     def _find(self, name: str, file: Mapping[str, Any], path: str = "") -> tuple[Any, str]:
         """The option's value and where it comes from; an empty origin if nobody sets it."""
         if name in self._given:
             return self._given[name], "command line"
-        for variable in variables(name):
+        for variable in OPTIONS[name].variables:
             if text := self._environ.get(variable):
                 return self._from_environment(name, variable, text), variable
         if name in file:
@@ -82,13 +71,13 @@ class Sources:
         return None, ""
 
     def _from_environment(self, name: str, variable: str, text: str) -> Any:
-        known = config.OPTIONS[name]
+        known = OPTIONS[name]
         try:
-            if not config.is_repeatable(name):
-                return config.read(name, text)
+            if not known.is_repeatable:
+                return known.read(text)
             # Uvicorn's variables are separated by white space, whatever they hold.
             parts = text.split(None if variable.startswith("UVICORN_") else known.separator)
-            return tuple(config.read(name, part) for part in parts if part.strip())
+            return tuple(known.read(part) for part in parts if part.strip())
         except ConfigError as error:
             raise ConfigError(f"{variable} in the environment: {error}") from None
 
@@ -96,12 +85,12 @@ class Sources:
 def show(settings: Settings) -> str:
     """Every option's effective value and where it came from, as TOML that can serve as a file of settings."""
     lines = []
-    for name in config.OPTIONS:
-        if name in settings_file.NOT_IN_FILE:
+    for name, known in OPTIONS.items():
+        if not known.in_file:
             continue
         value = getattr(settings.config, name)
         text = f"# {name} is not set" if value is None else f"{name} = {toml(value)}"
-        if name in SECRET and value is not None:
+        if known.secret and value is not None:
             text = f"# {name} is not shown"
         lines.append(f"{text:<50} # {settings.origins[name]}")
     return "\n".join(lines)

@@ -6,15 +6,12 @@ In ``pyproject.toml`` the settings are the table ``[tool.tricorn]``; every other
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
-from . import options as config
+from .options import OPTIONS
 
 PROJECT = "pyproject.toml"
-NOT_IN_FILE = ("config",)
-"""Options that name the file itself."""
 
 
 def find(named: str | None, home: str) -> str | None:
@@ -48,27 +45,26 @@ def read(path: str, home: str) -> dict[str, Any]:
 def name_of(key: str, value: Any, where: str) -> str:
     """The option that ``key`` names, written with dashes or underscores. Raises ConfigError if there is none."""
     name = key.replace("-", "_")
-    if name in config.OPTIONS and name not in NOT_IN_FILE:
+    known = [name for name, option in OPTIONS.items() if option.in_file]
+    if name in known:
         return name
     import difflib
 
-    known: Mapping[str, Any] = {name: None for name in config.OPTIONS if name not in NOT_IN_FILE}
     close = difflib.get_close_matches(name, known, 1)
     raise ConfigError(f"{where}: {key} = {value!r}: no such option{f'; is it {close[0]}?' if close else ''}")
 
 
 def value_of(key: str, value: Any, where: str) -> Any:
     """The value as Config holds it. Raises ConfigError when it has the wrong type or breaks its option's constraint."""
-    name = key.replace("-", "_")
-    known = config.OPTIONS[name]
+    known = OPTIONS[key.replace("-", "_")]
     try:
         held = value
-        if config.is_repeatable(name):
+        if known.is_repeatable:
             held = tuple(value) if isinstance(value, list) else (value,)
         elif known.parse is not None and isinstance(value, str):
-            held = config.convert(name, value)
-        if held not in list(known.inapplicable):
-            config.check(name, held)
+            held = known.convert(value)
+        if not known.is_inapplicable(held):
+            known.check(held)
     except ConfigError as error:
         raise ConfigError(f"{where}: {key} = {value!r}: {str(error).rpartition(': ')[2]}") from None
     return held

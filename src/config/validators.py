@@ -1,6 +1,6 @@
-"""How the text of some options becomes a value, and what is wrong with a value, where type, choices and bounds do not say.
+"""What only one or two options need: how text becomes a value, and what is wrong with a value.
 
-A judge returns the cause for the error message, None if there is nothing wrong.
+A validator, ``wrong_...``, returns the cause for the error message, or None if the value is right.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ def parse_switch(text: str) -> bool:
     return word in YES
 
 
-def judge_bind(text: str) -> str | None:
+def wrong_bind(text: str) -> str | None:
     found = re.fullmatch(r"unix:.+|fd://\d+|(\[[^]]+\]|[^:]*):(\d+)", text)
     fits = found is not None and int(found[2] or 0) <= 65535
     return None if fits else "must be HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N"
 
 
-def judge_mode(text: str) -> str | None:
+def wrong_mode(text: str) -> str | None:
     return None if re.fullmatch(r"(0o)?[0-7]{1,4}", text) else "must be a mode in octal, such as 660"
 
 
-def judge_app(text: str) -> str | None:
+def wrong_app(text: str) -> str | None:
     module, _, attribute = text.partition(":")
     return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
 
 
-def judge_hooks(text: str) -> str | None:
+def wrong_hooks(text: str) -> str | None:
     return None if re.fullmatch(r"[^:]+(:[^:]+)?", text) else "must be a module, or have the form MODULE:OBJECT"
 
 
-def judge_header(line: str) -> str | None:
+def wrong_header(line: str) -> str | None:
     """``Name:Value`` as a header of every response (RFC 9110 section 5)."""
     name, colon, value = line.partition(":")
     name = name.strip()

@@ -24,7 +24,7 @@ from ..config import identity as identities
 from ..config.env_file import EnvironmentFile
 from ..config.frozen import replace
 from ..config.logging_config import LOGGING_CONFIG
-from ..config.options import DEFAULTS, OPTIONS, configure, convert, flag, scalar_type
+from ..config.options import DEFAULTS, OPTIONS, configure, flag
 from ..config.options import Config as Settings
 from ..errors import AppError, ConfigError
 from ..logging import TRACE_LOG_LEVEL
@@ -150,7 +150,7 @@ class Config:
         """As uvicorn: of the variables that the command reads, a program that is not the command reads few."""
         for variable in OPTIONS[name].env:
             if text := os.environ.get(variable):
-                return convert(name, text)
+                return OPTIONS[name].convert(text)
         return DEFAULTS[name]
 
     def _find_directories(self) -> None:
@@ -354,7 +354,7 @@ def adapt(name: str, value: Any) -> Any:
     None means that the option is not given, and so does "" where that is the default. Raises ConfigError for text that means
     nothing in the option's type. What is of a wrong type otherwise is returned as it is, for ``configure`` to refuse.
     """
-    kind = scalar_type(name)
+    kind = OPTIONS[name].kind
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if value == "" and DEFAULTS[name] is None:
@@ -362,7 +362,7 @@ def adapt(name: str, value: Any) -> Any:
     if kind is bool and value == "":
         return False
     if isinstance(value, str):
-        return convert(name, value) if kind is not str else value
+        return OPTIONS[name].convert(value) if kind is not str else value
     if kind is bool and isinstance(value, int):
         return bool(value)
     # Members of the ssl module's enumerations are numbers, too, and so is 1e6.

@@ -227,7 +227,8 @@ class Server:
             self.config.load()
         settings = replace(self.config.settings(), limit_max_requests=self.limit_max_requests, limit_max_requests_jitter=0)
         try:
-            refuse_what_needs_a_supervisor(settings)
+            # With reload it is ``run`` that starts a supervisor; a server by itself serves without, as uvicorn's.
+            options.check_supervisor(replace(settings, reload=False), "; tricorn.run has one if there are workers")
             listeners = adopt(sockets, settings.backlog) if sockets is not None else bind(settings)
         except ConfigError as error:
             logger.error("%s", error)
@@ -373,13 +374,6 @@ class Server:
             self.force_exit = True
         else:
             self.should_exit = True
-
-
-def refuse_what_needs_a_supervisor(settings: options.Config) -> None:
-    """Raises ConfigError for an option that would mean nothing in this process; ``reload`` is what ``run`` looks at."""
-    for name in options.NEED_SUPERVISOR:
-        if name != "reload" and getattr(settings, name) != options.DEFAULTS[name]:
-            raise ConfigError(f"{options.flag(name)}: needs a supervisor; tricorn.run has one if there are workers")
 
 
 def adopt(sockets: Sequence[socket.socket], backlog: int) -> Listeners:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 
 from ..config.identity import Identity
-from ..config.options import DEFAULTS, Config, flag
-from ..errors import ConfigError
+from ..config.options import Config, check_excluded, is_set
 from ..ipc.descriptor import Descriptor, StderrHandler
 from ..logging import TRACE_LOG_LEVEL as TRACE
 from ..logging import DefaultFormatter, JsonFormatter, wants_colors
@@ -38,7 +37,7 @@ def configure(config: Config, identity: Identity | None = None) -> None:
         # Its handlers open what they like, and workers open that again: all of it with the workers' rights.
         with identity.acting() if identity is not None else nullcontext():
             log_config.apply_file(config.log_config)
-        if config.log_level != DEFAULTS["log_level"]:
+        if is_set(config, "log_level"):
             set_level(config.log_level)
         return
     handler = StderrHandler() if error_file is None else log_files.FileHandler(error_file)
@@ -57,9 +56,7 @@ def configure(config: Config, identity: Identity | None = None) -> None:
 
 def _check(config: Config) -> None:
     if config.log_config is not None:
-        for name in ("log_format", "error_log_file", "access_log_file", "access_log_format"):
-            if getattr(config, name) != DEFAULTS[name]:
-                raise ConfigError(f"{flag(name)} {getattr(config, name)}: --log-config says where the log goes, and how")
+        check_excluded(config, "log_config", "--log-config says where the log goes, and how")
     if config.access_log_format is not None:
         from .formats import check
 

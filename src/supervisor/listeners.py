@@ -13,16 +13,13 @@ from typing import Any
 
 from ..config.frozen import Value
 from ..config.identity import Identity, rights_for
-from ..config.options import DEFAULTS, Config, flag
+from ..config.options import OPTIONS, Config, check_excluded, flag, is_set
 from ..errors import ConfigError
 
 ATTEMPTS = 10
 """How often a free port is looked for that is free on all hosts."""
 FIRST_DESCRIPTOR = 3
 """Of those that systemd passes (SD_LISTEN_FDS_START)."""
-
-UNHEARD = {"fd": ("uds", "host", "port"), "uds": ("host", "port")}
-"""What is not listened on beside an option, as with uvicorn; the first one that is given wins."""
 
 Inode = tuple[int, int]
 
@@ -69,7 +66,7 @@ def bind(config: Config, identity: Identity | None = None) -> Listeners:
     """
     if config.bind:
         return _bind_all(config, identity)
-    _warn_of_unheard(config)
+    _warn_of_overruled(config)
     if config.fd is not None:
         return Listeners((_inherit(config.fd, config.backlog),))
     if config.uds is not None:
@@ -79,11 +76,11 @@ def bind(config: Config, identity: Identity | None = None) -> Listeners:
     return Listeners(_bind_tcp(config))
 
 
-def _warn_of_unheard(config: Config) -> None:
-    chosen = next((name for name in UNHEARD if getattr(config, name) is not None), None)
-    for name in UNHEARD[chosen] if chosen is not None else ():
-        if getattr(config, name) != DEFAULTS[name]:
-            logger.warning("%s is not listened on, for %s is given; --bind takes both", flag(name), flag(chosen or ""))
+def _warn_of_overruled(config: Config) -> None:
+    for name, known in OPTIONS.items():
+        stronger = next((other for other in known.overruled_by if is_set(config, other)), None)
+        if stronger is not None and is_set(config, name):
+            logger.warning("%s is not listened on, because %s is given; --bind takes both", known.flag, flag(stronger))
 
 
 def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:
@@ -100,9 +97,7 @@ def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:
 
 
 def _bind_all(config: Config, identity: Identity | None) -> Listeners:
-    for name in ("host", "port", "uds", "fd"):
-        if getattr(config, name) != DEFAULTS[name]:
-            raise ConfigError(f"{flag(name)}: --bind says where to listen; say it there, too")
+    check_excluded(config, "bind", "--bind says where to listen; say it there, too")
     made: list[Listeners] = []
     try:
         for address in config.bind:

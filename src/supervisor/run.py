@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..config import identity as identities
 from ..config.frozen import replace
 from ..config.identity import Identity
-from ..config.options import Config, flag
+from ..config.options import OPTIONS, Config
 from ..errors import ConfigError
 from ..version import __version__
 from ..worker.main import describe, name_process, preload
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
     from .origin import Origin
 
 logger = logging.getLogger("tricorn.error")
-
-ONCE = (
-    *("host", "port", "uds", "fd", "bind", "uds_permissions", "backlog", "chdir", "user", "group", "umask", "pid_file"),
-    *("hooks", "reload", "reload_warm"),
-)
-"""Options that a reload can't change: listeners, identity, hooks and the processes that serve ``--reload`` stay the same."""
-READ_BY_ROOT = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
-"""Options that name files which a supervisor of root's reads for its workers."""
 
 
 class Observer(Protocol):
@@ -170,12 +162,11 @@ class ConfigReader:
         except ConfigError as error:
             logger.error("Reload abandoned, the configuration is broken: %s", error)
             return None
-        for name in ONCE:
-            if getattr(config, name) != getattr(self._first, name):
-                logger.warning("%s %s: takes effect only after a restart", flag(name), getattr(config, name))
-        # Workers and the hook runner must not call the hooks of different objects; only with --reload there are a watcher and
-        # a template.
-        kept = {name: getattr(self._first, name) for name in ("hooks", "reload", "reload_warm")}
+        # Workers must agree with what the start has made: listeners, hook runner, watcher, template.
+        kept = {name: getattr(self._first, name) for name, known in OPTIONS.items() if known.once}
+        for name, value in kept.items():
+            if (wanted := getattr(config, name)) != value:
+                logger.warning("%s: takes effect only after a restart", OPTIONS[name].show(wanted))
         return reload if self._origin is None else replace(reload, config=replace(config, **kept))
 
     def _rights(self) -> AbstractContextManager[None]:
@@ -187,6 +178,8 @@ class ConfigReader:
 
     def _preload(self, config: Config) -> None:
         """Look at the files that the configuration names, such as a certificate: they may have become unusable."""
-        is_named_anew = any(getattr(config, name) != getattr(self._first, name) for name in READ_BY_ROOT)
+        is_named_anew = any(
+            known.preloaded and getattr(config, name) != getattr(self._first, name) for name, known in OPTIONS.items()
+        )
         with self._rights() if is_named_anew else nullcontext():
             preload(config)

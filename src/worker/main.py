@@ -212,7 +212,7 @@ def preload(config: Config) -> None:
     Raises ConfigError for what no worker could start with.
     """
     for name, known in OPTIONS.items():
-        if known.needs and (package := known.needs.get(value := getattr(config, name))) is not None:
+        if known.needs_package and (package := known.needs_package.get(value := getattr(config, name))) is not None:
             packages.require(f"{flag(name)} {value}", package)
     if config.limit_max_rss is not None:
         packages.require(f"--limit-max-rss {config.limit_max_rss}", "psutil")

@@ -12,14 +12,12 @@ import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..config.options import Config, flag
+from ..config.options import OPTIONS, Config, flag, is_set
 from ..errors import ConfigError
 from ..protocols.tls import Context
 
 logger = logging.getLogger("tricorn.error")
 
-OPTIONS = ("ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_ciphers")
-"""What means nothing without a certificate."""
 VERSIONS: dict[int, tuple[ssl.TLSVersion, ssl.TLSVersion]] = {
     ssl.PROTOCOL_TLS: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.MAXIMUM_SUPPORTED),
     ssl.PROTOCOL_TLS_SERVER: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.MAXIMUM_SUPPORTED),
@@ -71,11 +69,10 @@ def _check_options(config: Config) -> None:
         raise ConfigError(f"--ssl-version {config.ssl_version}: must be 17 (TLS 1.2 or newer) or 5 (TLS 1.2 alone)")
     if config.ssl_cert_reqs not in list(ssl.VerifyMode):
         raise ConfigError(f"--ssl-cert-reqs {config.ssl_cert_reqs}: must be 0 (none), 1 (optional) or 2 (required)")
-    given = [name for name in OPTIONS if getattr(config, name) is not None]
-    if config.ssl_certfile is None and (given or config.ssl_cert_reqs):
-        name = given[0] if given else "ssl_cert_reqs"
-        shown = "" if name == "ssl_keyfile_password" else f" {getattr(config, name)}"
-        raise ConfigError(f"{flag(name)}{shown}: needs --ssl-certfile")
+    if config.ssl_certfile is None:
+        for name, known in OPTIONS.items():
+            if known.needs_option == "ssl_certfile" and is_set(config, name):
+                raise ConfigError(f"{known.show(getattr(config, name))}: needs --ssl-certfile")
     if config.ssl_cert_reqs and config.ssl_ca_certs is None:
         raise ConfigError(f"--ssl-cert-reqs {config.ssl_cert_reqs}: needs --ssl-ca-certs, who may sign clients' certificates")
 
@@ -170,7 +167,7 @@ def load_or_inherit(config: Config) -> Context | None:
 
 
 def _chosen(config: Config) -> list[object]:
-    return [getattr(config, name) for name in (*OPTIONS, "ssl_certfile", "ssl_version", "ssl_cert_reqs")]
+    return [getattr(config, name) for name in OPTIONS if name.startswith("ssl_")]
 
 
 class Certificates:

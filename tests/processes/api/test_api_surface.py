@@ -254,7 +254,7 @@ def test_options_that_need_a_supervisor_are_not_ignored(caplog: pytest.LogCaptur
 # --------------------------------------------------------------------------------------------------- uvicorn's modules
 
 IMPORTS = """
-import uvicorn, tricorn, tricorn.config, tricorn.logging
+import uvicorn, tricorn, tricorn.config.option, tricorn.logging
 from tricorn import config as options
 from uvicorn.config import Config, LOGGING_CONFIG, LOG_LEVELS, STARTUP_FAILURE, INTERFACES, HTTP_PROTOCOLS, WS_PROTOCOLS
 from uvicorn.config import LIFESPAN, LOOP_FACTORIES, TRACE_LOG_LEVEL
@@ -283,7 +283,7 @@ assert (uvicorn.__version__, tricorn.__version__) == ('0.54.0', '0.1.0')
 assert asyncio_loop_factory() is __import__('asyncio').SelectorEventLoop and callable(auto_loop_factory())
 assert set(HTTP_PROTOCOLS) == {'auto', 'h11', 'httptools'} and LOG_LEVELS['info'] == 20
 # Tricorn's own modules are what they were.
-assert tricorn.config is options and options.Option and sys.modules['tricorn.config'] is options
+assert tricorn.config is options and options.option.Option and sys.modules['tricorn.config'] is options
 assert [name for name in sys.modules if name.startswith('uvicorn.') and not hasattr(sys.modules[name], '_homes')] == []
 for name in ('uvicorn.protocols.http.h11_impl', 'uvicorn.cli', 'uvicorn.supervisor', 'uvicorn.worker.run'):
     try:

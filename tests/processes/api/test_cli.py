@@ -14,8 +14,7 @@ from tricorn import __version__
 from tricorn.cli import main as cli
 from tricorn.config import options as config
 from tricorn.config.options import Config
-from tricorn.config.sections import SUBJECTS
-from tricorn.config.sources import Sources, variables
+from tricorn.config.sources import Sources
 
 NAMES = [name for name in config.OPTIONS if name != "app"]
 HEEDED = [name for name in NAMES if True not in config.OPTIONS[name].inapplicable]
@@ -44,7 +43,8 @@ def refuse(*args: str, env: Mapping[str, str] | None = None) -> str:
 
 def sample(name: str) -> tuple[str, Any]:
     """Some value of the option that is not its default: as text, and as Config holds it."""
-    known, kind = config.OPTIONS[name], config.scalar_type(name)
+    known = config.OPTIONS[name]
+    kind = known.kind
     if known.choices:
         text = next(choice for choice in known.choices if choice != config.DEFAULTS[name])
         return text, text
@@ -57,7 +57,7 @@ def sample(name: str) -> tuple[str, Any]:
         text = {"config": os.devnull, "env_file": os.devnull, "bind": "a:1", "umask": "27", "uds_permissions": "660"}.get(
             name, text
         )
-        return text, (text,) if config.is_repeatable(name) else text
+        return text, (text,) if known.is_repeatable else text
     number = int((known.minimum or 0) + 3)
     return str(number), kind(number)
 
@@ -73,9 +73,9 @@ def test_every_option_has_a_flag(name: str) -> None:
 @pytest.mark.parametrize("name", HEEDED)
 def test_every_option_has_an_environment_variable(name: str) -> None:
     text, value = sample(name)
-    if config.scalar_type(name) is bool:
+    if config.OPTIONS[name].kind is bool:
         text = "yes" if value else "no"
-    for variable in variables(name):
+    for variable in config.OPTIONS[name].variables:
         assert getattr(parse("main:app", env={variable: text}), name) == value
 
 
@@ -197,7 +197,10 @@ def test_help_does_not_wait_for_heavy_imports() -> None:
 
 def test_help_has_a_section_for_each_subject_and_fits_a_terminal() -> None:
     lines = run_tricorn("--help", env={"COLUMNS": "80"}).stdout.splitlines()
-    assert [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")] == [*SUBJECTS, "Instead of serving"]
+    assert [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")] == [
+        *config.sections(),
+        "Instead of serving",
+    ]
     assert max(map(len, lines)) <= 80
 
 

@@ -13,7 +13,6 @@ from support.harness import ROOT
 from tricorn.cli import main as cli
 from tricorn.config import options as config
 from tricorn.config.options import Config
-from tricorn.config.sections import SUBJECTS
 from tricorn.errors import ConfigError
 
 NAMES = sorted(config.OPTIONS)
@@ -24,30 +23,30 @@ def test_every_option_explains_itself(name: str) -> None:
     known = config.OPTIONS[name]
     assert known.help.endswith(".")
     assert len(known.help) < 120
-    if config.scalar_type(name) is float:
+    if known.kind is float:
         assert known.unit, f"{name} is a number of what?"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_default_obeys_its_own_constraint(name: str) -> None:
-    config.check(name, config.DEFAULTS[name])
+    config.OPTIONS[name].check(config.DEFAULTS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_default_survives_being_written_out(name: str) -> None:
     """What help shows as the default can be typed as the value."""
-    default = config.DEFAULTS[name]
-    values = default if config.is_repeatable(name) else (default,)
+    known = config.OPTIONS[name]
+    values = known.default if known.is_repeatable else (known.default,)
     for value in values:
         if value is not None and not isinstance(value, bool):
-            assert config.convert(name, str(value)) == value
+            assert known.convert(str(value)) == value
 
 
 def test_config_is_frozen_and_all_its_fields_have_options() -> None:
     settings = Config(app="main:app")
     with pytest.raises(AttributeError):
         settings.port = 1  # type: ignore[misc]
-    assert list(config.OPTIONS) == list(config.TYPES)
+    assert list(config.OPTIONS) == list(Config.__annotations__)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +61,11 @@ def test_config_is_frozen_and_all_its_fields_have_options() -> None:
     ],
 )
 def test_text_becomes_a_value(name: str, text: str, value: object) -> None:
-    assert config.convert(name, text) == value
+    assert config.OPTIONS[name].convert(text) == value
 
 
 def test_auto_workers_is_at_least_one() -> None:
-    assert config.convert("workers", "auto") >= 1
+    assert config.OPTIONS["workers"].convert("auto") >= 1
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_auto_workers_is_at_least_one() -> None:
 )
 def test_text_that_is_no_value(name: str, text: str, cause: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.convert(name, text)
+        config.OPTIONS[name].convert(text)
     assert str(caught.value) == cause
 
 
@@ -128,8 +127,3 @@ def test_the_man_page_has_every_option_of_the_help() -> None:
     flags = [flag for row in rows for flag in re.findall(r"--[a-z0-9-]+", row[0])]
     assert {"--version", "--help", "--print-config", "--check-config", "--no-access-log"} <= set(flags)
     assert [flag for flag in flags if f"\\fB{flag}\\fR" not in told] == []
-
-
-def test_every_option_has_one_subject() -> None:
-    named = [name for section in SUBJECTS.values() for name in section]
-    assert sorted(named) == NAMES

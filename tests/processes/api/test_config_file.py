@@ -56,7 +56,7 @@ def test_a_file_sets_options_of_every_type(tmp_path: Path) -> None:
         "timeout_graceful_shutdown": 3,
         "access_log": False,
         "header": ("A: one",),
-        "workers": config.convert("workers", "auto"),
+        "workers": config.OPTIONS["workers"].convert("auto"),
     }
     assert load(text, tmp_path).config == Config(**given, config=str(tmp_path / "tricorn.toml"))
 

@@ -378,7 +378,7 @@ def program(text: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment({"PYTHONPATH": f"{ROOT}:{ROOT}/tests"}),
+        env=environment({"PYTHONPATH": f"{ROOT}:{ROOT}/tests:{Path(__file__).parent}"}),
         cwd=ROOT,
         start_new_session=True,
     ) as process:

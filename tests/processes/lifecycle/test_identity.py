@@ -44,7 +44,7 @@ def test_several_binds(tmp_path: Path) -> None:
         (("--bind", "192.0.2.1:80"), 1, "--bind 192.0.2.1:80: not an address of this machine"),
         (("--bind", "unix:/nowhere/socket"), 1, "--bind unix:/nowhere/socket: No such file or directory"),
         (("--bind", "fd://77"), 1, "--bind fd://77: no such descriptor is open"),
-        (("--bind", "a:1", "--port", "80"), 2, "--port: --bind says where to listen; say it there, too"),
+        (("--bind", "a:1", "--port", "80"), 2, "--port 80: --bind says where to listen; say it there, too"),
         (("--uds-permissions", "888"), 2, "--uds-permissions 888: must be a mode in octal, such as 660"),
         (("--chdir", "/nowhere"), 2, "--chdir /nowhere: No such file or directory"),
         (("--user", "nobody-has-this-name", "--port", "0"), 2, "--user nobody-has-this-name: there is no such user"),

@@ -99,7 +99,7 @@ def test_a_port_beside_a_unix_socket_is_not_dropped_in_silence(options: tuple[st
     server.start()
     try:
         server.wait_for_log("ready in|running on")
-        assert "--port is not listened on, for --uds is given" in server.log
+        assert "--port is not listened on, because --uds is given" in server.log
         assert "--host" not in server.log
         assert server.stop() == 0
     finally:
