@@ -1,4 +1,4 @@
-# make demo: serve the example.  make test: run the tests.  make check: format, lint, types, import rules.
+# make demo: serve the example.  make test: run the tests.  make test-fast: those of half a minute.  make check: format, lint, types, import rules.
 # make docs: the documentation as a site, in site/.  make pages: write anew the pages that follow from the code, as docs does, too.
 # make fuzz: look for bytes that break a connection, SECONDS long.
 # make chaos: kill, stop, reload and resize a fleet under load, SECONDS long.
@@ -16,7 +16,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test frameworks frameworks-all check pages docs fuzz chaos bench clean
+.PHONY: demo test test-fast frameworks frameworks-all check pages docs fuzz chaos bench clean
 
 demo: $(READY)
 	@echo
@@ -27,6 +27,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# No process, no address: half a minute, for after each edit.
+test-fast: $(READY)
+	$(BIN)/python -m pytest -q -n auto $(PYTEST_ARGS) tests/unit
 
 frameworks: .venv-frameworks/.ready
 	.venv-frameworks/bin/python -m pytest -n 2 $(PYTEST_ARGS) tests/compat/frameworks

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.harness import PATIENCE
 from support.http_cases import Row, rows
+from support.table_app import LOOPS, app
 from support.wire import CODECS, Receive, Seen, Send, read_responses
-from test_http_table import app
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
-
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.SelectorEventLoop}
-for name in ("uvloop",):
-    try:
-        LOOPS[name] = importlib.import_module(name).new_event_loop
-    except ImportError:  # pragma: no cover - an option of the installation
-        continue
 
 
 async def serve_rows(kind: str, path: Path) -> list[str]:

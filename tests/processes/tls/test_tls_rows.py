@@ -10,9 +10,8 @@ import pytest
 from support.certificates import Authority
 from support.harness import PATIENCE
 from support.http_cases import Row, rows
+from support.table_app import LOOPS, app
 from support.wire import CODECS, Seen, read_responses
-from test_http_sockets import LOOPS
-from test_http_table import app
 from tricorn.config.options import Config
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import Opening

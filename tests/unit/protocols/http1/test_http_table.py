@@ -8,24 +8,12 @@ from typing import Any
 
 import pytest
 from support.http_cases import SMUGGLED, Row, rows
-from support.wire import CODECS, Outcome, Receive, Send, converse, echo, split_bytes
+from support.table_app import app
+from support.wire import CODECS, Outcome, Receive, Send, converse, split_bytes
 
 ROWS = rows()
 LONG = 4096
 """Above this many bytes a row is cut into pieces of 97 bytes instead of one: the points of interest are far apart."""
-
-
-async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Echoes; ``/status/N`` answers with that status, ``/stream`` in three pieces."""
-    kind, _, number = scope["path"][1:].partition("/")
-    if kind not in ("status", "stream"):
-        await echo(scope, receive, send)
-        return
-    await receive()
-    await send({"type": "http.response.start", "status": int(number or 200), "headers": [(b"x-answer", b"1")]})
-    pieces = [b"a", b"", b"b"] if kind == "stream" else [b"body"]
-    for index, piece in enumerate(pieces):
-        await send({"type": "http.response.body", "body": piece, "more_body": index < len(pieces) - 1})
 
 
 @pytest.fixture(scope="module")
