@@ -63,7 +63,9 @@ class WorkingDirectory:
         if self._entered not in (None, found):
             # As with `python -m`, which puts the current directory on the import path.
             sys.path[:] = [found if entry == self._entered else entry for entry in sys.path]
-            # Python remembers what is in a directory; the new one may have the old one's time of modification.
+        if self._entered is not None:
+            # Python remembers what is in a directory. Behind a link there may be another one now, with the old one's time of
+            # modification.
             sys.path_importer_cache.clear()
         self._entered = found
 

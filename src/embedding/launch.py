@@ -70,7 +70,7 @@ def launch(config: Config, bind: Sequence[str] = ()) -> int:
         given = {
             "path": _import_path(),
             "argv": sys.argv,
-            "in_uvicorns_place": sys.modules.get("uvicorn") is sys.modules[__package__],
+            "in_uvicorns_place": getattr(sys.modules.get("uvicorn"), "Config", None) is Config,
             "keywords": keywords,
             "bind": bind,
             "parent": theirs.fileno(),
@@ -121,7 +121,21 @@ def _interpreter() -> list[str]:
 
 def _import_path() -> list[str]:
     """``sys.path``, and last the current directory, where an application is looked for as well."""
-    return [*(entry for entry in sys.path if isinstance(entry, str)), current()]
+    return [*(_as_named(entry) for entry in sys.path if isinstance(entry, str)), current()]
+
+
+def _as_named(entry: str) -> str:
+    """The operator's name for an entry of ``sys.path``, for a deploy may switch a link in that name to a new release.
+
+    Python puts the script's directory there without symbolic links, and the kernel knows the current one without them. The
+    operator knows them by ``$PWD``, or by the path to the script.
+    """
+    for base in (current(), _directory_of_script()):
+        if base and os.path.isabs(entry):
+            named = os.path.normpath(os.path.join(base, os.path.relpath(entry, os.path.realpath(base))))
+            if named != entry and os.path.realpath(named) == entry:
+                return named
+    return entry
 
 
 def _descriptors(settings: Settings) -> list[int]:
@@ -254,9 +268,15 @@ def _named_by_workers(app: str) -> str:
 
 def _home_of_script() -> str:
     """The script's directory if Python has put it on the import path; else none, and the current directory comes first."""
+    home = _directory_of_script()
+    real = os.path.realpath(home) if home else ""
+    return _as_named(real) if real in sys.path else home if home in sys.path else ""
+
+
+def _directory_of_script() -> str:
+    """By the name that the script was started by; empty if there is no script."""
     file = getattr(sys.modules["__main__"], "__file__", None)
-    home = os.path.dirname(os.path.abspath(file)) if file is not None else ""
-    return home if home in sys.path else ""
+    return os.path.dirname(os.path.abspath(file)) if file is not None else ""
 
 
 # ----------------------------------------------------------------------------------------------------- in the fresh Python
@@ -293,9 +313,8 @@ def begin(given: dict[str, Any]) -> NoReturn:
     """Be the supervisor, from the first line of a fresh Python to its exit code."""
     early.listen()
     sys.argv[:] = given["argv"]
-    package = sys.modules[__package__]
     if given["in_uvicorns_place"]:
-        sys.modules["uvicorn"] = package
+        sys.modules["uvicorn"] = sys.modules[__name__.partition(".")[0]]
     try:
         program = Program(load(given["keywords"]), tuple(given["bind"]))
         parent = socket.socket(fileno=given["parent"])

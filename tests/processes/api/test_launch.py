@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -281,3 +282,70 @@ def test_as_python_starts_a_module(tmp_path: Path) -> None:
     with script:
         assert script.ask("__name__") == "shop.__main__"
         assert script.ask("routers.X") == "one"
+
+
+# ---- deploys by a link
+
+
+def release(folder: Path, version: str) -> Path:
+    """A release with a script; as archives unpack them, so that times do not tell one from the other."""
+    (folder / "sub").mkdir(parents=True)
+    (folder / "routers.py").write_text(f"X = {version!r}")
+    (folder / f"only_in_{version}.py").write_text("")
+    (folder / "script.py").write_text((APP + MAIN).replace("{keywords}", "workers=2"))
+    os.utime(folder, (1, 1))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cwd", "command"),
+    [
+        ("current", ["script.py"]),
+        ("", ["current/script.py"]),
+        ("/", ["{}/current/script.py"]),
+        ("current/sub", ["../script.py"]),
+        ("current", ["-m", "script"]),
+    ],
+)
+def test_a_reload_serves_what_the_operators_name_leads_to(tmp_path: Path, cwd: str, command: list[str]) -> None:
+    first, second, name = release(tmp_path / "r1", "r1"), release(tmp_path / "r2", "r2"), tmp_path / "current"
+    name.symlink_to(first)
+    script = Script(release(tmp_path / "unused", "r0"), "")
+    script.cwd = tmp_path / cwd
+    script.env |= {"PWD": str(script.cwd)}
+    script.command = [sys.executable, *(part.format(tmp_path) for part in command)]
+    with script:
+        script.wait_for_ready(2)
+        assert script.ask("routers.X") == "r1"
+        (tmp_path / "new").symlink_to(second)
+        (tmp_path / "new").rename(name)
+        script.send(signal.SIGHUP)
+        script.wait_for_log("Reload complete")
+        assert {script.ask("routers.X") for _ in range(9)} == {"r2"}
+        assert script.ask("__import__('only_in_r2').__name__") == "only_in_r2"
+        shutil.rmtree(first)
+        script.send(signal.SIGHUP)
+        script.wait_for_log("Reload complete", count=2)
+        assert {script.ask("routers.X") for _ in range(9)} == {"r2"}
+
+
+def test_a_script_that_is_a_link_itself_is_served_from_where_it_leads(tmp_path: Path) -> None:
+    """As Python does; a directory of links to scripts is no home of modules."""
+    release(tmp_path / "r1", "r1")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "script.py").symlink_to(tmp_path / "r1" / "script.py")
+    script = Script(release(tmp_path / "unused", "r0"), "")
+    script.cwd = Path("/")
+    script.command = [sys.executable, str(tmp_path / "bin" / "script.py")]
+    with script:
+        script.wait_for_ready(2)
+        assert script.ask("routers.X") == "r1"
+        script.send(signal.SIGHUP)
+        script.wait_for_log("Reload complete")
+        assert script.ask("routers.X") == "r1"
+
+
+def test_in_uvicorns_place_it_is_there_for_workers_too(tmp_path: Path) -> None:
+    main = MAIN.replace("    tricorn.run", "    sys.modules['uvicorn'] = tricorn; tricorn.run")
+    with Script(tmp_path, "workers=2", main=APP + main) as script:
+        assert script.ask("__import__('uvicorn').__name__") == "tricorn"
