@@ -69,6 +69,7 @@ class Config(Value):
         ("127.0.0.1",),
         "Address to listen on; may be given several times.",
         section="Listening",
+        none=("",),
         once=True,
         excluded_by="bind",
         overruled_by=("fd", "uds"),
@@ -79,6 +80,7 @@ class Config(Value):
         section="Listening",
         minimum=0,
         maximum=65535,
+        none=0,
         once=True,
         excluded_by="bind",
         overruled_by=("fd", "uds"),
@@ -424,7 +426,7 @@ class Config(Value):
         32, "WebSocket messages that may wait for the application before reading pauses.", section="WebSocket", minimum=1
     )
     ws_ping_interval: float = option(
-        20, "Ping a WebSocket's client this often; 0 for never.", section="WebSocket", unit="s", minimum=0
+        20, "Ping a WebSocket's client this often; 0 for never.", section="WebSocket", unit="s", minimum=0, none=0
     )
     ws_ping_timeout: float = option(
         20,
@@ -432,6 +434,7 @@ class Config(Value):
         section="WebSocket",
         unit="s",
         minimum=0,
+        none=0,
     )
     ws_per_message_deflate: bool = option(
         True, "Compress WebSocket messages if the client can.", section="WebSocket", worded=True

@@ -24,7 +24,8 @@ from ..config import identity as identities
 from ..config.env_file import EnvironmentFile
 from ..config.frozen import replace
 from ..config.logging_config import LOGGING_CONFIG
-from ..config.options import DEFAULTS, OPTIONS, configure, flag
+from ..config.option import Option
+from ..config.options import DEFAULTS, OPTIONS, configure
 from ..config.options import Config as Settings
 from ..errors import AppError, ConfigError
 from ..logging import TRACE_LOG_LEVEL
@@ -46,79 +47,77 @@ PRISTINE = copy.deepcopy(LOGGING_CONFIG)
 SET_BY_PROGRAM = "set by the program"
 """Stands for a file of logging settings where the program has configured logging by other means."""
 
-RENAMED = {"reload_dirs": "reload_dir", "reload_includes": "reload_include", "reload_excludes": "reload_exclude"}
-"""Fields whose options are named otherwise."""
-APART = ("app", "host", "env_file", "log_config", "log_level", "workers", "ws_ping_interval", "ws_ping_timeout")
-"""Fields that are named as an option, but do not mean quite the same."""
-
 ContextFactory = Callable[["Config", Callable[[], ssl.SSLContext]], ssl.SSLContext]
 
 
 @dataclass(eq=False)
 class Config:
-    """All of uvicorn's keywords; ``options`` are further ones of Tricorn, by the names of its settings.
+    """All of uvicorn's keywords, in uvicorn's order; ``options`` are further options of Tricorn, by name.
 
-    Logging is configured and ``env_file`` read when it is made. Raises ConfigError for a file that can't be read; other
-    mistakes are found by :meth:`settings`.
+    A keyword is an option of the same name (or of that name for uvicorn), and has its default. None leaves an option at its
+    default, except where the option says what None means (``Option.none``). Keywords without an option follow the program's
+    own process. Making a Config configures logging and reads ``env_file``. It raises ConfigError for a file that can't be read;
+    :meth:`settings` finds other mistakes.
     """
 
     app: Any
-    # None or "" is every address of the machine, as for asyncio's create_server.
-    host: str | tuple[str, ...] | None = "127.0.0.1"
-    # None is a port of the kernel's choice.
-    port: int | str | None = 8000
-    uds: str | None = None
-    fd: int | None = None
-    # Besides, an event loop, or what makes one: for a server in this process.
-    loop: str | asyncio.AbstractEventLoop | Callable[[], asyncio.AbstractEventLoop] = "auto"
-    http: str = "auto"
-    http2: bool = False
-    ws: str = "auto"
-    ws_max_size: int = 16777216
-    ws_max_queue: int = 32
-    ws_ping_interval: float | None = 20.0
-    ws_ping_timeout: float | None = 20.0
-    ws_per_message_deflate: bool = True
-    lifespan: str = "auto"
-    env_file: str | os.PathLike[str] | None = None
-    # Besides, a RawConfigParser or an open file, both of the ini format; None leaves logging alone.
+    # None and "" are every address of the machine, as for asyncio's create_server.
+    host: str | tuple[str, ...] | None = DEFAULTS["host"][0]
+    # None is a port that the kernel chooses.
+    port: int | str | None = DEFAULTS["port"]
+    uds: str | None = DEFAULTS["uds"]
+    fd: int | None = DEFAULTS["fd"]
+    # For a server in this process also an event loop, or a function that makes one.
+    loop: str | asyncio.AbstractEventLoop | Callable[[], asyncio.AbstractEventLoop] = DEFAULTS["loop"]
+    http: str = DEFAULTS["http"]
+    http2: bool = DEFAULTS["http2"]
+    ws: str = DEFAULTS["ws"]
+    ws_max_size: int = DEFAULTS["ws_max_size"]
+    ws_max_queue: int = DEFAULTS["ws_max_queue"]
+    ws_ping_interval: float | None = DEFAULTS["ws_ping_interval"]
+    ws_ping_timeout: float | None = DEFAULTS["ws_ping_timeout"]
+    ws_per_message_deflate: bool = DEFAULTS["ws_per_message_deflate"]
+    lifespan: str = DEFAULTS["lifespan"]
+    env_file: str | os.PathLike[str] | None = DEFAULTS["env_file"]
+    # Also a RawConfigParser or an open file, both in the ini format. None leaves logging alone.
     log_config: dict[str, Any] | str | os.PathLike[str] | Any | None = field(default_factory=lambda: LOGGING_CONFIG)
     log_level: str | int | None = None
-    access_log: bool = True
-    use_colors: bool | None = None
-    interface: str = "auto"
-    reload: bool = False
+    access_log: bool = DEFAULTS["access_log"]
+    use_colors: bool | None = DEFAULTS["use_colors"]
+    interface: str = DEFAULTS["interface"]
+    reload: bool = DEFAULTS["reload"]
     reload_dirs: list[str] | list[Path] | str | None = None
-    reload_delay: float = 0.25
+    reload_delay: float = DEFAULTS["reload_delay"]
     reload_includes: list[str] | str | None = None
     reload_excludes: list[str] | str | None = None
     workers: int | None = None
-    proxy_headers: bool = True
-    server_header: bool = True
-    date_header: bool = True
+    proxy_headers: bool = DEFAULTS["proxy_headers"]
+    server_header: bool = DEFAULTS["server_header"]
+    date_header: bool = DEFAULTS["date_header"]
     forwarded_allow_ips: list[str] | str | None = None
-    root_path: str = ""
-    limit_concurrency: int | None = None
-    limit_max_requests: int | None = None
-    limit_max_requests_jitter: int = 0
-    backlog: int = 2048
-    timeout_keep_alive: float = 5
+    root_path: str = DEFAULTS["root_path"]
+    limit_concurrency: int | None = DEFAULTS["limit_concurrency"]
+    limit_max_requests: int | None = DEFAULTS["limit_max_requests"]
+    limit_max_requests_jitter: int = DEFAULTS["limit_max_requests_jitter"]
+    backlog: int = DEFAULTS["backlog"]
+    timeout_keep_alive: float = DEFAULTS["timeout_keep_alive"]
+    # Seconds between two calls of callback_notify.
     timeout_notify: float = 30
     timeout_graceful_shutdown: float | None = None
     timeout_worker_healthcheck: float | None = None
     callback_notify: Callable[[], Awaitable[None]] | None = None
-    ssl_keyfile: str | os.PathLike[str] | None = None
-    ssl_certfile: str | os.PathLike[str] | None = None
-    ssl_keyfile_password: str | None = None
-    ssl_version: int = ssl.PROTOCOL_TLS_SERVER
-    ssl_cert_reqs: int = ssl.CERT_NONE
-    ssl_ca_certs: str | os.PathLike[str] | None = None
-    ssl_ciphers: str | None = None
+    ssl_keyfile: str | os.PathLike[str] | None = DEFAULTS["ssl_keyfile"]
+    ssl_certfile: str | os.PathLike[str] | None = DEFAULTS["ssl_certfile"]
+    ssl_keyfile_password: str | None = DEFAULTS["ssl_keyfile_password"]
+    ssl_version: int = DEFAULTS["ssl_version"]
+    ssl_cert_reqs: int = DEFAULTS["ssl_cert_reqs"]
+    ssl_ca_certs: str | os.PathLike[str] | None = DEFAULTS["ssl_ca_certs"]
+    ssl_ciphers: str | None = DEFAULTS["ssl_ciphers"]
     ssl_context_factory: ContextFactory | None = None
     headers: list[tuple[str, str]] | None = None
-    factory: bool = False
-    h11_max_incomplete_event_size: int | None = None
-    reset_contextvars: bool = False
+    factory: bool = DEFAULTS["factory"]
+    h11_max_incomplete_event_size: int | None = DEFAULTS["h11_max_incomplete_event_size"]
+    reset_contextvars: bool = DEFAULTS["reset_contextvars"]
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,7 +126,7 @@ class Config:
         self.ssl: ssl.SSLContext | None = None
         self.headers = [(str(name), str(value)) for name, value in self.headers or ()]
         self.encoded_headers: list[tuple[bytes, bytes]] = []
-        for name in RENAMED:
+        for name in ("reload_dirs", "reload_includes", "reload_excludes"):
             value = getattr(self, name)
             setattr(self, name, [value] if isinstance(value, str) else list(value or ()))
         self.reload_dirs_excludes: list[Path] = []
@@ -141,17 +140,19 @@ class Config:
             settings = ConfigParser()
             settings.read_file(self.log_config)  # type: ignore[arg-type]  # a file of text
             self.log_config = settings
-        self.workers = adapt("workers", self.workers or None) or self._from_environment("workers")
-        if self.forwarded_allow_ips is None:
-            self.forwarded_allow_ips = self._from_environment("forwarded_allow_ips")
+        # Uvicorn knows no server without workers.
+        self.workers = adapt(OPTIONS["workers"], self.workers or None)
+        self._read_environment()
+        self._noted: set[str] = set()
+        """Notes on options that were logged already."""
         self.configure_logging()
 
-    def _from_environment(self, name: str) -> Any:
-        """As uvicorn: of the variables that the command reads, a program that is not the command reads few."""
-        for variable in OPTIONS[name].env:
-            if text := os.environ.get(variable):
-                return OPTIONS[name].convert(text)
-        return DEFAULTS[name]
+    def _read_environment(self) -> None:
+        """As uvicorn, read few of the variables that the command reads: those without a prefix."""
+        for known in OPTIONS.values():
+            if known.env and getattr(self, known.keyword) is None:
+                text = next(filter(None, map(os.environ.get, known.env)), None)
+                setattr(self, known.keyword, known.default if text is None else known.convert(text))
 
     def _find_directories(self) -> None:
         """What ``reload_dirs`` and ``reload_excludes`` come to where saved files are looked for."""
@@ -197,31 +198,20 @@ class Config:
     # -------------------------------------------------------------------------------------------------------- settings
 
     def settings(self) -> Settings:
-        """The same as frozen settings. Raises ConfigError for what can't be."""
-        given: dict[str, Any] = {name: getattr(self, name) for name in same_fields()}
-        given |= {option: tuple(map(str, getattr(self, name))) for name, option in RENAMED.items()}
-        given["app"] = self.app if isinstance(self.app, str) else ""
-        given["host"] = self.host if isinstance(self.host, tuple) else (self.host or "",)
-        given["port"] = 0 if self.port is None else self.port
-        given["header"] = tuple(f"{name}:{value}" for name, value in self.headers or ())
-        given["workers"] = self.workers
-        given["log_level"] = self._level_name()
-        given["log_config"] = None if self._logs_as_usual() else SET_BY_PROGRAM
-        for name in ("ws_ping_interval", "ws_ping_timeout"):
-            given[name] = getattr(self, name) or 0
-        allowed = self.forwarded_allow_ips
-        given["forwarded_allow_ips"] = allowed if isinstance(allowed, str) else ",".join(allowed or ())
-        if not isinstance(self.loop, str | None):
-            if self.use_subprocess:
-                raise ConfigError("--loop: workers of a supervisor need its name, MODULE:ATTRIBUTE")
-            del given["loop"]
+        """The same as frozen settings. Raises ConfigError for what is not possible."""
+        if self.use_subprocess and not isinstance(self.loop, str | None):
+            raise ConfigError("--loop: workers of a supervisor need its name, MODULE:ATTRIBUTE")
+        given = {known.name: self._value_of(known) for known in OPTIONS.values() if known.keyword in KEYWORDS}
         if not self.is_ssl:
-            # Uvicorn looks at none of them then, and programs pass their defaults.
+            # Uvicorn ignores them then, and programs pass their defaults.
             given = {name: value for name, value in given.items() if not name.startswith("ssl_")}
-        given = {name: adapt(name, value) for name, value in given.items()}
-        # Uvicorn's None is our default: to wait for ever is nothing that anybody wants.
+        # None is not given: the default holds.
         given = {name: value for name, value in given.items() if value is not None}
-        return self._judged({**given, **self.options})
+        return self._check({**given, **self.options})
+
+    def _value_of(self, known: Option) -> Any:
+        value = MEANINGS[known.name](self) if known.name in MEANINGS else getattr(self, known.keyword)
+        return adapt(known, known.none if value is None else value)
 
     def environment(self) -> dict[str, str]:
         """The process's environment as it is without ``env_file``."""
@@ -229,23 +219,31 @@ class Config:
 
     def supervised(self, bind: tuple[str, ...]) -> Settings:
         """The settings for a supervisor that listens on ``bind`` instead, if there is any."""
-        elsewhere = {name: DEFAULTS[name] for name in ("host", "port", "uds", "fd")}
+        elsewhere = {name: known.default for name, known in OPTIONS.items() if known.excluded_by == "bind"}
         return replace(self.settings(), **elsewhere, bind=bind) if bind else self.settings()
 
-    def _judged(self, given: dict[str, Any]) -> Settings:
+    def _check(self, given: dict[str, Any]) -> Settings:
         for name, value in list(given.items()):
-            if name not in OPTIONS:
+            known = OPTIONS.get(name)
+            if known is None:
                 raise ConfigError(f"{name} = {value!r}: no such option")
             if callable(value):
-                shown, choices = getattr(value, "__name__", repr(value)), ", ".join(OPTIONS[name].choices)
-                named = " or a name, MODULE:ATTRIBUTE" if OPTIONS[name].custom else ""
-                raise ConfigError(f"{flag(name)} {shown}: Tricorn takes no classes or functions here, but {choices}{named}")
-            if value in list(OPTIONS[name].inapplicable):
-                logger.warning("%s: %s", flag(name), OPTIONS[name].inapplicable[value])
+                shown, choices = getattr(value, "__name__", repr(value)), ", ".join(known.choices)
+                named = " or a name, MODULE:ATTRIBUTE" if known.custom else ""
+                raise ConfigError(f"{known.flag} {shown}: Tricorn takes no classes or functions here, but {choices}{named}")
+            if known.is_inapplicable(value):
+                self._note(f"{known.show(value)}: {known.inapplicable[value]}")
                 del given[name]
         if given.get("loop") == "none":
+            # Uvicorn's word for a loop that the program runs itself.
             given["loop"] = "asyncio"
         return configure(**given)
+
+    def _note(self, text: str) -> None:
+        """Log a note once, however often the settings are asked for."""
+        if text not in self._noted:
+            self._noted.add(text)
+            logger.warning("%s", text)
 
     def _level_name(self) -> str:
         if self.log_level is None:
@@ -262,8 +260,9 @@ class Config:
         """Configure logging as ``log_config`` and ``log_level`` say; not at all if ``log_config`` is None."""
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
         if self._logs_as_usual():
-            colors = adapt("use_colors", self.use_colors)
-            settings = Settings(use_colors=colors, log_level=self._level_name(), **self._log_options())
+            further = {name: value for name, value in self.options.items() if name in LOG_OPTIONS}
+            colors = adapt(OPTIONS["use_colors"], self.use_colors)
+            settings = Settings(use_colors=colors, log_level=self._level_name(), **further)
             logs.configure(settings, identities.find(self.options.get("user"), self.options.get("group")))
             return
         if isinstance(self.log_config, dict):
@@ -274,10 +273,6 @@ class Config:
             log_configs.apply_ini(self.log_config)
         if self.log_level is not None:
             logs.set_level(self.log_level if isinstance(self.log_level, int) else self.log_level.lower())
-
-    def _log_options(self) -> dict[str, Any]:
-        names = ("log_format", "error_log_file", "access_log_file", "access_log_format")
-        return {name: self.options[name] for name in names if name in self.options}
 
     # ------------------------------------------------------------------------------------------------------------ load
 
@@ -348,35 +343,56 @@ class Config:
         return first
 
 
-def adapt(name: str, value: Any) -> Any:
-    """``value`` in the type of the option ``name``, where uvicorn takes it in another: paths, switches by their truth, text.
+def adapt(known: Option, value: Any) -> Any:
+    """``value`` in the option's type, where uvicorn takes another: paths, text, one value for many, whatever is true or false.
 
-    None means that the option is not given, and so does "" where that is the default. Raises ConfigError for text that means
-    nothing in the option's type. What is of a wrong type otherwise is returned as it is, for ``configure`` to refuse.
+    None means that the option is not given, and so does "" where None is the default. Raises ConfigError for text that has no
+    meaning in the option's type. Other values of a wrong type are returned as they are, and ``configure`` refuses them.
     """
-    kind = OPTIONS[name].kind
+    if known.is_repeatable and value is not None:
+        values = value if isinstance(value, list | tuple) else (value,)
+        return tuple(os.fspath(one) if isinstance(one, os.PathLike) else one for one in values)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if value == "" and DEFAULTS[name] is None:
+    if value == "" and known.default is None:
         return None
-    if kind is bool and value == "":
+    if known.kind is bool and value == "":
         return False
     if isinstance(value, str):
-        return OPTIONS[name].convert(value) if kind is not str else value
-    if kind is bool and isinstance(value, int):
+        return known.convert(value) if known.kind is not str else value
+    if known.kind is bool and isinstance(value, int):
         return bool(value)
     # Members of the ssl module's enumerations are numbers, too, and so is 1e6.
-    if kind is int and (isinstance(value, IntEnum) or (isinstance(value, float) and value.is_integer())):
+    if known.kind is int and (isinstance(value, IntEnum) or (isinstance(value, float) and value.is_integer())):
         return int(value)
     return value
 
 
-def same_fields() -> list[str]:
-    """The fields that mean the same as the options of their names."""
-    return [name for name in Config.__dataclass_fields__ if name in OPTIONS and name not in APART]
+KEYWORDS = frozenset(Config.__dataclass_fields__)
+
+MEANINGS: Mapping[str, Callable[[Config], Any]] = {
+    "app": lambda config: config.app if isinstance(config.app, str) else "",
+    "loop": lambda config: config.loop if isinstance(config.loop, str) else None,
+    # It was read when the Config was made.
+    "env_file": lambda config: None,
+    "log_config": lambda config: None if config._logs_as_usual() else SET_BY_PROGRAM,
+    "log_level": lambda config: config._level_name(),
+    "header": lambda config: [f"{name}:{value}" for name, value in config.headers or ()],
+    "forwarded_allow_ips": lambda config: (
+        allowed if isinstance(allowed := config.forwarded_allow_ips, str) else ",".join(allowed or ())
+    ),
+}
+"""Options whose keywords have another meaning, with what the keyword says of the option."""
+
+LOG_OPTIONS = frozenset(name for name, known in OPTIONS.items() if known.excluded_by == "log_config")
+"""How Tricorn's own log is written."""
 
 
 def from_settings(settings: Settings) -> Config:
     """A Config that means the same as ``settings``, for which logging is configured already."""
-    known: dict[str, Any] = {name: getattr(settings, name) for name in same_fields()}
-    return Config(settings.app, **known, log_config=None, options={name: getattr(settings, name) for name in OPTIONS})
+    same = {
+        known.keyword: getattr(settings, name)
+        for name, known in OPTIONS.items()
+        if known.keyword in KEYWORDS and name not in MEANINGS
+    }
+    return Config(settings.app, **same, log_config=None, options={name: getattr(settings, name) for name in OPTIONS})
