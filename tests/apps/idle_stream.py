@@ -11,16 +11,17 @@ unfinished = 0
 """Generators and endless senders that have begun and not ended."""
 
 
-async def stream(request):
-    async def events():
-        global unfinished
-        unfinished += 1
-        try:
-            yield b"data: hello\n\n"
-            await asyncio.Event().wait()
-        finally:
-            unfinished -= 1
+async def events():
+    global unfinished
+    unfinished += 1
+    try:
+        yield b"data: hello\n\n"
+        await asyncio.Event().wait()
+    finally:
+        unfinished -= 1
 
+
+async def stream(request):
     return StreamingResponse(events(), media_type="text/event-stream")
 
 

@@ -374,6 +374,18 @@ def send_request(connection: socket.socket, path: str, *headers: str, method: st
     connection.sendall("\r\n".join(lines).encode())
 
 
+def open_event_stream(port: int, path: str = "/") -> socket.socket:
+    """A client that has asked for a stream of events and has read its first; the caller closes it."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    send_request(connection, path)
+    seen = b""
+    while b"data: " not in seen:
+        piece = connection.recv(4096)
+        assert piece, seen
+        seen += piece
+    return connection
+
+
 def read_response(connection: socket.socket, method: str = "GET") -> Response:
     """Read one response off a raw connection (which may carry no further ones that were already sent)."""
     answer = HTTPResponse(connection, method=method)

@@ -149,13 +149,19 @@ def test_shutdown_ends_serve() -> None:
     asyncio.run(main())
 
 
+async def serve_until_it_starts(app: App) -> tuple[tricorn.Server, asyncio.Task[None]]:
+    """A server whose application has been told to start, and does not until ``app.starting`` is set."""
+    app.starting.clear()
+    server = make(app)
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: app.seen)
+    return server, serving
+
+
 def test_shutdown_while_the_application_starts() -> None:
     async def main() -> None:
         app = App()
-        app.starting.clear()
-        server = make(app)
-        serving = asyncio.create_task(server.serve())
-        await until(lambda: app.seen)
+        server, serving = await serve_until_it_starts(app)
         ended = asyncio.create_task(server.shutdown())
         await asyncio.sleep(0)
         app.starting.set()
@@ -168,10 +174,7 @@ def test_shutdown_while_the_application_starts() -> None:
 def test_cancelled_while_the_application_starts() -> None:
     async def main() -> None:
         app = App()
-        app.starting.clear()
-        server = make(app)
-        serving = asyncio.create_task(server.serve())
-        await until(lambda: app.seen)
+        server, serving = await serve_until_it_starts(app)
         serving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await serving

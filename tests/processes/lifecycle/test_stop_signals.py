@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,15 +62,16 @@ def test_alone_a_later_second_signal_stops_at_once(number: int, tmp_path: Path) 
 
 
 EARLY = """
-import os, signal, sys, tricorn.cli
-from tricorn import early
+import os, sys
+from tricorn.cli.main import main
+from tricorn.supervisor import early
 listen = early.listen
 def listen_and_be_told():
     listen()
     for number in {numbers}:
         os.kill(os.getpid(), number)
 early.listen = listen_and_be_told
-sys.exit(tricorn.cli.main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -111,42 +112,39 @@ def test_a_stop_of_the_first_moment_is_a_stop(number: int, options: tuple[str, .
 # ---- blocked by the parent
 
 
-@pytest.mark.parametrize("options", [("--workers", "1"), ALONE])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_signals_that_the_parent_has_blocked_are_heard(number: int, options: tuple[str, ...]) -> None:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    server = Server("tests.apps.signal_mask:app", *options)
+@contextmanager
+def blocking(server: Server, numbers: Collection[int]) -> Iterator[Server]:
+    """The server, started by a process that has blocked ``numbers``; a mask is inherited (sigprocmask(2))."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
-        # A mask is inherited (sigprocmask(2)).
         server.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         server.port = int(server.wait_for_log(r"https?://[^\s:/]*:(\d+)").group(1))
-        server.wait_for_log(r"ready in|running on")
-        assert get(server.port).body == b"[]"
-        assert server.stop(number) == 0
+        yield server
     finally:
         server.__exit__(None)
 
 
+@pytest.mark.parametrize("options", [("--workers", "1"), ALONE])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_signals_that_the_parent_has_blocked_are_heard(number: int, options: tuple[str, ...]) -> None:
+    with blocking(Server("tests.apps.signal_mask:app", *options), signal.valid_signals()) as server:
+        server.wait_for_log(r"ready in|running on")
+        assert get(server.port).body == b"[]"
+        assert server.stop(number) == 0
+
+
 def test_workers_forked_by_the_template_have_a_clean_mask_too(tmp_path: Path) -> None:
     (tmp_path / "mask.py").write_text(Path("tests/apps/signal_mask.py").read_text() + "\nimport h11\n")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM])
     server = Server("mask:app", "--reload", "--app-dir", str(tmp_path), "--reload-dir", str(tmp_path), "--log-level", "debug")
-    try:
-        server.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    try:
-        server.port = int(server.wait_for_log(r"https?://[^\s:/]*:(\d+)").group(1))
+    with blocking(server, (signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM)):
         server.wait_for_log("imported once")
         (tmp_path / "mask.py").open("a").write("\n")
         server.wait_for_log("reloaded in")
         assert get(server.port).body == b"[]"
         assert server.stop() == 0
-    finally:
-        server.__exit__(None)
 
 
 def test_timeouts_term_reaches_the_group_and_is_one_wish(tmp_path: Path) -> None:

@@ -6,19 +6,11 @@ import socket
 import struct
 
 import pytest
-from support.harness import Server, get, raw_connection, send_request
+from support.harness import Server, get, open_event_stream, raw_connection, send_request
 
 APP = "tests.apps.idle_stream:app"
 LOOPS = ("asyncio", "uvloop")
 CLIENTS = 20
-
-
-def read_event(connection: socket.socket) -> None:
-    seen = b""
-    while b"data: " not in seen:
-        piece = connection.recv(4096)
-        assert piece, seen
-        seen += piece
 
 
 def leave(connection: socket.socket, how: str) -> None:
@@ -36,10 +28,7 @@ CASES = [
 @pytest.mark.parametrize(("http", "loop", "path", "how"), CASES, ids=[" ".join(case) for case in CASES])
 def test_streams_end_whose_clients_left(http: str, loop: str, path: str, how: str) -> None:
     with Server(APP, "--loop", loop, "--http", http) as server:
-        clients = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(CLIENTS)]
-        for client in clients:
-            send_request(client, path)
-            read_event(client)
+        clients = [open_event_stream(server.port, path) for _ in range(CLIENTS)]
         assert get(server.port, "/unfinished").body == str(CLIENTS).encode()
         for client in clients:
             leave(client, how)

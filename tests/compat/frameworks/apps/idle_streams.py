@@ -3,19 +3,8 @@
 ``/open`` tells how many requests the framework works on, and how many generators are not finished.
 """
 
-import asyncio
-
-unfinished = 0
-
-
-async def events():
-    global unfinished
-    unfinished += 1
-    try:
-        yield b"data: hello\n\n"
-        await asyncio.Event().wait()
-    finally:
-        unfinished -= 1
+from tests.apps import idle_stream
+from tests.apps.idle_stream import events
 
 
 def counting(make):
@@ -31,7 +20,7 @@ class Counting:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         if scope["path"] == "/open":
-            body = f"{self.open} {unfinished}".encode()
+            body = f"{self.open} {idle_stream.unfinished}".encode()
             await send({"type": "http.response.start", "status": 200, "headers": []})
             return await send({"type": "http.response.body", "body": body})
         self.open += 1
