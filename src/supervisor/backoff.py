@@ -1,57 +1,57 @@
-"""How crashes are answered: the wait before the next try, and the limit above which the supervisor gives up.
+"""The answer to crashes: the wait before the next try, and the limit above which the supervisor gives up. Pure.
 
-Both are pure. The limit is the restart intensity of Erlang/OTP's supervisor (lib/stdlib/src/supervisor.erl): a sliding
-window, so that old crashes are forgotten one by one and not all at once.
+The limit is the restart intensity of Erlang/OTP's supervisor (lib/stdlib/src/supervisor.erl): a sliding window, so that old
+crashes are forgotten one by one and not all at once.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
 MINUTE = 60.0
 SHORTEST = 0.1
-"""Seconds to wait after the second crash; each further one doubles the wait."""
+"""Seconds to wait after the second crash. Each further crash doubles the wait."""
 LONGEST_FAILED = 30.0
-"""Seconds to wait at most after starts that failed: the next one is likely to fail too, and costs a start's CPU time."""
+"""Seconds to wait at most after failed starts: the next one is likely to fail too, and costs a start's CPU time."""
 LONGEST_DIED = 1.0
-"""Seconds to wait at most after workers that had become ready: each of them served, and is missed. A worker that dies as soon
-as it is ready costs one start a second, on the core that would otherwise serve."""
+"""Seconds to wait at most after deaths of workers that had become ready: they served, and are missed. A worker that dies as
+soon as it is ready costs one start a second, on the core that would otherwise serve."""
 LAST_FAILED = 2.0
-"""Seconds between two tries, in whatever slot, while starts fail and nobody is ready: a database that is back is noticed."""
+"""Seconds between two tries, in any slot, while starts fail and no worker is ready: so a database that is back is noticed."""
 
 
 class Backoff:
     """The wait before a slot is filled again.
 
-    Two kinds of crashes are counted apart, each less than a minute after the one before: deaths of workers that had become
-    ready, and starts that failed. Only the latter make a slot wait long. So a client whose requests kill workers can't keep
-    slots empty, and an application that can't start doesn't keep the machine busy.
+    Two kinds of crashes are counted apart: deaths of workers that had become ready, and failed starts. Only failed starts make
+    a slot wait long. So a client whose requests kill workers can't keep slots empty, and an application that can't start
+    doesn't keep the machine busy. After a minute without a crash, both counts begin again.
     """
 
     def __init__(self) -> None:
         self.failures = 0
-        """Starts in a row that failed."""
+        """Failed starts in a row."""
         self.until = 0.0
         """When the next worker may be forked."""
         self.until_last = 0.0
-        """The same if no worker of any slot is ready or starting, and this slot's last one had become ready."""
+        """The same, for when no worker of any slot is ready or starting, and this slot's last worker had become ready."""
         self._deaths = 0
         self._last = 0.0
 
     def died(self, now: float, forked: float, jitter: Callable[[], float]) -> float:
-        """Count the death of a worker that had become ready, forked at the time ``forked``; returns the seconds to wait."""
+        """Count the death of a worker that had become ready and was forked at ``forked``; returns the seconds to wait."""
         self._count(now)
         self.failures = 0
         self._deaths += 1
         wait = _wait_after(self._deaths, LONGEST_DIED, jitter)
         self.until = now + wait
-        # Replaced at once if it lived for a while; one that dies young is forked once a second.
+        # A worker that lived for a while is replaced at once, one that dies young once a second.
         self.until_last = min(self.until, max(now, forked + LONGEST_DIED))
         return wait
 
     def failed(self, now: float, jitter: Callable[[], float]) -> float:
-        """Count a start that failed; returns the seconds to wait."""
+        """Count a failed start; returns the seconds to wait."""
         self._count(now)
         self.failures += 1
         wait = _wait_after(self.failures + bool(self._deaths), LONGEST_FAILED, jitter)
@@ -65,10 +65,10 @@ class Backoff:
 
 
 def _wait_after(crashes: int, longest: float, jitter: Callable[[], float]) -> float:
-    """Seconds to wait after so many crashes in a row.
+    """Seconds to wait after so many crashes in a row: none after the first.
 
-    The first is answered at once. ``jitter`` (0..1) lengthens a wait below ``longest`` by up to half, so that slots that
-    crashed together do not all come back together.
+    ``jitter`` (0..1) lengthens a wait below ``longest`` by up to half, so that slots that crashed together do not all come back
+    together.
     """
     if crashes < 2:
         return 0.0
@@ -91,3 +91,47 @@ class Intensity:
         while self._times[0] <= now - MINUTE:
             self._times.popleft()
         return len(self._times) > limit
+
+
+class Crashes:
+    """All crashes of one fleet: when each slot may be filled again, and whether there were too many.
+
+    ``jitter`` gives numbers from 0 to 1.
+    """
+
+    def __init__(self, jitter: Callable[[], float]) -> None:
+        self.restarts: Counter[int] = Counter()
+        """Crashes, hangs and failed starts of each slot, so far."""
+        self._jitter = jitter
+        self._slots: defaultdict[int, Backoff] = defaultdict(Backoff)
+        self._intensity = Intensity()
+        self._last_failure = 0.0
+        """When a start failed last, in whatever slot."""
+
+    def died(self, slot: int, now: float, forked: float) -> None:
+        """Count the death of a worker of ``slot`` that had become ready and was forked at the time ``forked``."""
+        self._slots[slot].died(now, forked, self._jitter)
+
+    def failed(self, slot: int, now: float) -> None:
+        """Count a start that failed."""
+        self._last_failure = now
+        self._slots[slot].failed(now, self._jitter)
+
+    def exceeded(self, limit: int | None, now: float) -> bool:
+        """Count a crash against ``--limit-crashes``; returns whether there were more than ``limit`` within a minute."""
+        return self._intensity.exceeded(limit, now)
+
+    def has_failed(self, slot: int) -> bool:
+        """Whether the last start in ``slot`` failed."""
+        return self._slots[slot].failures > 0
+
+    def due(self, slot: int, is_any_left: bool) -> float:
+        """When ``slot`` may be filled: sooner if no worker of any slot is ready or starting (``is_any_left``)."""
+        backoff = self._slots[slot]
+        if is_any_left:
+            return backoff.until
+        return min(backoff.until, self._last_failure + LAST_FAILED) if backoff.failures else backoff.until_last
+
+    def forgive(self) -> None:
+        """Let no slot wait any longer: new code deserves a fresh start."""
+        self._slots.clear()

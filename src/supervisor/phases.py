@@ -8,7 +8,7 @@ from ..config.frozen import Value
 from ..config.options import Config
 from ..ipc.waits import Waits
 
-AUTOPSY = 0.5
+HANG_REPORT = 0.5
 """Seconds a hung worker gets to write down its stacks."""
 LEAVING_FAILED = 1.0
 """Seconds a worker gets to exit after it reported that it could not start."""

@@ -53,7 +53,7 @@ def test_a_worker_that_shows_an_error_serves_until_the_next_save() -> None:
     told.tell(SAVED)
     assert told.tell(Ready(3, "SyntaxError"), Ready(4, "SyntaxError")) == []
     assert told.texts(Level.ERROR) == ["SyntaxError"]
-    assert told.texts(Level.WARNING).count("shows this error to whoever asks, until a file is saved") == 2
+    assert told.texts(Level.WARNING).count("shows this error to every client, until a file is saved") == 2
     assert told.tell(Exited(1, "exit code 0"), Exited(2, "exit code 0"), after=3600) == []
     actions = told.tell(SAVED)
     assert actions[:2] == [Drain(worker, patient=False, hand_on=True) for worker in (3, 4)]
