@@ -1,4 +1,4 @@
-"""Processes that are no workers but work for the supervisor. They may die at any time, and are made anew."""
+"""Auxiliaries: processes that work for the supervisor and are no workers. They may die at any time, and are made anew."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
-from ..ipc.channel import Message, Table, Violation
+from ..ipc.channel import REOPEN, Message, Table, Violation, encode
 from ..worker.main import name_process
 from .backoff import Backoff
+from .forker import Forker
 from .jitter import chance
 from .link import Link
 from .messages import Fact
@@ -19,22 +20,22 @@ from .wakeup import Wakeup
 
 logger = logging.getLogger("tricorn.error")
 
-MOST_POSTED = 1000
-"""Messages that wait for a process which does not read. Of more, the oldest are dropped, or the process is made anew."""
+MAX_POSTED = 1000
+"""Messages that wait for a process which does not read. After more, the oldest are dropped, or the process is made anew."""
+WORKER_EXIT = "worker exit"
+"""To :meth:`Auxiliary.learn`, from the host: a worker is gone, with the values of :class:`tricorn.hooks.Worker`."""
 
-Fork = Callable[[socket.socket, Callable[[], int]], int]
-"""Forks a process with a channel, of which our end is given, and a life; returns its pid. Raises OSError."""
 
-
-class Companion(Protocol):
-    """What one kind of companion does, in its own process and in the supervisor."""
+class Auxiliary(Protocol):
+    """What one kind of auxiliary does, in its own process and in the supervisor."""
 
     name: str
     """For the log."""
     wanted: bool
     """Whether there should be a process now."""
     lasting: bool
-    """Whether it is needed until nobody is left, and opens log files again by itself; it must not hold the listeners."""
+    """Whether the process is needed until no worker is left. It opens log files again when told, and must not hold the
+    listeners. What it is told waits for it; other processes are born with what they must know."""
     says: Table
     """All that the process may say."""
 
@@ -45,31 +46,36 @@ class Companion(Protocol):
         """In the supervisor: what the fleet should know of what the process said."""
 
     def learn(self, message: Message) -> bytes | None:
-        """In the supervisor: a worker says what the application imported (see worker/modules.py). What to tell the process."""
+        """In the supervisor: there is news of a worker; returns what to tell the process, if anything.
+
+        The news is what the application imported (see ``worker/modules.py``), or WORKER_EXIT.
+        """
 
     def died(self, now: float) -> None:
         """In the supervisor: the process is gone, at the wall-clock time ``now``."""
 
 
-class Attendance:
-    """A companion with its process, or with the wait until there is one again."""
+class Process:
+    """An auxiliary's process, or the wait until there is one again."""
 
-    def __init__(self, companion: Companion) -> None:
-        self.companion = companion
+    def __init__(self, auxiliary: Auxiliary) -> None:
+        self.auxiliary = auxiliary
         self.backoff = Backoff()
         self.pid: int | None = None
-        """Of the process forked and not yet reaped."""
+        """Its pid, from fork to reaping."""
         self.link: Link | None = None
-        self.outbox: deque[bytes] = deque(maxlen=MOST_POSTED)
+        self.outbox: deque[bytes] = deque(maxlen=MAX_POSTED)
         """What the process is to be told as soon as it can be."""
 
     @property
     def is_due(self) -> bool:
-        return self.companion.wanted and self.pid is None
+        """Whether it is wanted and not there."""
+        return self.auxiliary.wanted and self.pid is None
 
     @property
     def is_overfull(self) -> bool:
-        return len(self.outbox) == MOST_POSTED
+        """Whether the process has left so much unread that a further message is lost."""
+        return len(self.outbox) == MAX_POSTED
 
     @property
     def is_told(self) -> bool:
@@ -83,184 +89,185 @@ class Attendance:
         while self.link is not None and self.outbox and self.link.send(self.outbox[0]):
             self.outbox.popleft()
 
-    def close(self) -> None:
-        if self.link is not None:
-            self.link.close()
-        self.link = None
 
+class Auxiliaries:
+    """All auxiliaries of one host, whose ``forker`` and ``wakeup`` they use; ``kill`` ends a process and reaps it."""
 
-def live(companion: Companion, link: socket.socket) -> int:
-    name_process(f"tricorn: {companion.name}")
-    return companion.main(link)
-
-
-class Companions:
-    """All companions of one host, whose ``fork`` and ``wakeup`` they use; ``kill`` ends a process, and reaps it."""
-
-    def __init__(self, companions: Iterable[Companion], wakeup: Wakeup, fork: Fork, kill: Callable[[int], None]) -> None:
-        self._all = {companion.name: Attendance(companion) for companion in companions}
-        self._wakeup, self._fork, self._kill = wakeup, fork, kill
+    def __init__(self, wakeup: Wakeup, forker: Forker, kill: Callable[[int], None]) -> None:
+        self._all: dict[str, Process] = {}
+        self._wakeup, self._forker, self._kill = wakeup, forker, kill
         self._retired: dict[int, Link] = {}
-        """The links, by pid, to processes that are to end when they have done what they were told."""
+        """The links, by pid, to processes that end when they have done what they were told."""
 
-    def __iter__(self) -> Iterator[Attendance]:
+    def __iter__(self) -> Iterator[Process]:
         return iter(self._all.values())
+
+    def add(self, auxiliary: Auxiliary) -> None:
+        """From now on see to it that ``auxiliary`` has a process while it wants one."""
+        self._all[auxiliary.name] = Process(auxiliary)
 
     @property
     def pids(self) -> set[int]:
-        """Of all their processes, those included that are about to end."""
-        return {attendance.pid for attendance in self if attendance.pid is not None} | self._retired.keys()
+        """The pids of all their processes, including those that are about to end."""
+        return {process.pid for process in self if process.pid is not None} | self._retired.keys()
 
-    def of(self, companion: Companion) -> Attendance:
-        return self._all[companion.name]
+    def link_to(self, auxiliary: Auxiliary) -> Link | None:
+        """The link to its process; None if there is none."""
+        return self._all[auxiliary.name].link
 
     def deadlines(self) -> list[float]:
         """When :meth:`attend` has something to do."""
-        return [attendance.backoff.until for attendance in self if attendance.is_due]
+        return [process.backoff.until for process in self if process.is_due]
 
     def attend(self, now: float) -> None:
-        """Fork those that are missing, and tell them what is to be told."""
-        for attendance in self:
-            if attendance.is_due and attendance.backoff.until <= now:
-                self._try_to_start(attendance, now)
-            attendance.deliver()
+        """Fork the missing processes, and tell all of them what they are to be told."""
+        for process in self:
+            if process.is_due and process.backoff.until <= now:
+                self._try_to_start(process, now)
+            process.deliver()
 
-    def _try_to_start(self, attendance: Attendance, now: float) -> None:
+    def _try_to_start(self, process: Process, now: float) -> None:
+        auxiliary = process.auxiliary
         try:
-            self._start(attendance)
+            process.pid, channel = self._forker.fork(lambda link: _live(auxiliary, link))
         except OSError as error:
-            attendance.backoff.failed(now, chance)
-            logger.warning("The %s could not be forked: %s", attendance.companion.name, error)
-
-    def _start(self, attendance: Attendance) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                attendance.pid = self._fork(ours, lambda: live(attendance.companion, theirs))
-            except BaseException:
-                ours.close()
-                raise
-        attendance.link = Link(ours, attendance.companion.says)
-        self._wakeup.watch(ours, attendance.companion.name)
+            process.backoff.failed(now, chance)
+            logger.warning("The %s could not be forked: %s", auxiliary.name, error)
+            return
+        process.link = Link(channel, auxiliary.says)
+        self._wakeup.watch(channel, auxiliary.name)
 
     def hear(self, name: str, now: float) -> list[Fact]:
-        """What the companion ``name`` says; if that is what it must not say, its process is killed."""
-        attendance = self._all[name]
-        if attendance.link is None:
+        """What the auxiliary ``name`` says. If it must not say that, its process is killed."""
+        process = self._all[name]
+        if process.link is None:
             return []
         try:
-            messages = attendance.link.read(now)
+            messages = process.link.read(now)
         except Violation as violation:
-            self.blame(attendance, f"wrote to the supervisor {violation}", now)
+            self._blame(process, f"wrote to the supervisor {violation}", now)
             return []
-        if attendance.link.is_over:
-            self._wakeup.forget(attendance.link.channel)
-        return [fact for message in messages for fact in attendance.companion.hear(message)]
+        if process.link.is_over:
+            self._wakeup.forget(process.link.channel)
+        return [fact for message in messages for fact in process.auxiliary.hear(message)]
 
-    def blame(self, attendance: Attendance, what: str, now: float) -> None:
-        """Kill a process that did ``what`` it must not do; it is made anew after a while."""
-        logger.warning("The %s %s; killed", attendance.companion.name, what)
-        attendance.backoff.failed(now, chance)
-        self.dismiss(attendance)
+    def _blame(self, process: Process, what: str, now: float) -> None:
+        """Kill a process for ``what`` it did; it is made anew after a while."""
+        logger.warning("The %s %s; killed", process.auxiliary.name, what)
+        process.backoff.failed(now, chance)
+        self.dismiss(process.auxiliary)
 
     def learn(self, messages: Iterable[Message], now: float) -> None:
-        """A worker says what the application has imported."""
+        """There is news of a worker (see :meth:`Auxiliary.learn`)."""
         for message in messages:
-            for attendance in self:
-                # Without a process there is nobody to tell: the next one is born with it.
-                if (news := attendance.companion.learn(message)) is not None and attendance.link is not None:
-                    attendance.outbox.append(news)
-                    attendance.deliver()
-                    if attendance.is_overfull:
-                        self.blame(attendance, "does not read what it is told", now)
+            for process in self:
+                news = process.auxiliary.learn(message)
+                if news is None:
+                    continue
+                if process.auxiliary.lasting:
+                    self.post(process.auxiliary, news)
+                elif process.link is not None:
+                    # Without a process nobody is to be told: the next one is born with it.
+                    process.outbox.append(news)
+                    process.deliver()
+                    if process.is_overfull:
+                        self._blame(process, "does not read what it is told", now)
 
     def exited(self, pid: int, now: float, cause: str) -> list[Fact]:
-        """If ``pid`` was a companion, make ready for the next one; returns its last words."""
-        attendance = next((attendance for attendance in self if attendance.pid == pid), None)
+        """If ``pid`` was an auxiliary, make ready for the next one; returns its last words."""
+        process = next((process for process in self if process.pid == pid), None)
         if (link := self._retired.pop(pid, None)) is not None:
-            link.close()
-        if attendance is None:
+            self._forker.own.close(link.channel)
+        if process is None:
             return []
-        last_words = attendance.link.read_last(now) if attendance.link is not None else []
-        facts = [fact for message in last_words for fact in attendance.companion.hear(message)]
-        self._forget(attendance)
-        attendance.backoff.failed(now, chance)
+        last_words = process.link.read_last(now) if process.link is not None else []
+        facts = [fact for message in last_words for fact in process.auxiliary.hear(message)]
+        self._forget(process)
+        process.backoff.failed(now, chance)
         level = logging.DEBUG if cause == "exit code 0" else logging.WARNING
-        logger.log(level, "The %s is gone (%s)", attendance.companion.name, cause)
-        attendance.companion.died(time.time())
+        logger.log(level, "The %s is gone (%s)", process.auxiliary.name, cause)
+        process.auxiliary.died(time.time())
         return facts
 
-    def dismiss(self, attendance: Attendance) -> None:
+    def dismiss(self, auxiliary: Auxiliary) -> None:
         """End the process; it is made anew if it is still wanted."""
-        pid = attendance.pid
-        self._forget(attendance)
+        process = self._all[auxiliary.name]
+        pid = process.pid
+        self._forget(process)
         if pid is not None:
             self._kill(pid)
-            attendance.companion.died(time.time())
+            auxiliary.died(time.time())
 
     def dismiss_all(self, lasting: bool = True) -> None:
         """End all, for good; without ``lasting`` only those that are not needed until the end."""
-        for attendance in self:
-            if lasting or not attendance.companion.lasting:
-                attendance.companion.wanted = False
-                self.dismiss(attendance)
+        for process in self:
+            if lasting or not process.auxiliary.lasting:
+                process.auxiliary.wanted = False
+                self.dismiss(process.auxiliary)
         while lasting and self._retired:
             pid, link = self._retired.popitem()
-            link.close()
+            self._forker.own.close(link.channel)
             logger.warning("Process %d has not finished what it was told to do; killed", pid)
             self._kill(pid)
 
-    # ----------------------------------------------------------------------------------------- those that do as they are told
+    def reopen_logs(self, files: Mapping[str, int]) -> None:
+        """Log files were opened again, by name: pass their descriptors on, or make the process anew."""
+        for process in self:
+            if not process.auxiliary.lasting:
+                self.dismiss(process.auxiliary)
+            elif process.link is not None:
+                process.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
+
+    # ------------------------------------------------------------------------------------------------- those that are lasting
 
     @property
     def is_any_finishing(self) -> bool:
-        """Whether a process that was told to end is still at what it was told before."""
+        """Whether a process that was told to end has still something to do."""
         return bool(self._retired)
 
-    def post(self, companion: Companion, message: bytes) -> None:
+    def post(self, auxiliary: Auxiliary, message: bytes) -> None:
         """Tell the process, or the next one if there is none now."""
-        if companion.wanted:
-            self.of(companion).outbox.append(message)
-            self.of(companion).deliver()
+        if auxiliary.wanted:
+            process = self._all[auxiliary.name]
+            process.outbox.append(message)
+            process.deliver()
 
-    def replace(self, companion: Companion, end: bytes) -> None:
-        """Tell the process to ``end`` when it has done what it was told; there is going to be a new one if it is wanted."""
-        attendance = self.of(companion)
-        if attendance.pid is None or attendance.link is None:
+    def replace(self, auxiliary: Auxiliary, end: bytes) -> None:
+        """Tell the process to ``end`` when it has done what it was told. If it is wanted, there will be a new one."""
+        process = self._all[auxiliary.name]
+        if process.pid is None or process.link is None:
             return
-        attendance.outbox.append(end)
-        attendance.deliver()
-        if not attendance.is_told:
+        process.outbox.append(end)
+        process.deliver()
+        if not process.is_told:
             # It does not listen.
-            attendance.outbox.clear()
-            self.dismiss(attendance)
+            process.outbox.clear()
+            self.dismiss(auxiliary)
             return
-        # Not closed, for that would say that we are dead.
-        self._retired[attendance.pid] = attendance.link
-        self._wakeup.forget(attendance.link.channel)
-        attendance.link = attendance.pid = None
+        # Not closed: a closed channel means that the supervisor is dead.
+        self._retired[process.pid] = process.link
+        self._wakeup.forget(process.link.channel)
+        process.link = process.pid = None
 
-    def bow_out(self, companion: Companion, end: bytes, now: float) -> None:
-        """Let the process do what it was told, and ``end``, for good."""
-        attendance = self.of(companion)
-        if attendance.outbox and attendance.is_due:
-            self._try_to_start(attendance, now)
-            attendance.deliver()
-        self.replace(companion, end)
-        companion.wanted = False
+    def bow_out(self, auxiliary: Auxiliary, end: bytes, now: float) -> None:
+        """Let the process do what it was told, then ``end``, for good."""
+        process = self._all[auxiliary.name]
+        if process.outbox and process.is_due:
+            self._try_to_start(process, now)
+            process.deliver()
+        self.replace(auxiliary, end)
+        auxiliary.wanted = False
 
-    def leave_to_child(self) -> None:
-        """In a process just forked: let go of the channels."""
-        for attendance in self:
-            attendance.close()
-        for link in self._retired.values():
-            link.close()
-
-    def _forget(self, attendance: Attendance) -> None:
-        if attendance.link is not None:
-            self._wakeup.forget(attendance.link.channel)
-        attendance.close()
-        attendance.pid = None
-        if not attendance.companion.lasting:
+    def _forget(self, process: Process) -> None:
+        if process.link is not None:
+            self._wakeup.forget(process.link.channel)
+            self._forker.own.close(process.link.channel)
+        process.link = process.pid = None
+        if not process.auxiliary.lasting:
             # The next process is born with it.
-            attendance.outbox.clear()
+            process.outbox.clear()
+
+
+def _live(auxiliary: Auxiliary, link: socket.socket) -> int:
+    name_process(f"tricorn: {auxiliary.name}")
+    return auxiliary.main(link)

@@ -1,4 +1,4 @@
-"""One forked process as the host sees it: its pid, its channel, its autopsy file, and how it ended."""
+"""One forked process as the host sees it: its pid, its channel, its hang report, and how it ended."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def read_waits(message: Message) -> Waits:
     return Waits(message["requests"], name_request(message["oldest"]), age, message["connections"])
 
 
-def open_autopsy() -> BinaryIO:
+def open_hang_report() -> BinaryIO:
     """A file without a name, for a worker's last words; where the system has seals (Linux), it can't grow or shrink."""
     if not hasattr(os, "memfd_create"):
         # Late, for Linux needs none of it.
         import tempfile
 
         return tempfile.TemporaryFile(buffering=0)
-    fd = os.memfd_create("tricorn-autopsy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fd = os.memfd_create("tricorn-hang-report", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.truncate(fd, REPORT_SIZE)
         # Memory is used only for what is written. Without seals, a worker could fill it, and freeing that would keep us busy.
@@ -96,7 +96,7 @@ class Child:
         row: int,
         config: Config,
         channel: socket.socket,
-        autopsy: BinaryIO,
+        hang_report: BinaryIO,
     ) -> None:
         """``row`` is the index of its row in the scoreboard, ``channel`` the supervisor's end."""
         self.worker = worker
@@ -106,7 +106,7 @@ class Child:
         self.row = row
         self.config = config
         self.link = Link(channel, FROM_WORKER_RELOADED if config.reload else FROM_WORKER)
-        self.autopsy = autopsy
+        self.hang_report = hang_report
         self.beat = 0.0
         """The last beat that the fleet was told."""
         self.deaf_at: float | None = None
@@ -117,7 +117,7 @@ class Child:
         """Whether it was told to exit without finishing anything."""
         self._speaker = Speaker.STARTING
         self._is_examined = False
-        """Whether an autopsy began."""
+        """Whether a hang report was asked for."""
 
     @property
     def name(self) -> str:
@@ -166,30 +166,26 @@ class Child:
         """Send a message; returns whether it goes out (not if the channel is full or closed)."""
         return self.link.send(wire.encode(kind, **details))
 
-    def begin_autopsy(self) -> None:
+    def begin_hang_report(self) -> None:
         """Make room at the beginning of the file, where the worker is going to write: it shares the file's offset with us."""
         self._is_examined = True
         try:
-            os.lseek(self.autopsy.fileno(), 0, os.SEEK_SET)
+            os.lseek(self.hang_report.fileno(), 0, os.SEEK_SET)
             if written := self._read_report():
-                os.pwrite(self.autopsy.fileno(), bytes(len(written)), 0)
+                os.pwrite(self.hang_report.fileno(), bytes(len(written)), 0)
         except OSError:
             # No memory is left, perhaps. Then there is no report.
             return
 
-    def read_autopsy(self) -> str:
-        """What the worker wrote since :meth:`begin_autopsy`, fit for the log; nothing if that was never called."""
+    def read_hang_report(self) -> str:
+        """What the worker wrote since :meth:`begin_hang_report`, fit for the log; nothing if that was never called."""
         if not self._is_examined:
             return ""
         return many_lines(self._read_report().strip(b"\0").decode(errors="replace").strip(), REPORT_SHOWN)
 
     def _read_report(self) -> bytes:
         # pread, for the offset is shared. Where the worker has written nothing there are zeros.
-        return os.pread(self.autopsy.fileno(), REPORT_SIZE, 0).rstrip(b"\0")
-
-    def close(self) -> None:
-        self.link.close()
-        self.autopsy.close()
+        return os.pread(self.hang_report.fileno(), REPORT_SIZE, 0).rstrip(b"\0")
 
 
 def describe_exit(status: int, is_oom: Callable[[], bool]) -> str:

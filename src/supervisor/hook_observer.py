@@ -1,7 +1,4 @@
-"""The hook runner (see worker/hook_runner.py), as the supervisor sees it: what it is told, and when.
-
-Of the fleet it is told as systemd is (see notify.py): what differs from what was told last.
-"""
+"""The hook runner (see ``worker/hook_runner.py``), as the supervisor sees it: its process, and what that is told when."""
 
 from __future__ import annotations
 
@@ -13,90 +10,91 @@ from .. import hooks
 from ..config.options import Config
 from ..ipc.channel import Message, Table, encode
 from ..worker import hook_runner
-from .auxiliary import Companions
-from .child import Child
-from .fleet import Fleet
+from .auxiliary import WORKER_EXIT, Auxiliaries
 from .messages import Fact
-from .phases import RUNNING, Phase, Stage
+from .phases import Stage
+from .snapshot import Snapshot
 
 
-class Hooking:
-    """The companion that runs the fleet's hooks. It is wanted from the first ready worker on."""
+class HookRunner:
+    """The auxiliary that runs the fleet's hooks. It is wanted from the first ready worker on.
+
+    A hook is called once or not at all: what a runner that dies had not read is lost.
+    """
 
     name = "hook runner"
     lasting = True
-    due: float | None = None
     says: Table = {}
 
-    def __init__(self, config: Config, listeners: tuple[socket.socket, ...], addresses: list[str]) -> None:
+    def __init__(self, config: Config, listeners: tuple[socket.socket, ...]) -> None:
         self.wanted = False
-        self.companions: Companions | None = None
-        """Those of the host, once there is one."""
-        self._config = config
+        self.config = config
+        """What the next process is born with."""
         self._listeners = listeners
-        self._addresses = tuple(addresses)
-        self._is_ready = self._is_stopping = False
-        """What was told."""
-        self._generation = 0
-        """The one told last."""
 
     def main(self, link: socket.socket) -> int:
+        """The process: call hooks until told to end."""
         for listener in self._listeners:
-            # Whoever holds it keeps the port.
+            # A process that holds it keeps the port.
             listener.close()
-        return hook_runner.main(self._config, link)
+        return hook_runner.main(self.config, link)
 
     def hear(self, message: Message) -> list[Fact]:
+        """The process says nothing."""
         return []
 
     def learn(self, message: Message) -> bytes | None:
-        return None
+        """What to tell the process of what happened to a worker: that it is gone."""
+        if message["kind"] != WORKER_EXIT:
+            return None
+        return encode(hooks.ON_WORKER_EXIT, **{name: value for name, value in message.items() if name != "kind"})
 
     def died(self, now: float) -> None:
-        """What it had not read is lost: a hook is called once, or not at all."""
+        """Nothing is kept for the next process."""
 
-    def look(self, fleet: Fleet, now: float) -> None:
-        """Tell what has changed."""
-        if fleet.stage is Stage.SERVING:
-            self.wanted = True
+
+class HookObserver:
+    """Has ``runner``, one of ``auxiliaries``, call the hooks for what changes in the fleet, which serves on ``addresses``."""
+
+    due: float | None = None
+
+    def __init__(self, runner: HookRunner, auxiliaries: Auxiliaries, addresses: list[str]) -> None:
+        self._runner = runner
+        self._auxiliaries = auxiliaries
+        self._addresses = tuple(addresses)
+        self._is_ready = self._is_stopping = self._is_stopped = False
+        """What was told."""
+        self._generation = 0
+        """The generation that was told last."""
+
+    def look(self, snapshot: Snapshot, now: float) -> None:
+        """Tell the runner what has changed."""
+        if self._is_stopped:
+            return
+        if snapshot.stage is Stage.SERVING:
+            self._runner.wanted = True
         if not self._is_ready:
-            self._is_ready = self._is_complete(fleet)
+            self._is_ready = snapshot.is_running and snapshot.is_complete
             if self._is_ready:
-                self._generation = fleet.settled.generation
-                self._tell(hooks.ON_FLEET_READY, fleet)
-        elif fleet.settled.generation != self._generation:
-            self._renew(fleet)
-            self._tell(hooks.ON_FLEET_RELOADED, fleet)
-        if self._is_ready and not self._is_stopping and fleet.stage not in RUNNING:
+                self._generation = snapshot.settled.generation
+                self._tell(hooks.ON_FLEET_READY, snapshot)
+        elif snapshot.settled.generation != self._generation:
+            self._renew(snapshot)
+            self._tell(hooks.ON_FLEET_RELOADED, snapshot)
+        if self._is_ready and not self._is_stopping and not snapshot.is_running:
             self._is_stopping = True
-            self._tell(hooks.ON_FLEET_STOPPING, fleet)
-        if fleet.stage is Stage.FINISHED and self.companions is not None:
+            self._tell(hooks.ON_FLEET_STOPPING, snapshot)
+        if snapshot.stage is Stage.FINISHED:
+            self._is_stopped = True
             if self._is_ready:
-                self._tell(hooks.ON_FLEET_STOPPED, fleet)
-            self.companions.bow_out(self, encode(hook_runner.END), now)
-            # There is nothing more to tell.
-            self.companions = None
+                self._tell(hooks.ON_FLEET_STOPPED, snapshot)
+            self._auxiliaries.bow_out(self._runner, encode(hook_runner.END), now)
 
-    def exited(self, child: Child, exit_code: int, cause: str) -> None:
-        """Tell of a worker that is gone."""
-        worker = hooks.Worker(child.slot, child.pid, child.generation, exit_code, cause)
-        self._post(encode(hooks.ON_WORKER_EXIT, **asdict(worker)))
+    def _renew(self, snapshot: Snapshot) -> None:
+        """After a reload a new process imports the functions afresh, as the workers do with the application."""
+        self._generation, self._runner.config = snapshot.settled.generation, snapshot.settled.config
+        self._auxiliaries.replace(self._runner, encode(hook_runner.END))
 
-    @staticmethod
-    def _is_complete(fleet: Fleet) -> bool:
-        served = {worker.slot for worker in fleet.workers.values() if worker.standing is Phase.READY}
-        return fleet.stage in RUNNING and fleet.plan is fleet.settled and served.issuperset(range(fleet.size))
-
-    def _renew(self, fleet: Fleet) -> None:
-        """After a reload the functions are imported afresh, in a new process, as the application's are."""
-        self._generation, self._config = fleet.settled.generation, fleet.settled.config
-        if self.companions is not None:
-            self.companions.replace(self, encode(hook_runner.END))
-
-    def _tell(self, hook: str, fleet: Fleet) -> None:
-        told = hooks.Fleet(os.getpid(), fleet.size, fleet.settled.generation, self._addresses)
-        self._post(encode(hook, **asdict(told)))
-
-    def _post(self, message: bytes) -> None:
-        if self.companions is not None:
-            self.companions.post(self, message)
+    def _tell(self, hook: str, snapshot: Snapshot) -> None:
+        told = hooks.Fleet(os.getpid(), snapshot.wanted, snapshot.settled.generation, self._addresses)
+        self._auxiliaries.post(self._runner, encode(hook, **asdict(told)))

@@ -76,9 +76,6 @@ class Link:
         """Whether all that was to be sent is with the kernel, or nobody is there."""
         return not self._outbox.flush() or self._outbox.is_empty
 
-    def close(self) -> None:
-        self.channel.close()
-
     def _spend(self, size: int, now: float) -> None:
         earned = (now - self._read_at) * ALLOWED_PER_SECOND
         self._allowed = min(ALLOWANCE, self._allowed + earned) - size

@@ -1,4 +1,4 @@
-"""Systemd's end of what a service tells (sd_notify(3))."""
+"""The socket through which a service tells systemd how it is (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import MutableMapping
 
 
 class NotifySocket:
-    """Without ``NOTIFY_SOCKET`` in the environment, nobody is told anything."""
+    """Takes its address from ``NOTIFY_SOCKET`` in ``environ``; without that, nobody is told anything."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        """Takes the variables away: systemd waits for this process, and not for what it starts."""
+        """Takes the variables out of ``environ``: systemd waits for this process, not for the programs that it starts."""
         path = environ.pop("NOTIFY_SOCKET", "")
         period = environ.pop("WATCHDOG_USEC", "")
         wanted = environ.pop("WATCHDOG_PID", str(os.getpid()))
-        # An address that begins with @ is one of Linux' abstract ones.
+        # An address that begins with @ is an abstract one (unix(7)).
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
         self.watchdog_period = int(period) / 2e6 if path and period.isdigit() and wanted == str(os.getpid()) else None
-        """Seconds between two signs of life, half of those that systemd allows; None if it waits for none."""
+        """Seconds between two signs of life, half of what systemd allows; None if it waits for none."""
 
     @property
     def is_open(self) -> bool:
+        """Whether there is somebody to tell."""
         return self._socket is not None
 
     def say(self, *lines: str) -> None:
-        """Send one message; does nothing where nobody listens."""
+        """Send one message; does nothing if nobody listens."""
         if self._socket is None:
             return
         try:
@@ -36,6 +37,7 @@ class NotifySocket:
             return
 
     def close(self) -> None:
+        """Tell nobody any more."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None

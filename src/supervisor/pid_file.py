@@ -76,6 +76,10 @@ class PidFile:
         except OSError as error:
             # It names nobody who holds its lock, so the next start replaces it.
             logger.warning("%s stays behind: %s", self._named, error.strerror)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; in the process that locked it, this ends the lock."""
         os.close(self._descriptor)
 
 

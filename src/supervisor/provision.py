@@ -1,32 +1,33 @@
-"""Imports into the supervisor, when the fleet has settled, what the workers that it forks later may need.
+"""Imports into the supervisor, once the fleet has settled, what the workers that it forks later may need.
 
-The installed packages may be replaced or deleted under a running server. Workers of one server must have one version of it.
+The installed packages may be replaced or deleted under a running server, and all workers of one server must have one version of
+them.
 """
 
 from __future__ import annotations
 
 from ..config.options import Config
 from ..worker import main as worker_run
-from .fleet import Fleet
 from .phases import Stage
+from .snapshot import Snapshot
 
 SETTLED = 5.0
-"""Seconds from the first ready worker until the imports begin: starts, of which there are many at first, must not wait."""
+"""Seconds from the first ready worker until the imports begin: they must not slow down the first starts."""
 PAUSE = 0.05
-"""Seconds between two imports. Each takes 20 ms at most, and signals are to be answered within 100 ms."""
+"""Seconds between two imports. Each takes 20 ms at most, and a signal must be answered within 100 ms."""
 
 
 class Provision:
-    """Looks at the fleet after each wake-up, as the others do who follow its life."""
+    """An observer that imports one module at a time while the fleet serves."""
 
     def __init__(self, config: Config) -> None:
         self._names = worker_run.late_modules(config)
         self.due: float | None = None
-        """When it wants to look again."""
+        """When to import the next module."""
 
-    def look(self, fleet: Fleet, now: float) -> None:
-        """Import what is due by ``now``, one module at most."""
-        if not self._names or fleet.stage is not Stage.SERVING:
+    def look(self, snapshot: Snapshot, now: float) -> None:
+        """Import the module that is due by ``now``, if any."""
+        if not self._names or snapshot.stage is not Stage.SERVING:
             self.due = None
         elif self.due is None:
             self.due = now + SETTLED

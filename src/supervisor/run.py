@@ -1,4 +1,4 @@
-"""The supervisor's main loop, and what stands before and after it."""
+"""The supervisor's main loop, and what comes before and after it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..config import identity as identities
 from ..config.frozen import replace
@@ -20,44 +20,21 @@ from .host import Host
 from .jitter import chance
 from .listeners import Listeners, bind
 from .messages import Fact
+from .notify_socket import NotifySocket
+from .observers import Greeter, Observer, look_all
 from .orders import Reload
-from .phases import Stage
+from .own_descriptors import OwnDescriptors
 from .pid_file import PidFile
 from .provision import Provision
 from .resources import raise_open_files
-from .systemd import Herald, earlier
+from .systemd import SystemdNotifier
 
 if TYPE_CHECKING:
     import socket
 
-    from .hook_observer import Hooking
     from .origin import Origin
 
 logger = logging.getLogger("tricorn.error")
-
-
-class Observer(Protocol):
-    """Looks at the fleet after each of its decisions, and tells others what has changed."""
-
-    due: float | None
-    """When to look again, though nothing has happened."""
-
-    def look(self, fleet: Fleet, now: float) -> None: ...
-
-
-class Greeter:
-    """Tells the operator once that the fleet serves."""
-
-    due: float | None = None
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._has_told = False
-
-    def look(self, fleet: Fleet, now: float) -> None:
-        if not self._has_told and fleet.stage is Stage.SERVING:
-            self._has_told = True
-            logger.info("Serving %s (press CTRL+C to quit)", self._what)
 
 
 def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fact]], observers: Sequence[Observer] = ()) -> int:
@@ -69,11 +46,8 @@ def supervise(fleet: Fleet, host: Host, prepare: Callable[[list[Fact]], list[Fac
     while not host.finished:
         for action in fleet.handle(facts, host.now()):
             host.perform(action)
-        until = fleet.next_deadline()
-        for observer in observers:
-            observer.look(fleet, host.now())
-            until = earlier(until, observer.due)
-        facts = prepare(host.wait(until=until))
+        times = (fleet.next_deadline(), look_all(observers, fleet.snapshot(), host.now()))
+        facts = prepare(host.wait(until=min((at for at in times if at is not None), default=None)))
     return host.code
 
 
@@ -89,45 +63,46 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
     identity = identities.of(config)
     preload(config)
     raise_open_files()
+    own = OwnDescriptors()
     with ExitStack() as finally_:
-        herald = Herald(os.environ)
-        finally_.callback(herald.close)
+        notify_socket = own.keep(NotifySocket(os.environ))
+        finally_.callback(own.close, notify_socket)
         listeners = bind(config, identity)
         finally_.callback(listeners.close)
         if config.pid_file is not None:
-            finally_.callback(PidFile(config.pid_file, identity).remove)
+            finally_.callback(own.keep(PidFile(config.pid_file, identity)).remove)
         if config.umask is not None:
             os.umask(int(config.umask, 8))
         name_process("tricorn: supervisor")
         greeter = greet(config, listeners)
-        hooking = make_hooking(config, listeners) if config.hooks is not None else None
         development = config if config.reload else None
-        host = Host(
-            listeners.sockets, development=development, hooking=hooking, origin=origin, parent=parent, identity=identity
-        )
-        with host:
+        with Host(listeners.sockets, development=development, origin=origin, parent=parent, identity=identity, own=own) as host:
+            observers: tuple[Observer, ...] = (greeter, SystemdNotifier(notify_socket), Provision(config))
+            if config.hooks is not None:
+                observers += (make_hook_observer(config, listeners, host),)
             reader = ConfigReader(config, origin, identity)
-            observers: list[Observer] = [greeter, herald, Provision(config)]
-            if hooking is not None:
-                observers.append(hooking)
             code = supervise(Fleet(config, chance), host, reader.prepare, observers)
     logger.info("Stopped, exit code %d", code)
     return code
 
 
-def make_hooking(config: Config, listeners: Listeners) -> Hooking:
-    # Late, for most do without.
-    from .hook_observer import Hooking
+def make_hook_observer(config: Config, listeners: Listeners, host: Host) -> Observer:
+    """What has the fleet's hooks called by a process of their own."""
+    # Late, because most do without hooks.
+    from .hook_observer import HookObserver, HookRunner
 
-    return Hooking(config, listeners.sockets, listeners.urls(scheme_of(config)))
+    runner = HookRunner(config, listeners.sockets)
+    host.auxiliaries.add(runner)
+    return HookObserver(runner, host.auxiliaries, listeners.urls(scheme_of(config)))
 
 
 def scheme_of(config: Config) -> str:
+    """``http`` or ``https``."""
     return "http" if config.ssl_certfile is None else "https"
 
 
 def greet(config: Config, listeners: Listeners) -> Greeter:
-    """Say what starts, where, and by how many; returns what tells the rest once it serves."""
+    """Log what starts, where, and with how many workers; returns the observer that logs when it serves."""
     what = f"{config.app} on {', '.join(listeners.urls(scheme_of(config)))}"
     logger.info("Tricorn %s starts %s", __version__, what)
     noun = "worker" if config.workers == 1 else "workers"

@@ -1,7 +1,7 @@
 """Signals, child exits, channels and timers become one wait.
 
-Signal handlers do nothing; the interpreter writes the signal's number to a socket (:func:`signal.set_wakeup_fd`), which one
-selector watches beside the workers' channels. So a signal is answered as soon as the loop comes back, in the order of
+Signal handlers do nothing. The interpreter writes the signal's number to a socket (:func:`signal.set_wakeup_fd`), and one
+selector watches that socket beside the channels. So a signal is answered as soon as the loop comes back, in the order of
 arrival, and nothing ever runs in a handler.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 
 from . import early, hangup
 from .orders import Order, Reload, Reopen, Resize, Stop, StopNow
+from .own_descriptors import OwnDescriptors
 
 logger = logging.getLogger("tricorn.error")
 
@@ -29,59 +30,69 @@ ORDERS: Mapping[int, Order] = {
     signal.SIGTTOU: Resize(-1),
     signal.SIGUSR1: Reopen(),
 }
-"""What each signal asks of the fleet, unless the terminal has sent it."""
+"""The order that each signal means, unless the terminal sent it."""
 
 Speaker = int | str
-"""A worker by its id, or a companion by its name."""
+"""A worker by its id, or an auxiliary by its name."""
 
 _SIGNALS, _TERMINAL, _PARENT = object(), object(), object()
 """What else the selector watches."""
 
-DEFAULT_IN_WORKERS = (signal.SIGCHLD, signal.SIGQUIT)
-IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Until the worker sets its own: Ctrl-C goes to the whole group, systemd sends TERM to all of it, and USR1 or USR2 may be sent
-before it listens to them."""
-LONGEST_WAIT = 86400.0
-"""Seconds after which a wait ends for nothing: epoll(7) takes no more than a few weeks, and a day is as good as for ever."""
-SPEAKERS_AT_ONCE = 16
-"""Processes heard in one wake-up, a few milliseconds each at most; signals come before, and the others next time."""
-REFUSED_IN_WORKERS = (signal.SIGTTIN, signal.SIGTTOU)
+DEFAULT_IN_CHILDREN = (signal.SIGCHLD, signal.SIGQUIT)
+IGNORED_IN_CHILDREN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Ignored until the child sets its own handlers: Ctrl-C goes to the whole process group, systemd sends TERM to all of it, and
+USR1 or USR2 may come before the child listens to them."""
+REFUSED_IN_CHILDREN = (signal.SIGTTIN, signal.SIGTTOU)
+MAX_WAIT = 86400.0
+"""Seconds after which a wait ends even if nothing happened: epoll(7) takes no more than a few weeks."""
+MAX_SPEAKERS = 16
+"""Processes that are attended in one wake-up, a few milliseconds each at most. Signals come first; the rest waits its turn."""
 
 
 def do_nothing(number: int, frame: FrameType | None) -> None:
-    """A handler rather than SIG_IGN: programs that the application starts would inherit that, but not this."""
+    """A handler rather than SIG_IGN: programs that the application starts would inherit SIG_IGN, but not a handler."""
 
 
 class Wakeup:
     """The one wait. Must be made in the main thread; takes over the process's signals until :meth:`close`.
 
-    ``parent`` is a socket whose other end another process holds; that this process ends is an order to stop.
+    ``parent`` is a socket whose other end another process holds; the end of that process is an order to stop. What is opened
+    here is kept in ``own``.
     """
 
-    def __init__(self, parent: socket.socket | None = None) -> None:
-        self._selector = selectors.DefaultSelector()
+    def __init__(self, own: OwnDescriptors, parent: socket.socket | None = None) -> None:
+        self._own = own
+        self._selector = own.keep(selectors.DefaultSelector())
         self._left: list[Speaker] = []
-        """Those who spoke and were not heard last time, so that they are first now."""
-        self._reader, self._writer = socket.socketpair()
+        """Speakers that were not attended last time, so that they are first now."""
+        self._reader, self._writer = map(own.keep, socket.socketpair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._selector.register(self._reader, selectors.EVENT_READ, _SIGNALS)
         self._parent = parent
         if parent is not None:
-            self._selector.register(parent, selectors.EVENT_READ, _PARENT)
+            self._selector.register(own.keep(parent), selectors.EVENT_READ, _PARENT)
         # A full socket is no loss: it wakes us as well, and every wake-up looks at everything.
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        came, self._hang_up = early.take()
+        came, hang_up = early.take()
+        self._hang_up = own.keep(hang_up)
         self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD, signal.SIGUSR2)}
         self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, early.BLOCKED)
         # What came before we listened is heard as if it came now.
         self._writer.send(bytes(came))
-        if self._hang_up.watch is not None:
-            self._selector.register(self._hang_up.watch, selectors.EVENT_READ, _TERMINAL)
+        if hang_up.watch is not None:
+            self._selector.register(hang_up.watch, selectors.EVENT_READ, _TERMINAL)
 
-    def watch(self, channel: socket.socket, speaker: Speaker) -> None:
-        """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``."""
-        self._selector.register(channel, selectors.EVENT_READ, speaker)
+    def watch(self, channel: socket.socket, speaker: Speaker, has_unsent: bool = False) -> None:
+        """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``.
+
+        With ``has_unsent`` also when ``channel`` takes data again. Call it again to change that.
+        """
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if has_unsent else 0)
+        if channel in self._selector.get_map():
+            self._selector.modify(channel, events, speaker)
+        else:
+            self._selector.register(channel, events, speaker)
 
     def forget(self, channel: socket.socket) -> None:
         """Watch ``channel`` no more; does nothing if it isn't watched."""
@@ -91,10 +102,10 @@ class Wakeup:
             pass
 
     def wait(self, timeout: float | None) -> tuple[list[Order], list[Speaker]]:
-        """Wait at most ``timeout`` seconds (None: for ever); returns the orders that came, and who is to be heard now."""
+        """Wait ``timeout`` seconds at most (None: for ever); returns the orders that came, and the speakers to attend now."""
         orders: list[Order] = []
         speakers: list[Speaker] = []
-        for key in self._select(min(LONGEST_WAIT, timeout) if timeout is not None else None):
+        for key in self._select(min(MAX_WAIT, timeout) if timeout is not None else None):
             if key.data is _SIGNALS:
                 numbers = self._read()
                 orders += [self._order(number) for number in numbers if number in ORDERS]
@@ -109,13 +120,13 @@ class Wakeup:
                 self._selector.unregister(key.fileobj)
             else:
                 speakers.append(key.data)
-        # The kernel tells again of those that are left.
+        # The selector finds the others again next time.
         speakers.sort(key=lambda speaker: speaker not in self._left)
-        self._left = speakers[SPEAKERS_AT_ONCE:]
-        return orders, speakers[:SPEAKERS_AT_ONCE]
+        self._left = speakers[MAX_SPEAKERS:]
+        return orders, speakers[:MAX_SPEAKERS]
 
     def _select(self, timeout: float | None) -> list[selectors.SelectorKey]:
-        """Wait for what the selector watches. Only in here SIGTTOU is heard (see early.BLOCKED)."""
+        """Wait for what the selector watches. SIGTTOU is heard only here (see ``early.BLOCKED``)."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, early.BLOCKED)
         try:
             return [key for key, _ in self._selector.select(timeout)]
@@ -123,7 +134,7 @@ class Wakeup:
             signal.pthread_sigmask(signal.SIG_BLOCK, early.BLOCKED)
 
     def _order(self, number: int) -> Order:
-        """What the signal ``number`` asks of the fleet."""
+        """The order that the signal ``number`` means."""
         if number == signal.SIGINT:
             return Stop(delayed=False, typed=hangup.is_typed())
         if number == signal.SIGHUP and self._hang_up.is_meant():
@@ -138,31 +149,24 @@ class Wakeup:
             return b""
 
     def close(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Give the signals back as they were, and close what was opened."""
         signal.set_wakeup_fd(self._before)
         for number, handler in self._handlers.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        self.close_descriptors()
+        for opened in (self._hang_up, self._selector, self._reader, self._writer, self._parent):
+            if opened is not None:
+                self._own.close(opened)
 
-    def close_descriptors(self) -> None:
-        self._hang_up.close()
-        self._selector.close()
-        self._reader.close()
-        self._writer.close()
-        if self._parent is not None:
-            self._parent.close()
-
-    def leave_to_worker(self) -> None:
-        """In a worker just forked, with all signals blocked: undo everything, so that no signal reaches the supervisor's."""
+    def leave_to_child(self) -> None:
+        """In a process just forked, with all signals blocked: let no signal reach the supervisor, nor end the child."""
         signal.set_wakeup_fd(-1)
         dispositions: list[tuple[tuple[int, ...], Any]] = [
-            (DEFAULT_IN_WORKERS, signal.SIG_DFL),
-            (IGNORED_IN_WORKERS, do_nothing),
-            # Not do_nothing: a program in the background that reads the terminal would be interrupted for ever.
-            (REFUSED_IN_WORKERS, signal.SIG_IGN),
+            (DEFAULT_IN_CHILDREN, signal.SIG_DFL),
+            (IGNORED_IN_CHILDREN, do_nothing),
+            # Not do_nothing: a program in the background that reads from the terminal would be interrupted for ever.
+            (REFUSED_IN_CHILDREN, signal.SIG_IGN),
         ]
         for numbers, disposition in dispositions:
             for number in numbers:
                 signal.signal(number, disposition)
-        self.close_descriptors()

@@ -28,7 +28,7 @@ MOST_HARMFUL = 20
 
 
 class Warming:
-    """The companion that forks workers which have imported the installed packages already."""
+    """The auxiliary that forks workers which have imported the installed packages already."""
 
     name = "template"
     lasting = False

@@ -17,7 +17,7 @@ MOST = 20_000
 
 
 class Watching:
-    """The companion that notices saved files (see watch.py)."""
+    """The auxiliary that notices saved files (see watch.py)."""
 
     name = "watcher"
     wanted = True

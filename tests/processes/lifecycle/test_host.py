@@ -258,10 +258,10 @@ def test_orphans_that_nobody_started_are_reaped(stage: Stage) -> None:
     wait_until(reaped, timeout=PATIENCE)
 
 
-# ------------------------------------------------------------------------------------------------------- autopsy and log
+# -------------------------------------------------------------------------------------------------- hang report and log
 
 
-def test_an_autopsy_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hang_report_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     def hanging(config: Config, birth: Birth) -> int:
         faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy)
         stuck_for_ever(birth)
@@ -275,7 +275,7 @@ def test_an_autopsy_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogCapt
     stage.start(hanging)
     stage.hear(Ready(1))
     stage.perform(ReportHang(1))
-    wait_until(lambda: "in hanging" in stage.host._children[1].read_autopsy(), timeout=PATIENCE)
+    wait_until(lambda: "in hanging" in stage.host._children[1].read_hang_report(), timeout=PATIENCE)
     with caplog.at_level(logging.INFO, logger="tricorn.error"):
         stage.perform(Kill(1), Say(Level.WARNING, "hung; killed", 1))
         stage.hear(Exited)
@@ -285,7 +285,7 @@ def test_an_autopsy_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogCapt
     assert line.endswith("] hung; killed")
 
 
-def test_the_autopsy_of_a_worker_too_young_to_answer_does_not_kill_it(stage: Stage) -> None:
+def test_the_hang_report_of_a_worker_too_young_to_answer_does_not_kill_it(stage: Stage) -> None:
     def slow(config: Config, birth: Birth) -> int:
         say(birth, channel.RETIRE, reason="importing")
         told(birth)

@@ -25,7 +25,7 @@ from tricorn.ipc.channel import (
     pieces,
 )
 from tricorn.ipc.text import LINES, many_lines, one_line
-from tricorn.supervisor.child import MAY_SAY, REPORT_SIZE, Child, Speaker, open_autopsy
+from tricorn.supervisor.child import MAY_SAY, REPORT_SIZE, Child, Speaker, open_hang_report
 from tricorn.supervisor.link import ALLOWANCE, ALLOWED_PER_SECOND, READ_SIZE, Link
 from tricorn.supervisor.messages import Beat, Fact, Failed, Ready, Recycle, Violated
 
@@ -148,7 +148,7 @@ class Peer:
 
     def __init__(self, reload: bool = False) -> None:
         ours, self.link = socket.socketpair()
-        self.child = Child(7, 0, 0, 4711, 1, Config(app="a:b", reload=reload), ours, open_autopsy())
+        self.child = Child(7, 0, 0, 4711, 1, Config(app="a:b", reload=reload), ours, open_hang_report())
         self.now = 100.0
 
     def hear(self, data: bytes) -> list[Fact]:
@@ -262,21 +262,21 @@ def test_what_is_sent_to_a_deaf_peer_is_bounded_and_whole() -> None:
 
 def test_a_report_is_bounded_whatever_the_worker_does_to_its_file() -> None:
     peer = Peer()
-    file = peer.child.autopsy.fileno()
-    assert peer.child.read_autopsy() == ""
+    file = peer.child.hang_report.fileno()
+    assert peer.child.read_hang_report() == ""
     for spoil in (lambda: os.truncate(file, 4 << 40), lambda: os.truncate(file, 0), lambda: os.pwrite(file, b"x", 4 << 40)):
         with contextlib.suppress(OSError):
             spoil()
     os.write(file, b"old " * 1000)
     os.lseek(file, REPORT_SIZE - 3, os.SEEK_SET)
-    peer.child.begin_autopsy()
-    assert peer.child.read_autopsy() == ""
+    peer.child.begin_hang_report()
+    assert peer.child.read_hang_report() == ""
     os.write(file, b"in hanging\n\x1b[31m")
-    assert peer.child.read_autopsy() == "in hanging\n\\x1b[31m"
+    assert peer.child.read_hang_report() == "in hanging\n\\x1b[31m"
     with contextlib.suppress(OSError):
         while os.write(file, b"\x1b" * 65536):
             pass
     begun = time.process_time()
-    assert len(peer.child.read_autopsy()) < 10 * REPORT_SIZE
+    assert len(peer.child.read_hang_report()) < 10 * REPORT_SIZE
     assert time.process_time() - begun < 1
     assert os.fstat(file).st_size == REPORT_SIZE

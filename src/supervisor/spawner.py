@@ -1,0 +1,87 @@
+"""Makes workers: a process, a channel, a row of the scoreboard and a file for the hang report each."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ..config.options import Config
+from ..ipc.handover import Ends
+from ..ipc.scoreboard import Scoreboard
+from ..worker import main as worker_run
+from .child import Child, open_hang_report
+from .forker import Forker
+from .messages import Spawn
+
+if TYPE_CHECKING:
+    from .reload.development import Development
+
+Main = Callable[[Config, worker_run.Birth], int]
+"""What a worker runs; returns its exit code."""
+
+
+class Spawner:
+    """Makes workers that run ``main``, and takes back what they had when they are gone.
+
+    All workers share ``listeners`` and ``handover``. With ``--reload-warm``, a template of ``development`` may fork them.
+    """
+
+    def __init__(
+        self,
+        forker: Forker,
+        main: Main,
+        listeners: tuple[socket.socket, ...],
+        scoreboard: Scoreboard,
+        handover: Ends | None,
+        development: Development | None,
+    ) -> None:
+        self._forker = forker
+        self._main = main
+        self._listeners = listeners
+        self._scoreboard = scoreboard
+        self._handover = handover
+        self._development = development
+
+    def spawn(self, order: Spawn) -> Child:
+        """Make the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent."""
+        with ExitStack() as undo:
+            row = self._scoreboard.claim()
+            undo.callback(self._scoreboard.release, row)
+            ours, theirs = self._forker.open_channel()
+            undo.callback(self._forker.own.close, ours)
+            # Not kept by the registry before the fork: the worker needs it.
+            report = undo.enter_context(open_hang_report())
+            with theirs:
+                birth = worker_run.Birth(
+                    id=order.worker,
+                    slot=order.slot,
+                    generation=order.generation,
+                    channel=theirs,
+                    listeners=self._listeners,
+                    scoreboard=self._scoreboard,
+                    row=row,
+                    autopsy=report.fileno(),
+                    handover=self._handover,
+                )
+                pid = self._development.fork(birth) if self._development is not None else None
+                pid = pid or self._forker.fork_with(theirs, lambda _: self._be_worker(order.config, birth))
+            undo.pop_all()
+        self._forker.own.keep(report)
+        return Child(order.worker, order.slot, order.generation, pid, row, order.config, ours, report)
+
+    def bury(self, child: Child) -> None:
+        """Take back what the worker had: it is gone."""
+        self._scoreboard.release(child.row)
+        self.close(child)
+
+    def close(self, child: Child) -> None:
+        """Close what the supervisor holds of the worker."""
+        self._forker.own.close(child.link.channel)
+        self._forker.own.close(child.hang_report)
+
+    def _be_worker(self, config: Config, birth: worker_run.Birth) -> int:
+        os.environ["TRICORN_SLOT"] = str(birth.slot)
+        return self._main(config, birth)
