@@ -21,7 +21,7 @@ from .settings import Settings
 
 NEVER = float("inf")
 CLOSE_TIME = 10.0
-"""Seconds that a client may take to answer a closing frame."""
+"""Seconds that a client may take to answer a closing frame, unless the worker stops promptly."""
 END_TIME = 1.0
 """Seconds that an application may take for messages it got before the client ended the connection, until that is answered."""
 EVENTS_PER_TURN = 100
@@ -177,7 +177,7 @@ class WebSocketConnection(Corked):
     def delivered(self) -> None:
         service, phase = self._service, self._phase
         if phase is Phase.CLOSING:
-            self.deadline = service.now + 1 + CLOSE_TIME
+            self._await_close()
         elif phase is Phase.LINGER:
             self.deadline = service.now + 1 + service.limits.linger_time
         elif phase is Phase.CLOSED:
@@ -206,7 +206,11 @@ class WebSocketConnection(Corked):
             self._answer_end()
 
     def stop(self) -> None:
-        """A prompt stop: what :meth:`drain` has started is as prompt as it gets."""
+        """A prompt stop, which waits no longer for a closing frame than for anything else of a client that is told the end."""
+        if self._phase is Phase.CLOSING:
+            deadline = self.deadline
+            self._await_close()
+            self.deadline = min(deadline, self.deadline)
 
     def abort(self) -> None:
         self._phase = Phase.CLOSED
@@ -312,10 +316,15 @@ class WebSocketConnection(Corked):
             self._answer_end()
         elif self._phase is Phase.OPEN:
             self._phase = Phase.CLOSING
-            self.deadline = self._service.now + 1 + CLOSE_TIME
+            self._await_close()
             self.write(frames.close(code, reason))
             # What was left unread because the application was slow is thrown away now, up to the client's closing frame.
             self._pull()
+
+    def _await_close(self) -> None:
+        """From now on it is the client's turn to answer the closing frame."""
+        stopping = self._service.phase is ServicePhase.STOPPING
+        self.deadline = self._service.now + 1 + (self._service.limits.linger_time if stopping else CLOSE_TIME)
 
     def taken(self) -> None:
         # Not now: an application that never has to wait for a message would never let the others have their turn.

@@ -339,6 +339,25 @@ def test_the_application_closes_and_the_clients_answer_is_awaited() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("phases", [[Phase.STOPPING], [Phase.DRAINING, Phase.STOPPING]], ids=["stop", "reload, then stop"])
+def test_a_prompt_stop_waits_for_a_closing_frame_no_longer_than_for_others(phases: list[Phase]) -> None:
+    async def scenario() -> None:
+        silent = Peer(echo)
+        await silent.open()
+        for phase in phases:
+            silent.service.drain(phase)
+        await silent.settle()
+        assert silent.frames == [(CLOSE, CODE[1012])]
+        silent.pass_seconds(silent.service.limits.linger_time)
+        await silent.settle()
+        assert not silent.transport.closed
+        silent.pass_seconds(silent.service.limits.linger_time + 1.5)
+        await silent.settle()
+        assert silent.transport.lost
+
+    play(scenario)
+
+
 def test_accept_with_subprotocol_and_headers() -> None:
     async def scenario() -> None:
         headers = [(b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"connection", b"close"), (b"content-length", b"0")]
