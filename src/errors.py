@@ -1,32 +1,50 @@
-"""Whose fault it is: one class for each party, and what follows for it. Anything else that is raised is Tricorn's own bug."""
+"""Whose fault an error is, and what follows: a class for each party, and exit codes. Any other exception is our own bug."""
 
 from __future__ import annotations
 
+EXIT_FAILED = 1
+"""The system refuses something: an address in use, a file that may not be read, a supervisor that was killed."""
+EXIT_USAGE = 2
+"""The settings are wrong."""
+EXIT_STARTUP = 3
+"""The application can't be loaded or started. Uvicorn exits with the same code."""
+EXIT_CRASHES = 4
+"""More workers crashed than ``--limit-crashes`` allows."""
+EXIT_BUG = 70
+"""The code of a forked process raised an exception that it did not expect (EX_SOFTWARE of sysexits.h)."""
+EXIT_INTERRUPTED = 130
+"""Ctrl-C came before anything was served; a shell uses this code for SIGINT."""
+
 
 class TricornError(Exception):
-    """A mistake of somebody outside Tricorn. Its text is for that somebody to read."""
+    """Somebody outside Tricorn made a mistake. The text is written for that party."""
 
 
 class ConfigError(TricornError):
-    """A mistake of the operator: one line that names the option, the value and the cause.
+    """The operator's mistake: one line that names the option, the value and the cause."""
 
-    ``exit_code`` is what the command exits with: 2 for bad usage, 1 in subclasses for what fails at run time.
-    """
+    exit_code = EXIT_USAGE
+    """What the command exits with."""
 
-    exit_code = 2
+
+class SystemRefused(ConfigError):
+    """The settings may be right, but the operating system does not allow what they ask for."""
+
+    exit_code = EXIT_FAILED
 
 
 class AppError(TricornError):
-    """The application's fault: it can't be loaded or started, or it broke the ASGI specification. The text says how.
+    """The application's fault: it can't be loaded or started, or it broke the ASGI specification. The text says how."""
 
-    ``exit_code`` is what the command exits with when no worker can start because of it.
-    """
-
-    exit_code = 3
+    exit_code = EXIT_STARTUP
+    """What the command exits with if no worker can start because of it."""
 
 
 class BadRequest(TricornError):
-    """The client's fault: ``status`` (400, 413, 414, 417, 431, 501, 505) and ``reason``, one line for the response's body."""
+    """The client's fault.
+
+    ``status`` is the response's: 400, 413, 414, 417, 431, 501 or 505. ``reason`` is one line for its body.
+    """
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)

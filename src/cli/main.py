@@ -24,7 +24,7 @@ COMPLETION = "_TRICORN_COMPLETE"
 def serve(print_config: bool = False, check_config: bool = False, **values: Any) -> int:
     """The command itself: does what it is told; returns the exit code of that. Raises ConfigError."""
     from ..config.sources import Sources, show
-    from ..errors import ConfigError
+    from ..errors import EXIT_FAILED, ConfigError
 
     sources = Sources(values)
     settings = sources.load()
@@ -37,7 +37,7 @@ def serve(print_config: bool = False, check_config: bool = False, **values: Any)
         raise ConfigError("APP: missing; name the application as MODULE:ATTRIBUTE, for example: tricorn main:app")
     if not hasattr(os, "fork"):
         print(f"Error: tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do", file=sys.stderr)
-        return 1
+        return EXIT_FAILED
     # What is imported stays, so looking through it for garbage, again and again while it grows, is in vain.
     gc.disable()
     # Late, so that --help and a usage error do not wait for asyncio to be imported.
@@ -71,7 +71,7 @@ def main(args: Sequence[str] | None = None) -> int:
     open_missing_streams()
     early.listen()
     # Only now, so that no signal of the first moment is missed.
-    from ..errors import ConfigError
+    from ..errors import EXIT_INTERRUPTED, ConfigError
     from . import quick as plain
 
     try:
@@ -81,12 +81,14 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
 
 
 def run_by_click(args: Sequence[str] | None) -> int:
     """Read and run any command line at all."""
     import click
+
+    from ..errors import EXIT_INTERRUPTED
 
     try:
         # Click's own standalone mode would print the usage above each error; the one line is all an operator needs.
@@ -96,4 +98,4 @@ def run_by_click(args: Sequence[str] | None) -> int:
         print(f"Error: {error.format_message()}", file=sys.stderr)
         return error.exit_code
     except click.Abort:
-        return 130
+        return EXIT_INTERRUPTED

@@ -10,7 +10,7 @@ from ..config.directory import WorkingDirectory
 from ..config.directory import check as check_directories
 from ..config.options import Config, check_supervisor
 from ..config.sources import Settings, Sources
-from ..errors import AppError, ConfigError
+from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..logs import setup as logs
 from ..supervisor.resources import raise_open_files
 from ..supervisor.run import run
@@ -19,8 +19,6 @@ from ..worker.main import preload
 from . import process_one
 
 logger = logging.getLogger("tricorn.error")
-
-START_FAILED = 3
 
 
 def serve(settings: Settings, sources: Sources) -> int:
@@ -103,6 +101,6 @@ def check(settings: Settings, sources: Sources) -> int:
         make_app(settings.config)
     except AppError as error:
         logger.error("%s", error)
-        return START_FAILED
+        return EXIT_STARTUP
     print(f"The settings are valid, and {settings.config.app} can be imported.")
     return 0

@@ -20,7 +20,8 @@ UVICORN_VERSION = "0.54.0"
 
 MODULES: Mapping[str, Mapping[str, str]] = {
     "config": {
-        **dict.fromkeys(("Config", "STARTUP_FAILURE"), "embedding.config"),
+        "Config": "embedding.config",
+        "STARTUP_FAILURE": "errors:EXIT_STARTUP",
         **dict.fromkeys(("INTERFACES", "HTTP_PROTOCOLS", "WS_PROTOCOLS", "LIFESPAN", "LOOP_FACTORIES"), "compat.uvicorn_parts"),
         "LOGGING_CONFIG": "config.logging_config",
         "LOG_LEVELS": "logs.setup:LEVELS",
@@ -28,7 +29,8 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     },
     "main": {
         **dict.fromkeys(("run", "Server", "ServerState"), "embedding.server"),
-        **dict.fromkeys(("Config", "STARTUP_FAILURE"), "embedding.config"),
+        "Config": "embedding.config",
+        "STARTUP_FAILURE": "errors:EXIT_STARTUP",
         "LOGGING_CONFIG": "config.logging_config",
         "main": ":main",
     },

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ConfigError
+from ..errors import ConfigError, SystemRefused
 from .frozen import Value
 from .options import Config
 
@@ -26,10 +26,8 @@ MAX_ID = 2**32 - 2
 """The largest user or group; 2**32 - 1 means "nobody in particular" to setuid(2) and chown(2)."""
 
 
-class IdentityError(ConfigError):
-    """The system does not let us: one line that names the option, the value and the cause."""
-
-    exit_code = 1
+class IdentityError(SystemRefused):
+    """This process may not become another user or group, or may not keep a file as that user."""
 
 
 class Identity(Value):

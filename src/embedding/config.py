@@ -41,8 +41,6 @@ from .lifespan import LifespanOff, LifespanOn
 
 logger = logging.getLogger("tricorn.error")
 
-STARTUP_FAILURE = 3
-"""Exit code when the application does not start."""
 PRISTINE = copy.deepcopy(LOGGING_CONFIG)
 SET_BY_PROGRAM = "set by the program"
 """Stands for a file of logging settings where the program has configured logging by other means."""
@@ -284,7 +282,7 @@ class Config:
             if self.interface == "auto":
                 self.interface = guess(found, str(self.app))
         except AppError as error:
-            self._exit(error, STARTUP_FAILURE)
+            self._exit(error, error.exit_code)
         self.loaded_app = complete(found, settings, self.interface)
         self.ssl = self._make_context(settings)
         self.encoded_headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers or ()]
@@ -303,7 +301,7 @@ class Config:
         try:
             return locate(self.app, self.options.get("app_dir", ""))
         except AppError as error:
-            self._exit(error, STARTUP_FAILURE)
+            self._exit(error, error.exit_code)
 
     def _make_context(self, settings: Settings) -> ssl.SSLContext | None:
         if self.ssl_context_factory is None:

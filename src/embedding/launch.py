@@ -32,7 +32,7 @@ from ..config.directory import WorkingDirectory, current
 from ..config.directory import check as check_directories
 from ..config.env_file import EnvironmentFile
 from ..config.options import Config as Settings
-from ..errors import ConfigError
+from ..errors import EXIT_FAILED, ConfigError
 from ..supervisor import early
 from ..supervisor.listeners import inherited_from_systemd
 from ..supervisor.run import run as supervise
@@ -43,8 +43,6 @@ logger = logging.getLogger("tricorn.error")
 
 NUMBERS = (*ORDERS, signal.SIGUSR2)
 """Signals that mean something to a supervisor."""
-FAILED = 1
-"""Exit code when the supervisor was killed: something went wrong at run time."""
 BEGIN = (
     # ``os`` is there before the import path is used, ``marshal`` and ``sys`` are built in: nothing that lies in the current
     # directory can take their places.
@@ -100,7 +98,7 @@ def launch(config: Config, bind: Sequence[str] = ()) -> int:
     code = process.wait()
     if code < 0:
         logger.error("The supervisor [%d] was killed by %s", process.pid, signal.Signals(-code).name)
-    return code if code >= 0 else FAILED
+    return code if code >= 0 else EXIT_FAILED
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from ..config import options
 from ..config.frozen import replace
-from ..errors import AppError, ConfigError
+from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..ipc import channel
 from ..ipc.scoreboard import Scoreboard
 from ..ipc.waits import Waits, describe
@@ -36,7 +36,7 @@ from ..worker import endure
 from ..worker.loader import refuse_at_import
 from ..worker.serving import Server as Worker
 from ..worker.tls import Certificates
-from .config import STARTUP_FAILURE, Config
+from .config import Config
 from .launch import launch
 from .lifespan import LifespanOn
 
@@ -243,7 +243,7 @@ class Server:
         except AppError as error:
             logger.error("%s", error)
             self.lifespan.should_exit = True
-            sys.exit(STARTUP_FAILURE)
+            sys.exit(EXIT_STARTUP)
         self.started = True
         self.server_state.service = worker.service
         where = ", ".join(listeners.urls("https" if self.config.is_ssl else "http"))
@@ -416,8 +416,8 @@ def _run(config: Config) -> int:
         # Ctrl-C has been answered by then.
         with contextlib.suppress(KeyboardInterrupt):
             server.run()
-        return 0 if server.started else STARTUP_FAILURE
+        return 0 if server.started else EXIT_STARTUP
     if not isinstance(config.app, str):
         logger.error("With reload or several workers the application must be named: MODULE:ATTRIBUTE")
-        return STARTUP_FAILURE
+        return EXIT_STARTUP
     return launch(config)

@@ -40,6 +40,7 @@ from typing import Any
 
 from ..config.frozen import replace
 from ..config.options import Config
+from ..errors import EXIT_CRASHES, EXIT_STARTUP
 from ..ipc.waits import PATIENCE
 from .backoff import Crashes
 from .messages import (
@@ -92,8 +93,6 @@ OVERSLEPT = 1.0
 """Seconds by which a deadline may be missed. After more, we believe that we were suspended."""
 WAKING_UP = 2.0
 """Seconds that every worker gets after a suspension, to turn its event loop again."""
-
-EXIT_STARTUP, EXIT_CRASHES = 3, 4
 
 
 class Fleet:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..config.identity import Identity
-from .life import EXIT_BUG, flush_and_exit, live
+from ..errors import EXIT_BUG
+from .life import flush_and_exit, live
 from .own_descriptors import OwnDescriptors
 from .wakeup import Wakeup
 

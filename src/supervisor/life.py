@@ -8,8 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-EXIT_BUG = 70
-"""Exit code of a worker whose own code raised (EX_SOFTWARE of sysexits.h)."""
+from ..errors import EXIT_BUG
 
 
 def live(life: Callable[[], int]) -> NoReturn:

@@ -14,7 +14,7 @@ from typing import Any
 from ..config.frozen import Value
 from ..config.identity import Identity, rights_for
 from ..config.options import OPTIONS, Config, check_excluded, flag, is_set
-from ..errors import ConfigError
+from ..errors import SystemRefused
 
 ATTEMPTS = 10
 """How often a free port is looked for that is free on all hosts."""
@@ -26,10 +26,8 @@ Inode = tuple[int, int]
 logger = logging.getLogger("tricorn.error")
 
 
-class ListenerError(ConfigError):
-    """A listener can't be had: one line that names the option, the value and the cause."""
-
-    exit_code = 1
+class ListenerError(SystemRefused):
+    """A listener can't be opened."""
 
 
 class Listeners(Value):

@@ -8,7 +8,8 @@ import logging
 import os
 import stat
 
-from ..config.identity import Identity, IdentityError, rights_for
+from ..config.identity import Identity, rights_for
+from ..errors import SystemRefused
 
 logger = logging.getLogger("tricorn.error")
 
@@ -25,7 +26,7 @@ class PidFile:
     """
 
     def __init__(self, path: str, identity: Identity | None) -> None:
-        """Lock the file and write the number. Raises IdentityError if it can't be written, or another supervisor holds it."""
+        """Lock the file and write the number. Raises SystemRefused if it can't be written, or another supervisor holds it."""
         self.path = os.path.abspath(path)
         self._named = f"--pid-file {path}"
         self._identity = identity
@@ -37,17 +38,17 @@ class PidFile:
             os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
         except OSError as error:
             cause = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror or error
-            raise IdentityError(f"{self._named}: {cause}") from None
+            raise SystemRefused(f"{self._named}: {cause}") from None
 
     def _take(self) -> int:
-        """Open and lock the file; returns its descriptor. Raises OSError, IdentityError."""
+        """Open and lock the file; returns its descriptor. Raises OSError, SystemRefused."""
         while True:
             # Non-blocking, for opening a FIFO would wait for its other end.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(self.path, flags, 0o644)
             try:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise IdentityError(f"{self._named}: is not a regular file")
+                    raise SystemRefused(f"{self._named}: is not a regular file")
                 self._lock(descriptor)
                 if _is_at(self.path, descriptor):
                     return descriptor
@@ -65,7 +66,7 @@ class PidFile:
                 raise
             holder = os.pread(descriptor, LONGEST, 0).strip()
             who = f"process {holder.decode()}" if holder.isdigit() else "another server"
-            raise IdentityError(f"{self._named}: {who} holds it and is alive") from None
+            raise SystemRefused(f"{self._named}: {who} holds it and is alive") from None
 
     def remove(self) -> None:
         """At the end: remove the file, if it is still ours."""

@@ -57,8 +57,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
     That is 0 when asked to stop, 3 when the application failed to start, 4 when the crash limit was reached.
     A reload reads the configuration afresh from ``origin``. ``parent`` is a socket that another process holds the other end of:
     when that process ends, the supervisor stops. Logs to ``tricorn.error``, which must be configured. Must be called in the
-    main thread. Raises ListenerError (a ConfigError) when a listener can't be bound, IdentityError for ``--user`` and
-    ``--pid-file``.
+    main thread. Raises SystemRefused for a listener, ``--user`` or ``--pid-file`` that the system does not allow.
     """
     identity = identities.of(config)
     preload(config)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import packages
 from ..config.frozen import Value
 from ..config.options import OPTIONS, Config, flag
-from ..errors import AppError, ConfigError
+from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..ipc import channel
 from ..ipc.handover import Ends, Handover, open_ends
 from ..ipc.scoreboard import Scoreboard
@@ -47,7 +47,6 @@ logger = logging.getLogger("tricorn.error")
 
 AUTOPSY_SIGNAL = signal.SIGUSR2
 """Makes a worker write all its stacks to the descriptor ``Birth.autopsy``."""
-START_FAILED = 3
 PEEKED = 4096
 """Bytes of what a worker is told before it serves: a message or two."""
 ORPHAN_LIMIT = 0.9
@@ -83,7 +82,7 @@ def main(config: Config, birth: Birth) -> int:
         _serve(config, birth)
     except (AppError, ConfigError) as error:
         _say_failed(birth, str(error))
-        return START_FAILED
+        return EXIT_STARTUP
     except SystemExit as error:
         traceback.print_exc()
         return error.code if isinstance(error.code, int) else 1

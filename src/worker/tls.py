@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..config.options import OPTIONS, Config, flag, is_set
-from ..errors import ConfigError
+from ..errors import ConfigError, SystemRefused
 from ..protocols.tls import Context
 
 logger = logging.getLogger("tricorn.error")
@@ -30,13 +30,11 @@ _MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 
 
 class TlsError(ConfigError):
-    """A file of TLS can't be used: one line that names the option, the value and the cause."""
+    """A file of TLS can't be used."""
 
 
-class TlsDenied(TlsError):
-    """This process may not read the file: with ``--user`` perhaps only the supervisor may."""
-
-    exit_code = 1
+class TlsDenied(TlsError, SystemRefused):
+    """This process may not read the file. With ``--user``, perhaps only the supervisor may."""
 
 
 def load(config: Config) -> Context | None:

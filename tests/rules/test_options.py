@@ -80,3 +80,18 @@ def test_an_option_knows_its_name_and_type() -> None:
     assert all(isinstance(known, Option) and known.name == name for name, known in OPTIONS.items())
     assert (OPTIONS["host"].kind, OPTIONS["host"].is_repeatable) == (str, True)
     assert (OPTIONS["limit_max_rss"].kind, OPTIONS["limit_max_rss"].is_repeatable) == (int, False)
+
+
+def test_exit_codes_have_one_home() -> None:
+    """Elsewhere an exit code is a name: only success is a number."""
+    found = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exit", "os._exit", "SystemExit"):
+                found += [f"{path}:{node.lineno}" for one in node.args if isinstance(one, ast.Constant) and one.value]
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and path.name != "errors.py":
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                named = any(ast.unparse(target).lower().startswith("exit_") for target in targets)
+                if named and isinstance(node.value, ast.Constant) and node.value.value:
+                    found.append(f"{path}:{node.lineno}")
+    assert found == []
