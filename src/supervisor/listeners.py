@@ -82,7 +82,7 @@ def _warn_of_overruled(config: Config) -> None:
 
 
 def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:
-    """The descriptors of systemd's socket activation, if they are for us; forgets them, lest our children take them for theirs.
+    """The descriptors of systemd's socket activation, if they are for us. Forgets them: they are not our children's.
 
     From ``LISTEN_FDS`` and ``LISTEN_PID``: sd_listen_fds(3).
     """

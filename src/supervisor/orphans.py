@@ -40,7 +40,7 @@ def become_subreaper(wanted: bool = True) -> bool:
 
 
 class Orphans:
-    """The children of this process that are neither workers nor companions; ``known`` are the pids of those."""
+    """The children of this process that are neither workers nor auxiliaries; ``known`` are the pids of those."""
 
     def __init__(self) -> None:
         self._strangers: set[int] = set()
