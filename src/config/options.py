@@ -29,11 +29,11 @@ class Config(Value):
 
     app: str = option("", "The ASGI application: MODULE:ATTRIBUTE.", section="Application", validator=wrong_app)
     app_dir: str = option(
-        "", "Directory to import the application from; the current one by default.", section="Application", completes="dir"
+        "", "Import the application from this directory; by default the current one.", section="Application", completes="dir"
     )
     chdir: str | None = option(
         None,
-        "Change to this directory before anything else, once the file of settings is found.",
+        "Change to this directory first, after the file of settings is found.",
         section="Application",
         once=True,
         completes="dir",
@@ -45,26 +45,26 @@ class Config(Value):
         in_file=False,
     )
     env_file: str | None = option(
-        None, "File of environment variables, for the application and for Tricorn.", section="Application"
+        None, "Read environment variables from this file, for the application and for Tricorn.", section="Application"
     )
-    factory: bool = option(
-        False, "Treat APP as a function without arguments that returns the application.", section="Application"
-    )
+    factory: bool = option(False, "APP is a function without arguments that returns the application.", section="Application")
     interface: str = option(
         "auto",
-        "What the application speaks; 'auto' tells ASGI 3 from ASGI 2.",
+        "Interface of the application; 'auto' tells ASGI 3 from ASGI 2.",
         section="Application",
         choices=("auto", "asgi3", "asgi2", "wsgi"),
         needs_package={"wsgi": "a2wsgi"},
     )
     lifespan: str = option(
         "auto",
-        "ASGI lifespan: 'auto' goes on without where the application does not speak it.",
+        "ASGI lifespan events; 'auto' goes on without them if the application does not support them.",
         section="Application",
         choices=("auto", "on", "off"),
     )
-    root_path: str = option("", "ASGI root_path: where a proxy mounts the application.", section="Application")
-    reset_contextvars: bool = option(False, "Answer each request in an empty contextvars.Context.", section="Application")
+    root_path: str = option("", "ASGI root_path: the path under which a proxy mounts the application.", section="Application")
+    reset_contextvars: bool = option(
+        False, "Run the application for each request in an empty contextvars.Context.", section="Application"
+    )
     host: tuple[str, ...] = option(
         ("127.0.0.1",),
         "Address to listen on; may be given several times.",
@@ -76,7 +76,7 @@ class Config(Value):
     )
     port: int = option(
         8000,
-        "TCP port to listen on; 0 picks a free one and prints it.",
+        "TCP port to listen on; 0 picks a free one and logs it.",
         section="Listening",
         minimum=0,
         maximum=65535,
@@ -102,14 +102,14 @@ class Config(Value):
     )
     uds_permissions: str = option(
         "666",
-        "Who may connect to UNIX sockets: the files' mode, in octal.",
+        "Mode of UNIX socket files, in octal: who may connect.",
         section="Listening",
         validator=wrong_mode,
         once=True,
     )
     fd: int | None = option(
         None,
-        "Listen on the socket inherited as this descriptor, instead of host and port.",
+        "Listen on the inherited socket with this descriptor, instead of host and port.",
         section="Listening",
         minimum=0,
         once=True,
@@ -118,7 +118,7 @@ class Config(Value):
     backlog: int = option(2048, "Connections that may wait to be accepted.", section="Listening", minimum=0, once=True)
     workers: int = option(
         1,
-        "Worker processes; 'auto' is as many as the machine or container has CPUs for, 0 serves without a supervisor.",
+        "Worker processes; 'auto' is one for each available CPU, 0 serves without a supervisor.",
         section="Processes",
         minimum=0,
         env=("WEB_CONCURRENCY",),
@@ -129,31 +129,31 @@ class Config(Value):
     )
     user: str | None = option(
         None,
-        "Run workers as this user, by name or number; a supervisor that root has started stays root.",
+        "Run workers as this user (name or number); a supervisor that root started stays root.",
         section="Processes",
         once=True,
         needs_supervisor=True,
     )
     group: str | None = option(
         None,
-        "Run workers as this group, by name or number; by default the user's own.",
+        "Run workers as this group (name or number); by default the user's own.",
         section="Processes",
         once=True,
         needs_supervisor=True,
     )
     umask: str | None = option(
-        None, "Which permissions new files do not get, in octal.", section="Processes", validator=wrong_mode, once=True
+        None, "Permissions that new files do not get, in octal.", section="Processes", validator=wrong_mode, once=True
     )
     pid_file: str | None = option(
         None,
-        "File to write the supervisor's process id to; locked while it lives, removed at the end.",
+        "Write the supervisor's process id to this file; it is locked while in use and removed at the end.",
         section="Processes",
         once=True,
         needs_supervisor=True,
     )
     hooks: str | None = option(
         None,
-        "Functions to call in the lives of workers and fleet: MODULE, or MODULE:OBJECT with methods such as on_worker_start.",
+        "Functions to call when workers start, stop and so on: MODULE, or MODULE:OBJECT with methods such as on_worker_start.",
         section="Processes",
         validator=wrong_hooks,
         once=True,
@@ -161,7 +161,7 @@ class Config(Value):
     )
     shutdown_delay: float = option(
         0,
-        "On SIGTERM, keep serving for this long while telling load balancers 'not ready'.",
+        "After SIGTERM, keep serving for this long and report 'not ready' to load balancers.",
         section="Processes",
         unit="s",
         minimum=0,
@@ -169,7 +169,7 @@ class Config(Value):
     )
     ready_path: str | None = option(
         None,
-        "Path at which the server itself answers 200 'ready', or 503 once a stop was announced (see --shutdown-delay).",
+        "At this path Tricorn itself answers 200 'ready', or 503 once a stop was announced (see --shutdown-delay).",
         section="Processes",
     )
     limit_max_requests: int | None = option(
@@ -195,14 +195,14 @@ class Config(Value):
     )
     limit_crashes: int | None = option(
         None,
-        "Give up (exit code 4) after more than this many crashes of workers in a minute.",
+        "Give up with exit code 4 if more workers than this crash within a minute.",
         section="Processes",
         minimum=0,
         needs_supervisor=True,
     )
     timeout_worker_startup: float = option(
         60,
-        "How long a worker may take from its fork until it is ready; a day with --reload.",
+        "Kill a worker that is not ready after this long; a day with --reload.",
         section="Processes",
         unit="s",
         minimum=0.1,
@@ -233,32 +233,30 @@ class Config(Value):
     )
     reload_dir: tuple[str, ...] = option(
         (),
-        "Directory to watch, instead of the current one and --app-dir; may be given several times.",
+        "Watch this directory, instead of the current one and --app-dir; may be given several times.",
         section="Development",
         uvicorn="reload_dirs",
         completes="dir",
     )
     reload_include: tuple[str, ...] = option(
         (),
-        "Glob of files to watch beside *.py, or a directory; may be repeated.",
+        "Watch these files too, beside *.py: a glob or a directory; may be given several times.",
         section="Development",
         uvicorn="reload_includes",
     )
     reload_exclude: tuple[str, ...] = option(
         (),
-        "Glob of files not to watch beside .*, .py[cod], .sw.* and ~*, or a directory; may be repeated.",
+        "Do not watch these files, beside .*, .py[cod], .sw.* and ~*: a glob or a directory; may be given several times.",
         section="Development",
         uvicorn="reload_excludes",
     )
     reload_delay: float = option(0.25, "Reload at most once in this time.", section="Development", unit="s", minimum=0)
     reload_poll: bool = option(
         False,
-        "Look at all watched files again and again; chosen by itself on file systems that are known to need it.",
+        "Find changes by polling; chosen automatically on file systems that are known to need it.",
         section="Development",
     )
-    reload_warm: bool = option(
-        True, "Import installed packages once and not at every reload.", section="Development", once=True
-    )
+    reload_warm: bool = option(True, "Keep installed packages imported between reloads.", section="Development", once=True)
     log_level: str = option("info", "Least severe messages to log.", section="Log", choices=LOG_LEVELS)
     log_format: str = option(
         "text",
@@ -269,31 +267,34 @@ class Config(Value):
     )
     log_config: str | None = option(
         None,
-        "File that configures Python's logging, in place of Tricorn's log: .json, .yaml, .yml, otherwise ini.",
+        "File that configures Python's logging instead of Tricorn's own: .json, .yaml, .yml, otherwise ini.",
         section="Log",
     )
     error_log_file: str | None = option(
-        None, "File to log to instead of standard error; opened again on USR1.", section="Log", excluded_by="log_config"
+        None,
+        "Write the log to this file instead of standard error; SIGUSR1 opens it again.",
+        section="Log",
+        excluded_by="log_config",
     )
     access_log: bool = option(True, "Log a line for every request.", section="Log")
     access_log_file: str | None = option(
         None,
-        "File for the access log instead of standard output; opened again on USR1.",
+        "Write the access log to this file instead of standard output; SIGUSR1 opens it again.",
         section="Log",
         excluded_by="log_config",
     )
     access_log_format: str | None = option(
         None,
-        "Format of the access log: gunicorn's atoms, such as %(h)s, or 'json' for all there is to say of a request.",
+        "Format of the access log: gunicorn's atoms, such as %(h)s, or 'json' for everything that is known of a request.",
         section="Log",
         excluded_by="log_config",
     )
     use_colors: bool | None = option(
-        None, "Colours in the log; by default where it goes to a terminal and NO_COLOR is not set.", section="Log"
+        None, "Use colours in the log; by default on terminals, unless NO_COLOR is set.", section="Log"
     )
     loop: str = option(
         "auto",
-        "Event loop, or MODULE:ATTRIBUTE of a function that makes one; 'auto' is uvloop where it is installed.",
+        "Event loop, or MODULE:ATTRIBUTE of a function that makes one; 'auto' is uvloop if it is installed.",
         section="HTTP",
         choices=("auto", "asyncio", "uvloop"),
         needs_package={"uvloop": "uvloop"},
@@ -310,23 +311,23 @@ class Config(Value):
     )
     http2: bool = option(
         False,
-        "Taken as uvicorn's, for HTTP/1.1 is all there is: put a proxy before Tricorn for HTTP/2.",
+        "Accepted because uvicorn has it, with a warning: Tricorn speaks HTTP/1.1, and a proxy before it can speak HTTP/2.",
         section="HTTP",
         inapplicable={True: "Tricorn speaks HTTP/1.1; put a proxy before it that speaks HTTP/2"},
     )
     underscores_in_headers: bool = option(
         True,
-        "Give ASGI applications headers that have an underscore in their names; WSGI applications get none of those.",
+        "Pass headers with underscores in their names to ASGI applications; WSGI applications never get them.",
         section="HTTP",
     )
     pathsend: bool = option(
         False,
-        "Offer applications http.response.pathsend: files go out by sendfile, and past middleware that reads bodies.",
+        "Offer http.response.pathsend: files go out by sendfile; middleware does not see their content.",
         section="HTTP",
     )
     header: tuple[str, ...] = option(
         (),
-        "Header to add to every response, as Name:Value; may be given several times.",
+        "Add this header to every response: Name:Value; may be given several times.",
         section="HTTP",
         separator="\n",
         uvicorn="headers",
@@ -339,60 +340,63 @@ class Config(Value):
     )
     limit_concurrency: int | None = option(
         None,
-        "Connections of a worker above which new ones are answered 503 with Retry-After.",
+        "If a worker has more connections than this, it answers new ones with 503 and Retry-After.",
         section="Limits of requests",
         minimum=1,
     )
     limit_request_line: int = option(
         16384,
-        "Longest request line: method, target and version; as long as large proxies forward.",
+        "Longest request line (method, target, version); the default is what large proxies forward.",
         section="Limits of requests",
         unit="bytes",
         minimum=64,
     )
     limit_request_fields: int = option(
-        200, "Headers of a request; browsers send about 20, and proxies add theirs.", section="Limits of requests", minimum=1
+        200,
+        "Most headers of a request; browsers send about 20, and proxies add theirs.",
+        section="Limits of requests",
+        minimum=1,
     )
     limit_request_field_size: int = option(
         16384,
-        "Longest header of a request, with its name and end; as long as large proxies forward.",
+        "Longest header of a request, with name and line end; the default is what large proxies forward.",
         section="Limits of requests",
         unit="bytes",
         minimum=64,
     )
     limit_request_head: int = option(
         65536,
-        "Largest request head: the request line and all headers; as large as large proxies take.",
+        "Largest request head (request line and all headers); the default is what large proxies accept.",
         section="Limits of requests",
         unit="bytes",
         minimum=256,
     )
     h11_max_incomplete_event_size: int | None = option(
         None,
-        "Uvicorn's name for --limit-request-head; the limits of its lines follow, if not set.",
+        "Uvicorn's name for --limit-request-head; raises the limits of single lines too, unless they are set.",
         section="Limits of requests",
         unit="bytes",
         minimum=256,
     )
     limit_request_trailers: int = option(
         8192,
-        "Largest trailer section of a chunked body, and extensions of one chunk.",
+        "Largest trailer section of a chunked body, and largest extensions of one chunk.",
         section="Limits of requests",
         unit="bytes",
         minimum=64,
     )
     limit_request_body: int | None = option(
-        None, "Largest request body; above it the answer is 413.", section="Limits of requests", unit="bytes", minimum=0
+        None, "Largest request body; a larger one is answered with 413.", section="Limits of requests", unit="bytes", minimum=0
     )
     limit_request_body_rate: int = option(
         240,
-        "Least bytes a second of a request's body that goes on for longer than a pause may, as Kestrel's; 0 for none.",
+        "Slowest request body in bytes a second, counted after --timeout-request-body; 0 for no limit.",
         section="Limits of requests",
         minimum=0,
     )
     limit_request_buffer: int = option(
         65536,
-        "How much of one connection's requests, or of its response, may wait in memory before the sender is paused.",
+        "How much of one connection's requests, or of its response, may wait in memory before its sender is paused.",
         section="Limits of requests",
         unit="bytes",
         minimum=1024,
@@ -402,35 +406,37 @@ class Config(Value):
     )
     timeout_request_body: float = option(
         60,
-        "Close a connection that pauses for longer than this in the middle of a request's body.",
+        "Close a connection that pauses for longer than this within a request body.",
         section="Limits of requests",
         unit="s",
         minimum=0.1,
     )
     timeout_send: float = option(
         60,
-        "Cut off a client that takes nothing of what is sent to it for this long; a slow one has all the time it needs.",
+        "Close a connection whose client reads nothing for this long; a slow client that keeps reading is not closed.",
         section="Limits of requests",
         unit="s",
         minimum=0.1,
     )
     ws: str = option(
         "auto",
-        "WebSocket reader; 'auto' is wsproto behind a fast lane for plain frames, 'none' leaves WebSocket out.",
+        "WebSocket reader; 'auto' is wsproto with a fast path for plain frames, 'none' turns WebSocket off.",
         section="WebSocket",
         choices=("auto", "wsproto", "websockets", "websockets-sansio", "none"),
         needs_package={"websockets": "websockets", "websockets-sansio": "websockets"},
     )
-    ws_max_size: int = option(16777216, "Largest WebSocket message taken.", section="WebSocket", unit="bytes", minimum=1)
+    ws_max_size: int = option(
+        16777216, "Largest WebSocket message that is accepted.", section="WebSocket", unit="bytes", minimum=1
+    )
     ws_max_queue: int = option(
         32, "WebSocket messages that may wait for the application before reading pauses.", section="WebSocket", minimum=1
     )
     ws_ping_interval: float = option(
-        20, "Ping a WebSocket's client this often; 0 for never.", section="WebSocket", unit="s", minimum=0, none=0
+        20, "Ping each WebSocket client this often; 0 for never.", section="WebSocket", unit="s", minimum=0, none=0
     )
     ws_ping_timeout: float = option(
         20,
-        "Close a WebSocket whose client is silent for this long after a ping; 0 for never.",
+        "Close a WebSocket whose client sends nothing for this long after a ping; 0 for never.",
         section="WebSocket",
         unit="s",
         minimum=0,
@@ -440,11 +446,11 @@ class Config(Value):
         True, "Compress WebSocket messages if the client can.", section="WebSocket", worded=True
     )
     proxy_headers: bool = option(
-        True, "Take client and scheme from X-Forwarded-For, -Proto or Forwarded of trusted peers.", section="Proxies"
+        True, "Take client address and scheme from X-Forwarded-For, -Proto or Forwarded of trusted peers.", section="Proxies"
     )
     forwarded_allow_ips: str = option(
         "127.0.0.1,::1",
-        "Peers trusted to tell of their clients: addresses, networks, 'unix:', socket paths; '*' for all.",
+        "Peers whose proxy headers are trusted: addresses, networks, 'unix:', socket paths; '*' for all.",
         section="Proxies",
         env=("FORWARDED_ALLOW_IPS",),
     )
@@ -452,11 +458,14 @@ class Config(Value):
         False, "Trusted peers begin every connection with a PROXY protocol header, version 1 or 2.", section="Proxies"
     )
     ssl_certfile: str | None = option(
-        None, "Certificate chain in PEM, our own first: serve TLS.", section="TLS", preloaded=True
+        None,
+        "Serve TLS with this certificate chain, in PEM, the server's own certificate first.",
+        section="TLS",
+        preloaded=True,
     )
     ssl_keyfile: str | None = option(
         None,
-        "Private key for TLS, in PEM; by default the certificate's file holds it, too.",
+        "Private key for TLS, in PEM; by default it is in the certificate's file.",
         section="TLS",
         needs_option="ssl_certfile",
         preloaded=True,
@@ -465,24 +474,24 @@ class Config(Value):
         None, "Password of an encrypted private key.", section="TLS", secret=True, needs_option="ssl_certfile"
     )
     ssl_version: int = option(
-        17, "TLS versions, as the ssl module's PROTOCOL_ numbers: 17 is 1.2 and newer, 5 is 1.2 alone.", section="TLS"
+        17, "TLS versions, by the ssl module's PROTOCOL_ numbers: 17 is 1.2 and newer, 5 is only 1.2.", section="TLS"
     )
     ssl_cert_reqs: int = option(
         0,
-        "Whether clients need a certificate: 0 no, 1 it is checked if they have one, 2 yes.",
+        "Client certificates: 0 none, 1 checked if there is one, 2 required.",
         section="TLS",
         needs_option="ssl_certfile",
     )
     ssl_ca_certs: str | None = option(
         None,
-        "Certificates, in PEM, of those who sign clients' certificates.",
+        "Certificates, in PEM, of the authorities that sign client certificates.",
         section="TLS",
         needs_option="ssl_certfile",
         preloaded=True,
     )
     ssl_ciphers: str | None = option(
         None,
-        "Ciphers for TLS 1.2, in OpenSSL's notation; OpenSSL's own choice by default.",
+        "Ciphers for TLS 1.2, in OpenSSL's notation; by default OpenSSL's own choice.",
         section="TLS",
         needs_option="ssl_certfile",
     )
