@@ -3,7 +3,8 @@
 The program has usually imported what it serves. A supervisor in its process would pass that code, its threads and its open
 sockets on to every worker, and no reload could bring newer code. So the program starts an interpreter as ``multiprocessing``'s
 *spawn* does: with its options, import path and arguments, but without running the script in it. Then it waits, and passes
-signals on. It holds one end of a pair of sockets, by which the supervisor notices when the program dies.
+signals on. It holds one end of a pair of sockets, by which the supervisor notices when the program dies. At its own end the
+supervisor writes its exit code there, for a program may ignore SIGCHLD, or reap all children somewhere else.
 
 The new interpreter can load no pickle before its import path is right. So ``marshal``, which is built in, carries the import
 path, and the keywords as a pickle.
@@ -79,8 +80,8 @@ def launch(config: Config, bind: Sequence[str] = ()) -> int:
                 env=config.environment(),
                 pass_fds=(reading, theirs.fileno(), *_descriptors(settings)),
             )
-            target.started(process)
             theirs.close()
+            target.started(process)
             read.close()
             for descriptor in _descriptors(settings):
                 # Whoever holds a listener keeps the port.
@@ -89,24 +90,36 @@ def launch(config: Config, bind: Sequence[str] = ()) -> int:
                 # If it dies at once, its exit code says more.
                 with contextlib.suppress(BrokenPipeError), write:
                     write.write(marshal.dumps(given))
-                _wait(process)
+                told = _read_to_the_end(ours)
             except BaseException:
                 # Raised by a signal handler of the program's.
                 ours.close()
                 process.wait()
                 raise
-    code = process.wait()
-    if code < 0:
-        logger.error("The supervisor [%d] was killed by %s", process.pid, signal.Signals(-code).name)
-    return code if code >= 0 else EXIT_FAILED
+    return _exit_code(process, told)
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Until the process has ended. It is not reaped yet, so that signals can be passed on to nobody else."""
-    if hasattr(os, "waitid"):
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    else:
-        process.wait()
+def _read_to_the_end(ours: socket.socket) -> bytes:
+    """What the supervisor says; it is gone then."""
+    said = b""
+    # A connection is reset if the supervisor has left something unread.
+    with contextlib.suppress(ConnectionResetError):
+        while data := ours.recv(1):
+            said += data
+    return said
+
+
+def _exit_code(process: subprocess.Popen[bytes], told: bytes) -> int:
+    """The code that the supervisor ``told``, if it did; else it was killed, or ended before it was one."""
+    # 0 if somebody else has reaped it.
+    status = process.wait()
+    if told:
+        return told[-1]
+    if status <= 0:
+        how = f" by {signal.Signals(-status).name}" if status else ""
+        logger.error("The supervisor [%d] was killed%s", process.pid, how)
+        return EXIT_FAILED
+    return status
 
 
 def _interpreter() -> list[str]:
@@ -156,23 +169,35 @@ class Target:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd: int | None = None
+        """The process, where the system has such descriptors: somebody else may reap it, and its pid be given to another."""
         self._early: list[int] = []
-        """Those that came before there was a process."""
+        """Those that came before there was a process, in another thread of the program's, where they are not blocked."""
         self._before: dict[int, Any] = {}
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The handler of signals in the program."""
-        if self._process is None:
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+        elif self._process is not None:
+            # Does nothing if it has ended.
+            self._process.send_signal(number)
+        else:
             self._early.append(number)
-        elif self._process.returncode is None:
-            os.kill(self._process.pid, number)
 
     def started(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass signals on to ``process``, those included that came before."""
         self._process = process
+        if hasattr(os, "pidfd_open"):
+            # An old kernel, a sandbox; or it has ended, and was reaped.
+            with contextlib.suppress(OSError):
+                self._pidfd = os.pidfd_open(process.pid)
         # What the program ignores, the process ignored at its start, too (``nohup``). What it does now is its own affair.
         self.take(NUMBERS)
         for number in self._early:
             self.handle(number, None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
     def take(self, numbers: Iterable[int]) -> None:
         """Handle these signals from now on."""
@@ -183,6 +208,8 @@ class Target:
     def give_back(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
 
 
 class Nobody(Target):
@@ -199,10 +226,13 @@ def passed_on() -> Iterator[Target]:
     Ctrl-C reaches both, so the supervisor hears it twice; to it, what comes together is one wish.
     """
     target = Target() if threading.current_thread() is threading.main_thread() else Nobody()
+    # Until there is a supervisor. It inherits that, so no signal meets it before it listens, and unblocks them (early.py).
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
     target.take(number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN)
     try:
         yield target
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         target.give_back()
 
 
@@ -308,16 +338,29 @@ class Program:
 
 
 def begin(given: dict[str, Any]) -> NoReturn:
-    """Be the supervisor, from the first line of a fresh Python to its exit code."""
+    """Be the supervisor, from the first line of a fresh Python to its exit code, which the program is told."""
+    parent = socket.socket(fileno=given["parent"])
+    parent.set_inheritable(False)
+    code = EXIT_FAILED
+    try:
+        code = _supervise(given, parent)
+    except SystemExit as stopped:
+        # Told to before there was anything to stop.
+        code = stopped.code if isinstance(stopped.code, int) else EXIT_FAILED
+    finally:
+        with contextlib.suppress(OSError):
+            parent.send(bytes([code]))
+    sys.exit(code)
+
+
+def _supervise(given: dict[str, Any], parent: socket.socket) -> int:
     early.listen()
     sys.argv[:] = given["argv"]
     if given["in_uvicorns_place"]:
         sys.modules["uvicorn"] = sys.modules[__name__.partition(".")[0]]
     try:
         program = Program(load(given["keywords"]), tuple(given["bind"]))
-        parent = socket.socket(fileno=given["parent"])
-        parent.set_inheritable(False)
-        sys.exit(supervise(program.settings, program, parent))
+        return supervise(program.settings, program, parent)
     except ConfigError as error:
         logger.error("%s", error)
-        sys.exit(error.exit_code)
+        return error.exit_code

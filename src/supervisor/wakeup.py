@@ -154,9 +154,8 @@ class Wakeup:
         for number, handler in self._handlers.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        for opened in (self._hang_up, self._selector, self._reader, self._writer, self._parent):
-            if opened is not None:
-                self._own.close(opened)
+        for opened in (self._hang_up, self._selector, self._reader, self._writer):
+            self._own.close(opened)
 
     def leave_to_child(self) -> None:
         """In a process just forked, with all signals blocked: let no signal reach the supervisor, nor end the child."""

@@ -138,6 +138,31 @@ def test_a_supervisor_that_is_killed_is_told_and_the_script_goes_on_to_exit(tmp_
         assert f"The supervisor [{script.supervisor}] was killed by SIGKILL" in script.log
 
 
+def with_signals(text: str) -> str:
+    """A script that does ``text`` before it serves."""
+    return APP + MAIN.replace("    tricorn.run", f"    import os, signal\n    {text}\n    tricorn.run")
+
+
+REAP = "signal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, os.WNOHANG))"
+
+
+@pytest.mark.parametrize("text", ["signal.signal(signal.SIGCHLD, signal.SIG_IGN)", REAP])
+def test_a_program_that_reaps_its_children_itself_is_told_how_the_supervisor_ended(tmp_path: Path, text: str) -> None:
+    with Script(tmp_path, "workers=2", main=with_signals(text)) as script:
+        script.wait_for_ready(2)
+        assert script.stop() == 0
+        assert "the script goes on" in script.log
+        assert "Traceback" not in script.log
+    failing = with_signals(text).replace("import routers", "if __name__ != '__main__': import no_such_module")
+    assert "no module named 'no_such_module'" in said_by(tmp_path, failing.replace("{keywords}", "workers=2"), 3).lower()
+    with Script(tmp_path, "workers=2", main=with_signals(text)) as script:
+        script.wait_for_ready(2)
+        os.kill(script.supervisor, signal.SIGKILL)
+        assert script.wait_for_exit() == 1
+        assert f"The supervisor [{script.supervisor}] was killed" in script.log
+        assert "Traceback" not in script.log
+
+
 def test_the_interpreters_options_and_the_import_path_are_carried_over(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

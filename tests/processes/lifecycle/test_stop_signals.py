@@ -112,6 +112,14 @@ def test_a_stop_of_the_first_moment_is_a_stop(number: int, options: tuple[str, .
 # ---- blocked by the parent
 
 
+SCRIPT = """
+import signal, tricorn
+before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+tricorn.run("tests.apps.signal_mask:app", port=0, workers=2)
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before and signal.SIGTERM in before
+"""
+
+
 @contextmanager
 def blocking(server: Server, numbers: Collection[int]) -> Iterator[Server]:
     """The server, started by a process that has blocked ``numbers``; a mask is inherited (sigprocmask(2))."""
@@ -127,13 +135,16 @@ def blocking(server: Server, numbers: Collection[int]) -> Iterator[Server]:
         server.__exit__(None)
 
 
-@pytest.mark.parametrize("options", [("--workers", "1"), ALONE])
+@pytest.mark.parametrize("options", [("--workers", "1"), ALONE, SCRIPT])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_signals_that_the_parent_has_blocked_are_heard(number: int, options: tuple[str, ...]) -> None:
-    with blocking(Server("tests.apps.signal_mask:app", *options), signal.valid_signals()) as server:
+def test_signals_that_the_parent_has_blocked_are_heard(number: int, options: tuple[str, ...] | str) -> None:
+    server = Server("tests.apps.signal_mask:app", *options)
+    if options == SCRIPT:
+        server.command[1:] = ["-c", SCRIPT]
+    with blocking(server, signal.valid_signals()):
         server.wait_for_log(r"ready in|running on")
         assert get(server.port).body == b"[]"
-        assert server.stop(number) == 0
+        assert server.stop(number) == 0, server.log
 
 
 def test_workers_forked_by_the_template_have_a_clean_mask_too(tmp_path: Path) -> None:
