@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import stat
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -56,7 +57,9 @@ def load(config: Config) -> Context | None:
             raise ConfigError(f"--ssl-ciphers {config.ssl_ciphers}: OpenSSL knows none of them") from None
     _load_certificate(context, config, config.ssl_certfile)
     if config.ssl_ca_certs is not None:
-        _attempt("ssl_ca_certs", config.ssl_ca_certs, lambda: context.load_verify_locations(config.ssl_ca_certs))
+        authorities = config.ssl_ca_certs
+        _attempt("ssl_ca_certs", authorities, lambda: _check_file(authorities))
+        _attempt("ssl_ca_certs", authorities, lambda: context.load_verify_locations(authorities))
     context.verify_mode = ssl.VerifyMode(config.ssl_cert_reqs)
     context.suites = {str(suite["name"]): int(suite["id"]) & 0xFFFF for suite in context.get_ciphers()}
     return context
@@ -85,9 +88,10 @@ def _load_certificate(context: Context, config: Config, certfile: str) -> None:
         asked = True
         return config.ssl_keyfile_password or ""
 
+    _attempt("ssl_certfile", certfile, lambda: _check_file(certfile))
     context.certificate = _attempt("ssl_certfile", certfile, lambda: _first_certificate(certfile))
     name, keyfile = ("ssl_keyfile", config.ssl_keyfile) if config.ssl_keyfile is not None else ("ssl_certfile", certfile)
-    _attempt(name, keyfile, lambda: _touch(keyfile))
+    _attempt(name, keyfile, lambda: _check_file(keyfile))
     try:
         context.load_cert_chain(certfile, config.ssl_keyfile, password)
     except ssl.SSLError as error:
@@ -132,9 +136,11 @@ def _first_certificate(path: str) -> str:
     return text[begin : end + len(ssl.PEM_FOOTER)] + "\n"
 
 
-def _touch(path: str) -> None:
-    with open(path, "rb"):
-        pass
+def _check_file(path: str) -> None:
+    """Raises OSError if it can't be read, and ValueError if it is no regular file: a FIFO would make us wait."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("is not a regular file")
 
 
 Signature = tuple[tuple[int, int, int] | None, ...]

@@ -349,6 +349,22 @@ def test_a_broken_certificate_changes_nothing(tmp_path: Path) -> None:
         assert served_certificate(server.port, context) == first_in(files[0])
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_fifo_in_the_place_of_a_file_blocks_nobody(tmp_path: Path, which: int) -> None:
+    authority = Authority(tmp_path)
+    files = (*authority.issue(), authority.file)
+    with served(files[:2], "--ssl-ca-certs", authority.file) as server:
+        server.wait_for_ready(1)
+        os.unlink(files[which])
+        os.mkfifo(files[which])
+        server.send(signal.SIGHUP)
+        server.wait_for_log(f"Reload abandoned, .* {files[which]}: is not a regular file")
+        with secured(server.port, ssl._create_unverified_context()) as connection:
+            send_request(connection, "/scope")
+            assert read_response(connection).status == 200
+        assert server.stop() == 0
+
+
 def test_a_reload_brings_the_new_certificate(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     files = authority.issue()
