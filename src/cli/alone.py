@@ -29,9 +29,23 @@ class Alone(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As the base's, and tell systemd when we are ready."""
         await super().startup(sockets)
+        if self._hang_up is not None:
+            self._watch_terminal(self._hang_up)
         if self.started:
             self._systemd.say("READY=1", "STATUS=serving without a supervisor")
             self._show_life()
+
+    def _watch_terminal(self, hang_up: hangup.HangUp) -> None:
+        """Know when the terminal is lost, so that a SIGHUP long afterwards is somebody's order, and no hang-up."""
+        if (watch := hang_up.watch) is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def lose() -> None:
+            hang_up.lost()
+            loop.remove_reader(watch)
+
+        loop.add_reader(watch, lose)
 
     def _show_life(self) -> None:
         if self._systemd.watchdog_period is not None:
@@ -51,8 +65,10 @@ class Alone(Server):
         signal.signal(signal.SIGHUP, self._hear_hang_up)
         signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
         signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
-        for number in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
+        for number in (signal.SIGTTIN, signal.SIGUSR2):
             signal.signal(number, signal.SIG_DFL)
+        # With `stty tostop` a line of the log would stop a process in the background.
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         # The application runs in this process, and relies on a mask without blocked signals.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for earlier in came:

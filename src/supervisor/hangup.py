@@ -7,6 +7,7 @@ to lose, and after ``disown``, where the shell sends nothing when it exits.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -14,6 +15,9 @@ import time
 
 WINDOW = 3.0
 """Seconds from the loss of the terminal in which SIGHUP means this loss; shells and the kernel send it at once."""
+
+GONE = (errno.ENXIO, errno.ENOTTY, errno.EIO)
+"""What opening /dev/tty fails with when there is no controlling terminal (tty(4)), or when that has hung up."""
 
 
 class HangUp:
@@ -73,9 +77,9 @@ def is_typed() -> bool:
 
 
 def _is_there() -> bool:
-    """Whether there is a controlling terminal: opening it fails when it is gone (ENXIO, tty(4))."""
+    """Whether there is a controlling terminal; true if something else, such as too many open files, hides it."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in GONE
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -175,11 +176,12 @@ def test_nohup_and_setsid_protect_it(how: str, mode: str, tmp_path: Path) -> Non
             started.check_reload(window)
 
 
-def test_a_job_that_the_shell_has_disowned_serves_on_and_is_reloaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["--workers 2", "--workers 0"])
+def test_a_job_that_the_shell_has_disowned_serves_on_and_is_reloaded(mode: str, tmp_path: Path) -> None:
     """Nobody sends a signal when the shell exits; a SIGHUP that comes later is an order."""
     log = tmp_path / "log"
     with Window(log=log) as window:
-        started = window.start(f"{TRICORN} >{log} 2>&1 &")
+        started = window.start(f"{TRICORN} {mode} >{log} 2>&1 &")
         window.type("disown\nexit\n")
         wait_until(lambda: not is_alive(window.pid))
         window.close()
@@ -187,7 +189,14 @@ def test_a_job_that_the_shell_has_disowned_serves_on_and_is_reloaded(tmp_path: P
         assert started.serves()
         # As long as a hang-up may take (hangup.WINDOW).
         pass_time(3.1)
-        started.check_reload(window)
+        if mode != "--workers 0":
+            started.check_reload(window)
+            return
+        os.kill(started.pid, signal.SIGHUP)
+        assert started.serves()
+        # Its handler has run: the event loop turns.
+        pass_time(0.5)
+        assert started.serves()
 
 
 def test_a_hup_that_somebody_sends_reloads_while_the_terminal_is_open() -> None:
@@ -196,6 +205,22 @@ def test_a_hup_that_somebody_sends_reloads_while_the_terminal_is_open() -> None:
         started.check_reload(window)
         window.type("\x03")
         window.see("Stopped, exit code 0")
+
+
+def test_a_terminal_that_can_not_be_opened_is_not_taken_for_one_that_is_gone() -> None:
+    """There are too many open files."""
+    with Window() as window:
+        started = window.start(f"{TRICORN} --workers 2")
+        before = resource.prlimit(started.pid, resource.RLIMIT_NOFILE)
+        open_now = max(map(int, os.listdir(f"/proc/{started.pid}/fd"))) + 1
+        resource.prlimit(started.pid, resource.RLIMIT_NOFILE, (open_now, before[1]))
+        os.kill(started.pid, signal.SIGHUP)
+        window.see("Reload: replacing")
+        resource.prlimit(started.pid, resource.RLIMIT_NOFILE, before)
+        window.see("Reload complete|Reload abandoned")
+        assert started.serves()
+        window.type("\x03")
+        started.wait_for_end()
 
 
 def test_ctrl_c_again_after_half_a_second_stops_at_once() -> None:
@@ -213,17 +238,23 @@ def test_ctrl_c_again_after_half_a_second_stops_at_once() -> None:
             started.wait_for_end()
 
 
+@pytest.mark.parametrize("mode", ["--workers 2", "--workers 0"])
 @pytest.mark.parametrize("how", ["{} &", "({}) &"])
-def test_a_terminal_that_stops_who_writes_does_not_stop_it(how: str) -> None:
+def test_a_terminal_that_stops_who_writes_does_not_stop_it(how: str, mode: str) -> None:
     with Window() as window:
         window.type("stty tostop\n")
-        started = window.start(how.format(f"{TRICORN} --workers 2"))
+        started = window.start(how.format(f"{TRICORN} {mode}"))
         before = cpu_time([started.pid])
-        os.kill(started.pid, signal.SIGHUP)
-        window.see("Reload complete")
+        if mode != "--workers 0":
+            os.kill(started.pid, signal.SIGHUP)
+            window.see("Reload complete")
         pass_time(1)
         assert cpu_time([started.pid]) - before < 0.7, "it spins"
-        assert psutil.Process(started.pid).status() == psutil.STATUS_SLEEPING
+        wait_until(lambda: psutil.Process(started.pid).status() == psutil.STATUS_SLEEPING)
+        if mode == "--workers 0":
+            os.kill(started.pid, signal.SIGTERM)
+            started.wait_for_end()
+            return
         assert len(children_of(started.pid)) == 2, "the kernel's SIGTTOU was taken for an order"
         os.kill(started.pid, signal.SIGTTOU)
         window.see("Now 1 worker")
