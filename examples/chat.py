@@ -1,10 +1,10 @@
-"""A chat over WebSocket: everybody who has the page open sees what anybody writes.
+"""A chat over WebSocket: what one person writes, all who have the page open can read.
 
 Run it:  tricorn examples.chat:app
-Open http://127.0.0.1:8000/ in two tabs. While they chat, send the supervisor SIGHUP: the pages are told that the server
-restarts (close code 1012) and come back by themselves.
+Open http://127.0.0.1:8000/ in two tabs. While they chat, send SIGHUP to the supervisor. The pages learn that the server
+restarts (close code 1012) and connect again by themselves.
 
-The room is in one process's memory: with several workers, each has a room of its own.
+The room is in the memory of one process. With several workers, each has a room of its own.
 """
 
 import html
@@ -50,7 +50,7 @@ PAGE = b"""<!doctype html>
 """
 
 room = set()
-"""How to send to each who is in it."""
+"""The ``send`` of each connection in the room."""
 
 
 async def tell_all(text):
@@ -58,7 +58,7 @@ async def tell_all(text):
         try:
             await send({"type": "websocket.send", "text": text})
         except OSError:
-            # Gone: its own task hears of it, too, and takes it out of the room.
+            # The client has left. Its own task learns that, too, and removes it from the room.
             continue
 
 

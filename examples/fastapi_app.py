@@ -19,7 +19,7 @@ class Note(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, dict[int, Note]]]:
-    """What each worker sets up before it takes its first request. What is yielded is every request's state."""
+    """Set up what a worker needs before its first request. Every request gets what is yielded as its state."""
     yield {"notes": {1: Note(text="milk"), 2: Note(text="bread")}}
 
 

@@ -7,9 +7,9 @@ import os
 
 
 async def app(scope, receive, send):
-    """Greet, and say which worker did so."""
+    """Greet, and say which worker answers."""
     if scope["type"] != "http":
-        # "lifespan", say: an application that does not speak it says so by raising, and is served without.
+        # For example "lifespan". An application that does not speak it raises, and is served without it.
         raise RuntimeError(f"no {scope['type']} here")
     body = f"Hello from Tricorn, worker process {os.getpid()}.\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]

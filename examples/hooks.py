@@ -1,4 +1,4 @@
-"""Hooks: what to do in the lives of workers and fleet, beside answering requests. From the root of a checkout:
+"""Hooks: functions that Tricorn calls when workers and the fleet start and stop. From the root of a checkout:
 
 tricorn examples.hello:app --workers 4 --hooks examples.hooks:Hooks
 """
@@ -12,14 +12,14 @@ FILE = Path(os.environ.get("ADDRESS_FILE", "/tmp/tricorn-addresses"))
 
 
 class Hooks:
-    """Tells others where the service is while it is there, and who crashed."""
+    """Tells others the addresses while the fleet serves, and which worker crashed."""
 
     def on_worker_start(self, worker: Worker) -> None:
         # In the worker, before the application is imported.
         print(f"slot {worker.slot}: process {worker.pid} begins", flush=True)
 
     def on_worker_exit(self, worker: Worker) -> None:
-        # In the hook runner, for the worker is gone.
+        # In the hook runner, because the worker is gone.
         if worker.exit_code:
             print(f"slot {worker.slot}: {worker.cause}; here a pager would ring", flush=True)
 

@@ -1,7 +1,7 @@
-"""Server-sent events: a page that shows the time as its worker tells it, second by second.
+"""Server-sent events: a page that shows the time; its worker sends it once a second.
 
 Run it:  tricorn examples.streaming:app --workers 2
-Open http://127.0.0.1:8000/ and, while it runs, send the supervisor SIGHUP: the page comes back from a new worker by itself.
+Open http://127.0.0.1:8000/ and, while it runs, send SIGHUP to the supervisor. The page connects to a new worker by itself.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ async def gone(receive):
 
 
 async def events(receive, send):
-    """One event a second until the client goes."""
+    """Send one event a second until the client leaves."""
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     left = asyncio.ensure_future(gone(receive))
