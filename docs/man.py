@@ -1,4 +1,4 @@
-"""Write docs/tricorn.1, the man page, from Config, the one home of every option:  python docs/man.py > docs/tricorn.1"""
+"""Write docs/tricorn.1, the man page, from the options of tricorn.config:  python docs/man.py > docs/tricorn.1"""
 
 import click
 from tricorn import __version__
@@ -19,27 +19,27 @@ tricorn \\- serve an ASGI application from supervised worker processes
 TAIL = """.SH SIGNALS
 .TP
 TERM, INT
-Stop when what is in flight is finished. A second one: stop at once.
+Finish requests in flight, then stop. A second signal stops at once.
 .TP
 QUIT
 Stop at once.
 .TP
 HUP
-Reload settings and application; no request is lost.
+Reload settings and application without losing a request.
 .TP
 TTIN, TTOU
-One worker more, one fewer.
+Add or remove one worker.
 .TP
 USR1
-Open log files again.
+Reopen log files.
 .SH EXIT STATUS
-0 if asked to stop; 1 if a listener can't be had or another mistake shows at run time; 2 for a bad option, variable or file of
-settings; 3 if the application failed to start; 4 if --limit-crashes was exceeded.
+0 after a stop that was asked for; 1 if the system refuses something, such as an address to listen on; 2 for a wrong option,
+variable or file of settings; 3 if the application can't be started; 4 if more workers crashed than --limit-crashes allows.
 """
 
 
 def escaped(text: str) -> str:
-    """What stands for itself in roff (man-pages(7))."""
+    """``text`` with roff's special characters escaped (man-pages(7))."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return "\\&" + text if text.startswith((".", "'")) else text
 
@@ -52,7 +52,7 @@ def flags_of(known: Option) -> str:
 
 
 def actions() -> str:
-    """The section of the options that no setting stands behind, such as ``--version``."""
+    """The section of flags that are no options, such as ``--version``."""
     built = cli.build_command()
     with click.Context(built) as context:
         rows = [one.get_help_record(context) for one in built.get_params(context) if one.name not in OPTIONS]

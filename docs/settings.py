@@ -7,14 +7,14 @@ INTRODUCTION = """# Settings
 
 *Written from `src/config/options.py` by `docs/settings.py`; change the options there.*
 
-Each option can be given on the command line, in the environment, or in a file. The command line wins over the environment, and
-that over the file. `tricorn --print-config` shows every value that holds, and where it comes from.
+Each option can be set on the command line, in the environment, or in a file. The command line wins over the environment, and
+the environment wins over the file. `tricorn --print-config` shows every option's value and where it comes from.
 
-- In the environment the name begins with `TRICORN_`: `--port` is `TRICORN_PORT`. If that is not set, uvicorn's variable of that
-  name (`UVICORN_PORT`) counts, and then what stands in the table. A switch takes `true` or `false`.
+- In the environment the name begins with `TRICORN_`: `--port` is `TRICORN_PORT`. If that is not set, Tricorn reads uvicorn's
+  variable (`UVICORN_PORT`), and then the variables in the table. A switch takes `true` or `false`.
 - In a file, in [TOML](https://toml.io), the key is the option's name with dashes or underscores: `timeout-keep-alive = 2.5`.
-  What may be given several times is a list. The file is the one that `--config` names, or else the table `[tool.tricorn]` of
-  `pyproject.toml` in the current directory. It is read anew on every reload (HUP).
+  An option that may be given several times is a list. `--config` names the file; by default it is the table `[tool.tricorn]` of
+  `pyproject.toml` in the current directory. Every reload (HUP) reads it again.
 """
 TABLE = """| option | variables | default | what it is |
 |---|---|---|---|"""

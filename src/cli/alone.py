@@ -1,4 +1,4 @@
-"""``--workers 0``: the command serves in its own process, without a supervisor, and answers signals as a supervisor does."""
+"""``--workers 0``: the command serves in its own process, without a supervisor. It handles signals as a supervisor does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..supervisor.wishes import StopWishes
 
 
 class Alone(Server):
-    """One server that owns its process."""
+    """The only server of its process."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -27,7 +27,7 @@ class Alone(Server):
         self._systemd = NotifySocket(os.environ)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As the base's, and tell systemd when we are ready."""
+        """Start as the base class does, then tell systemd that we are ready."""
         await super().startup(sockets)
         if self._hang_up is not None:
             self._watch_terminal(self._hang_up)
@@ -53,13 +53,13 @@ class Alone(Server):
             asyncio.get_running_loop().call_later(self._systemd.watchdog_period, self._show_life)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As the base's; systemd is told before."""
+        """Tell systemd, then shut down as the base class does."""
         self._systemd.say("STOPPING=1", "STATUS=stopping")
         await super().shutdown(sockets)
 
     def take_signals(self) -> None:
-        """Answer signals from now on, those included that came before. In the main thread."""
-        came, self._hang_up = early.take()
+        """Handle signals from now on, and those that came before. Must be called in the main thread."""
+        arrived, self._hang_up = early.take()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
         signal.signal(signal.SIGHUP, self._hear_hang_up)
@@ -67,23 +67,23 @@ class Alone(Server):
         signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
         for number in (signal.SIGTTIN, signal.SIGUSR2):
             signal.signal(number, signal.SIG_DFL)
-        # With `stty tostop` a line of the log would stop a process in the background.
+        # With `stty tostop`, a log line would stop a process in the background.
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        # The application runs in this process, and relies on a mask without blocked signals.
+        # The application runs in this process, and expects that no signals are blocked.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for earlier in came:
-            # With USR1, USR2, TTIN and TTOU there is nothing to do: logs are just opened, there are no workers.
+        for earlier in arrived:
+            # The others need nothing: logs were opened a moment ago, and there are no workers.
             if earlier in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
                 signal.raise_signal(earlier)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first wish to stop is graceful, a further one is not (see wishes.py)."""
+        """The first request to stop is graceful; another one stops at once (see wishes.py)."""
         typed = sig == signal.SIGINT and hangup.is_typed()
         if self._wishes.is_another(time.monotonic(), typed):
             self.force_exit = True
         self.should_exit = True
 
     def _hear_hang_up(self, sig: int, frame: FrameType | None) -> None:
-        """There is nothing to reload: SIGHUP means something only when the terminal is gone."""
+        """There is nothing to reload, so SIGHUP has a meaning only if the terminal was closed."""
         if self._hang_up is not None and self._hang_up.is_meant():
             self.handle_exit(sig, frame)

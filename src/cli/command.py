@@ -1,7 +1,7 @@
-"""The command as click has it: one option for each field of :class:`~tricorn.config.Config`, and nothing of its own.
+"""The command for click: one option for each field of ``config.options.Config``.
 
-Click is left to read the command line and to print help; what a value means and whether it is allowed is asked of ``config``,
-so that every way of setting an option gives the same answer. Imported where a command line is not plain (see plain.py).
+Click only reads the command line and prints help. The option itself converts and checks its value, so that the command line,
+the environment and a file give the same answers. Imported only if a command line is not plain (see quick.py).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 PROG = "tricorn"
 
 ACTIONS = "Instead of serving"
-"""The section of the help for the options that make the command do something else."""
+"""Section of the help for flags that make the command do something else."""
 EPILOG = (
-    "Every option can be set in the environment too, as TRICORN_<NAME>: TRICORN_PORT=9000 is --port 9000; and in a file, in "
-    "TOML. The command line wins over the environment, and that over the file."
+    "Every option can also be set in the environment, as TRICORN_<NAME> (TRICORN_PORT=9000 is --port 9000), and in a TOML "
+    "file. The command line wins over the environment, and the environment wins over the file."
 )
 
 METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", "bytes": "BYTES", int: "INTEGER", float: "NUMBER", str: "TEXT"}
-"""What stands for a value in the help, if it is not one of a few choices: by unit, or else by type."""
+"""The placeholder for a value without choices, by its unit or else by its type."""
 
 
 class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
@@ -48,8 +48,8 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recen
             raise click.UsageError(str(error), ctx) from None
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Choices for the shell to offer; file names where any value may stand."""
-        # Late, for only a shell that completes needs it.
+        """What the shell offers: the choices, or names of files."""
+        # Late, because only a shell that completes needs it.
         from click.shell_completion import CompletionItem
 
         if self.option.choices:
@@ -58,7 +58,7 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recen
 
 
 def value_of(known: Option) -> str:
-    """What stands for the option's value in the help and the man page."""
+    """The placeholder for the option's value in the help and the man page."""
     if known.worded:
         return "true|false"
     return "|".join(known.choices) or METAVARS[known.unit or known.kind]
@@ -79,12 +79,12 @@ def describe(known: Option) -> str:
 
 
 def build_option(known: Option) -> click.Parameter:
-    """Click's parameter for an option."""
+    """The parameter for click."""
     value = Value(known)
     if known.name == "app":
-        # Not required: it may stand in the environment or in a file.
+        # Not required: the environment or a file may name the application.
         return click.Argument([known.name], type=value, required=False, metavar=known.flag)
-    # Click gets no defaults: what is not set stays out of the values, and Config fills it in.
+    # Click gets no defaults, so that the values hold only what was given. Config has the defaults.
     if known.is_switch:
         declaration = known.flag if known.negative_flag is None else f"{known.flag}/{known.negative_flag}"
         return click.Option([declaration], is_flag=True, default=None, help=describe(known))
@@ -95,6 +95,7 @@ def build_option(known: Option) -> click.Parameter:
 
 
 def version() -> str:
+    """What ``--version`` prints: Tricorn, interpreter and system."""
     import platform
 
     interpreter = f"{platform.python_implementation()} {platform.python_version()}"
@@ -108,13 +109,15 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 
 class OperatorsMistake(click.ClickException):
+    """A ConfigError as click knows one: it prints the line and exits with the error's code."""
+
     def __init__(self, error: ConfigError) -> None:
         super().__init__(str(error))
         self.exit_code = error.exit_code  # type: ignore[misc]  # a class variable only by annotation
 
 
 class Command(click.Command):
-    """A command with help by subject, in which an operator's mistake is one line, however it is run."""
+    """A command whose help has sections, and which reports a ConfigError in one line, however it is run."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None}
@@ -132,10 +135,10 @@ class Command(click.Command):
 
 
 def build(serve: Callable[..., int]) -> click.Command:
-    """The whole command, derived from Config's fields; ``serve`` is given the values and returns the exit code."""
+    """The whole command, derived from the options; it calls ``serve`` with the values, which returns the exit code."""
     actions = [
         click.Option(["--print-config"], is_flag=True, help="Show every option's effective value and its origin, and exit."),
-        click.Option(["--check-config"], is_flag=True, help="Judge the settings, import the application, and exit."),
+        click.Option(["--check-config"], is_flag=True, help="Check the settings, import the application, and exit."),
         click.Option(
             ["--version"],
             is_flag=True,

@@ -1,6 +1,6 @@
-"""The ``tricorn`` command: a command line becomes settings, and what they ask for is done. An operator's mistake is one line.
+"""The ``tricorn`` command: reads the command line and the settings, and serves. An operator's mistake is reported in one line.
 
-A plain command line is read by ``plain``, any other by click (``command``), which takes a while to import and prints help, too.
+``quick`` reads a plain command line. Click (``command``), which takes a while to import, reads any other and prints help.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import click
 
 COMPLETION = "_TRICORN_COMPLETE"
-"""The variable through which a shell asks click to complete a command line."""
+"""A shell sets this variable when it asks click to complete a command line."""
 
 
 def serve(print_config: bool = False, check_config: bool = False, **values: Any) -> int:
-    """The command itself: does what it is told; returns the exit code of that. Raises ConfigError."""
+    """Run the command with the options ``values``; returns the exit code. Raises ConfigError."""
     from ..config.sources import Sources, show
     from ..errors import EXIT_FAILED, ConfigError
 
@@ -38,9 +38,9 @@ def serve(print_config: bool = False, check_config: bool = False, **values: Any)
     if not hasattr(os, "fork"):
         print(f"Error: tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do", file=sys.stderr)
         return EXIT_FAILED
-    # What is imported stays, so looking through it for garbage, again and again while it grows, is in vain.
+    # Imported modules stay, so garbage collections while we import would find nothing.
     gc.disable()
-    # Late, so that --help and a usage error do not wait for asyncio to be imported.
+    # Late, so that --help and usage errors need not import asyncio.
     from . import serve as start
 
     gc.freeze()
@@ -49,33 +49,33 @@ def serve(print_config: bool = False, check_config: bool = False, **values: Any)
 
 
 def build_command() -> click.Command:
-    """The command as click has it."""
+    """The command for click; ``tricorn.main`` in Python."""
     from . import command
 
     return command.build(serve)
 
 
 def open_missing_streams() -> None:
-    """Give the process the standard streams that its parent has closed: else a listener could become standard output."""
+    """Open the standard streams that the parent has closed; otherwise a listener could get the number of standard output."""
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
         except OSError:
-            # The lowest free descriptor is the one that is missing (open(2)).
+            # open(2) returns the lowest free descriptor, which is the missing one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """The console script: returns the exit code, having said in one line what was wrong if anything was."""
+    """The console script: returns the exit code. It prints what is wrong, if anything is, in one line."""
     open_missing_streams()
     early.listen()
-    # Only now, so that no signal of the first moment is missed.
+    # Imported only now, so that no early signal is missed.
     from ..errors import EXIT_INTERRUPTED, ConfigError
-    from . import quick as plain
+    from . import quick
 
     try:
-        given = plain.read(sys.argv[1:] if args is None else args) if COMPLETION not in os.environ else None
+        given = quick.read(sys.argv[1:] if args is None else args) if COMPLETION not in os.environ else None
         return serve(**given) if given is not None else run_by_click(args)
     except ConfigError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -85,13 +85,13 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def run_by_click(args: Sequence[str] | None) -> int:
-    """Read and run any command line at all."""
+    """Read any command line by click, and run it; returns the exit code. Raises ConfigError."""
     import click
 
     from ..errors import EXIT_INTERRUPTED
 
     try:
-        # Click's own standalone mode would print the usage above each error; the one line is all an operator needs.
+        # Click's standalone mode would print the usage above each error.
         code: int = build_command().main(args=args, prog_name="tricorn", standalone_mode=False)
         return code or 0
     except click.ClickException as error:

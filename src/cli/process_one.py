@@ -1,8 +1,8 @@
-"""Process 1 of a container, for a server without a supervisor: it reaps orphans, passes signals on, and does nothing else.
+"""Process 1 of a container, for a server without a supervisor: it only reaps orphans and passes signals on.
 
-The kernel makes process 1 the parent of every orphan, and each stays a zombie until its parent reaps it. The server's process
-could not do that: it can't tell an orphan from a child of the application, whose exit code the application waits for. So there
-are two processes. With a supervisor there is no need: the application's children are those of workers.
+The kernel makes process 1 the parent of every orphan, and an orphan stays a zombie until its parent reaps it. The server's
+process can't do that: it can't tell an orphan from a child of the application, whose exit code the application waits for. So
+there are two processes. A supervisor does not need this: there, the application's children are children of workers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import signal
 import sys
 
 NAMED_FOR_US = ("LISTEN_PID", "WATCHDOG_PID")
-"""Variables of systemd's that name the process for which others are (sd_listen_fds(3), sd_watchdog_enabled(3))."""
+"""Systemd's variables that say which process the others are for (sd_listen_fds(3), sd_watchdog_enabled(3))."""
 
 
 def leave() -> None:
-    """If we are process 1, fork: return in the child, which is to serve, and stay behind as process 1 until it ends."""
+    """If we are process 1, fork. The child returns and serves; the parent stays process 1 until the child ends."""
     if os.getpid() != 1:
         return
     sys.stdout.flush()
@@ -32,7 +32,7 @@ def leave() -> None:
 
 
 def _stay(server: int) -> int:
-    """Reap whatever ends and pass signals on, until the process ``server`` ends; returns its exit code, as a shell has it."""
+    """Reap children and pass signals on until the process ``server`` ends; returns its exit code in the shell's form."""
     while True:
         told = signal.sigwaitinfo(signal.valid_signals())
         if told.si_signo == signal.SIGCHLD:
@@ -41,12 +41,12 @@ def _stay(server: int) -> int:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else 128 - code
         elif told.si_code <= 0:
-            # A process has sent it. What the kernel sends, such as Ctrl-C of a terminal, goes to all of the group.
+            # A process sent it. The kernel sends its signals, such as a terminal's Ctrl-C, to the whole group itself.
             os.kill(server, told.si_signo)
 
 
 def _reap(server: int) -> int | None:
-    """Reap all that have ended; returns the status of ``server`` if it was among them."""
+    """Reap all children that have ended; returns the status of ``server`` if it is one of them."""
     pid = -1
     while pid != 0:
         pid, status = os.waitpid(-1, os.WNOHANG)

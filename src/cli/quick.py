@@ -1,8 +1,8 @@
-"""Reads plain command lines, such as start servers: options by their whole names, each with a valid value, and APP.
+"""Reads plain command lines without click: options by their full names, each with a valid value, and APP.
 
-Of anything else it says "not plain", and click reads that line: help, mistakes, completion. It must never read a line otherwise
-than click does; declining is always right. Importing click and telling it of every option takes a quarter of the time that
-starting may take.
+It declines every other line (help, mistakes, completion), and click reads that. A line that it accepts must mean the same to
+click; declining is always right. Importing click and describing every option to it takes a quarter of the time that a start
+may take.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ APP = OPTIONS["app"].flag
 
 
 def read(words: Sequence[str]) -> dict[str, Any] | None:
-    """The values that a command line sets, by option; None if it is not plain."""
+    """The values that the command line ``words`` sets, by option; None if the line is not plain."""
     flags = known_flags()
     given: dict[str, Any] = {}
     rest = iter(words)
@@ -41,7 +41,7 @@ def read(words: Sequence[str]) -> dict[str, Any] | None:
 
 
 def known_flags() -> dict[str, tuple[str, bool | None]]:
-    """The option that each flag sets, and to what; None where that is the next word."""
+    """The option that each flag sets, and the value; None if the next word is the value."""
     flags: dict[str, tuple[str, bool | None]] = {}
     for name, known in OPTIONS.items():
         flags[known.flag] = (name, True if known.is_switch else None)

@@ -1,4 +1,4 @@
-"""What the ``tricorn`` command does with its settings: serve, or judge them."""
+"""What the ``tricorn`` command does with its settings: serve, or check them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ logger = logging.getLogger("tricorn.error")
 
 
 def serve(settings: Settings, sources: Sources) -> int:
-    """Run the supervisor; returns its exit code. ``sources`` are read again on a reload. Raises ConfigError."""
+    """Serve until told to stop; returns the exit code. A reload reads ``sources`` again. Raises ConfigError."""
     origin = CommandLine(settings.config, sources)
     _begin(settings, origin)
     return serve_alone(settings.config) if settings.config.workers == 0 else run(settings.config, origin)
 
 
 class CommandLine:
-    """What the command was told, and the files and variables beside it."""
+    """Where the configuration comes from: the command line, and the files and variables beside it."""
 
     def __init__(self, config: Config, sources: Sources) -> None:
-        """Raises IdentityError."""
+        """Raises ConfigError for ``--user`` and ``--group``."""
         self.identity = identities.of(config)
-        """As whom to serve."""
+        """The user that workers run as; None if that is ours."""
         self.directory = WorkingDirectory(sources.home, sources.home)
         if (chdir := config.chdir) is not None:
             self.directory = WorkingDirectory(os.path.join(sources.home, chdir), f"--chdir {chdir}")
@@ -42,9 +42,10 @@ class CommandLine:
         self._log_config = config.log_config
 
     def load(self) -> Config:
+        """The configuration as it is now; logging follows it. Raises ConfigError."""
         config = self._sources.load().config
         if config.workers == 0:
-            raise ConfigError("--workers 0: takes a restart, for it means to be without this supervisor")
+            raise ConfigError("--workers 0: takes effect only after a restart, because it means no supervisor")
         self.directory.enter()
         check_directories(config)
         logs.configure(config, self.identity)
@@ -52,12 +53,13 @@ class CommandLine:
         return config
 
     def files(self) -> tuple[str, ...]:
+        """The paths of the files that :meth:`load` reads."""
         log_config = (os.path.abspath(self._log_config),) if self._log_config is not None else ()
         return (*self._sources.files, *log_config)
 
 
 def _begin(settings: Settings, origin: CommandLine) -> None:
-    """Go where we are to be, open the log, and say what there is to say of the settings."""
+    """Enter the working directory, configure logging, and log the notes on the settings. Raises ConfigError."""
     origin.directory.enter()
     check_directories(settings.config)
     logs.configure(settings.config, origin.identity)
@@ -86,12 +88,12 @@ def serve_alone(config: Config) -> int:
 
 
 def check(settings: Settings, sources: Sources) -> int:
-    """Judge all that can be judged without serving, and import the application; returns the exit code."""
+    """Check everything that can be checked without serving, and import the application; returns the exit code."""
     origin = CommandLine(settings.config, sources)
     _begin(settings, origin)
     preload(settings.config)
     if origin.identity is not None:
-        # The application is none of root's.
+        # Root must not run the application's code.
         origin.identity.become()
     try:
         if settings.config.hooks is not None:

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: fewer than there are, in a container or in a unit of systemd with ``CPUQuota=``."""
+"""How many CPUs this process may use. In a container, or under systemd's ``CPUQuota=``, these are fewer than there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 Read = Callable[[str], str | None]
-"""The text of a file; None if it can't be read."""
+"""Returns the text of a file, or None if the file can't be read."""
 
 
 def _read(path: str) -> str | None:
@@ -19,7 +19,7 @@ def _read(path: str) -> str | None:
 
 
 def cgroup_cpus(read: Read = _read) -> float | None:
-    """How many CPUs the quotas of our cgroup and of all cgroups that it lies in allow; None where there is no quota.
+    """How many CPUs the quotas of our cgroup and of the cgroups above it allow, or None if there is no quota.
 
     Reads ``cpu.max`` of cgroup v2 and ``cpu.cfs_quota_us`` of v1 (Linux' Documentation/admin-guide/cgroup-v2.rst and
     scheduler/sched-bwc.rst).
@@ -29,22 +29,22 @@ def cgroup_cpus(read: Read = _read) -> float | None:
 
 
 def _cgroups(read: Read) -> Iterator[str]:
-    """The directories of the cgroups that may limit our CPU time: ours and those above it, as far as they can be seen."""
+    """The directories of the cgroups that may limit our CPU time: ours and all that we can see above it."""
     memberships = dict(_memberships(read("/proc/self/cgroup") or ""))
     for kind, root, mount_point in _mounts(read("/proc/self/mountinfo") or ""):
         path = memberships.get(kind, "/")
-        # Without a cgroup namespace of its own, a container sees the host's path, and only what lies below ``root``.
+        # A container without its own cgroup namespace sees the host's path, but only the files below ``root``.
         inner = path[len(root.rstrip("/")) :] if f"{path}/".startswith(f"{root.rstrip('/')}/") else ""
         names = [name for name in inner.split("/") if name]
         if ".." in names:
-            # We were moved out of the namespace that we see.
+            # We were moved out of the namespace whose files we see.
             names = []
         for depth in range(len(names) + 1):
             yield "/".join((mount_point.rstrip("/"), *names[:depth]))
 
 
 def _memberships(text: str) -> Iterator[tuple[str, str]]:
-    """``v1`` and ``v2`` with the path of our cgroup there, from ``/proc/self/cgroup`` (cgroups(7))."""
+    """``v1`` or ``v2``, and the path of our cgroup there, from ``/proc/self/cgroup`` (cgroups(7))."""
     for line in text.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -55,7 +55,7 @@ def _memberships(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _mounts(text: str) -> Iterator[tuple[str, str, str]]:
-    """``v1`` or ``v2`` with root and mount point, for each hierarchy that may limit CPU time (proc_pid_mountinfo(5))."""
+    """``v1`` or ``v2``, root and mount point of each hierarchy that may limit CPU time (proc_pid_mountinfo(5))."""
     for line in text.splitlines():
         place, _, kind = line.partition(" - ")
         fields, (file_system, _, options) = place.split(), (*kind.split(), "", "", "")[:3]
@@ -77,13 +77,13 @@ def _quota(directory: str, read: Read) -> float | None:
     try:
         quota, period = map(float, limit.split())
     except ValueError:
-        # "max", or no such files.
+        # No limit ("max"), or the files do not exist.
         return None
     return quota / period if quota > 0 and period > 0 else None
 
 
 def available_cpus() -> int:
-    """How many workers can really run at once: what CPU affinity and the cgroups' quotas allow, at least one."""
+    """How many workers can run at the same time: what CPU affinity and cgroup quotas allow, at least one."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_cpus()
     return max(1, min(count, round(quota)) if quota is not None else count)

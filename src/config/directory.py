@@ -1,7 +1,7 @@
-"""The directory that a server works in, by the name that the operator knows it by.
+"""The server's working directory, remembered by the name that the operator uses.
 
-A deploy may switch a symbolic link in that name to a new release, or put a new directory in the place of an old one. The kernel
-goes on with the old directory; so the name is looked up again for each reload.
+A deployment may switch a symbolic link in that name to a new release, or replace the directory. A process stays in the old
+directory then, so each reload looks the name up again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class NoDirectory(ConfigError):
 
 
 def current() -> str:
-    """The current directory as the shell calls it, which may contain symbolic links (``pwd -L``). Raises NoDirectory."""
+    """The current directory by the shell's name for it, which may contain symbolic links (``pwd -L``). Raises NoDirectory."""
     named = os.environ.get("PWD", "")
     try:
-        # The variable is not to be trusted: whoever changes the directory of a process leaves it as it was.
+        # The variable may be out of date: chdir(2) does not change it.
         if os.path.isabs(named) and os.path.samefile(named, "."):
             return named
     except OSError:
@@ -34,43 +34,42 @@ def current() -> str:
 
 
 def check(config: Config) -> None:
-    """Raises NoDirectory for a directory that an option names and that is not there, as seen from the current one."""
-    named = [("app_dir", config.app_dir)] if config.app_dir else []
-    named += [("reload_dir", path) for path in config.reload_dir if config.reload]
-    for option, path in named:
-        # An application may be imported from an archive, too.
-        if not (os.path.isdir(path) or (option == "app_dir" and os.path.exists(path))):
-            raise NoDirectory(f"{flag(option)} {path}: no such directory")
+    """Raise NoDirectory if a directory that an option names does not exist; relative to the current directory."""
+    # Python can also import an application from an archive.
+    if config.app_dir and not os.path.exists(config.app_dir):
+        raise NoDirectory(f"{flag('app_dir')} {config.app_dir}: no such directory")
+    for path in config.reload_dir if config.reload else ():
+        if not os.path.isdir(path):
+            raise NoDirectory(f"{flag('reload_dir')} {path}: no such directory")
 
 
 class WorkingDirectory:
-    """Knows its directory by name; :meth:`enter` makes it the current one."""
+    """A directory known by its name; :meth:`enter` makes it the current one."""
 
     def __init__(self, path: str, named: str) -> None:
-        """``path`` is absolute; ``named`` is what an error message calls it."""
+        """``path`` is absolute; ``named`` is the name in error messages."""
         self.path = path
         self._named = named
         self._entered: str | None = None
-        """Where :meth:`enter` led, without symbolic links."""
+        """The real path that :meth:`enter` went to last."""
 
     def enter(self) -> None:
-        """Look the name up and go there. Raises NoDirectory, and stays."""
+        """Look the name up and go there. Raises NoDirectory, and then the current directory stays."""
         try:
             os.chdir(self.path)
             found = os.getcwd()
         except OSError as error:
             raise NoDirectory(f"{self._named}: {error.strerror}") from None
         if self._entered not in (None, found):
-            # As with `python -m`, which puts the current directory on the import path.
+            # `python -m` has put the old directory on the import path.
             sys.path[:] = [found if entry == self._entered else entry for entry in sys.path]
         if self._entered is not None:
-            # Python remembers what is in a directory. Behind a link there may be another one now, with the old one's time of
-            # modification.
+            # Python caches directory contents by modification time, and a new directory may have the old one's time.
             sys.path_importer_cache.clear()
         self._entered = found
 
     def enter_again_if_gone(self) -> None:
-        """If the current directory was deleted, enter the one that has its name now, if there is one."""
+        """If the current directory was deleted, enter the directory that has its name now, if there is one."""
         try:
             os.getcwd()
         except OSError:

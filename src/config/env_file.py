@@ -1,4 +1,4 @@
-"""Reads a file of environment variables, as ``--env-file`` names one."""
+"""Reads the file of environment variables that ``--env-file`` names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from . import packages
 
 
 def read(path: str, home: str = "") -> dict[str, str]:
-    """The variables that the file sets; ``path`` is seen from the directory ``home``. Raises ConfigError.
+    """The variables that the file sets; ``path`` is relative to the directory ``home``. Raises ConfigError.
 
-    The format is python-dotenv's; that ``${NAME}`` stands for another variable's value is its, too.
+    The format is python-dotenv's, in which ``${NAME}`` stands for another variable's value.
     """
     packages.require(f"--env-file {path}", "dotenv", "python-dotenv")
     import dotenv
@@ -26,20 +26,20 @@ def read(path: str, home: str = "") -> dict[str, str]:
 
 
 class EnvironmentFile:
-    """Puts the variables of a file into an environment, and takes them out again when the file is read anew."""
+    """Puts the variables of a file into an environment, and replaces them when the file is read again."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._environ = environ
         self._added: dict[str, str] = {}
-        """The variables that come from the file. What the operator has set goes before them."""
+        """The variables that came from the file. A variable that the operator has set wins over the file."""
 
     def load(self, path: str | None, home: str = "") -> None:
-        """Let the environment have what the file says now; nothing without a ``path``.
+        """Update the environment to what the file says now; without a ``path``, to nothing of a file.
 
-        Raises ConfigError, and then changes nothing.
+        Raises ConfigError, and then the environment stays as it was.
         """
         before = self._added
-        # What an earlier reading has set must not go into the values of this one (``${NAME}``).
+        # The last reading's variables must not enter the values of this one (``${NAME}``).
         self._unload()
         try:
             found = read(path, home) if path is not None else {}
@@ -51,7 +51,7 @@ class EnvironmentFile:
             self._environ.update(self._added)
 
     def without(self) -> dict[str, str]:
-        """The environment without what :meth:`load` put in, unless somebody has changed it since."""
+        """The environment without the variables that :meth:`load` put in and nobody has changed since."""
         return {name: value for name, value in self._environ.items() if self._added.get(name) != value}
 
     def _unload(self) -> None:

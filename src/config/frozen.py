@@ -1,8 +1,8 @@
-"""Frozen values: what ``@dataclass(frozen=True)`` makes, at a fraction of the cost of making the class.
+"""Frozen values: like ``@dataclass(frozen=True)``, but the class costs much less at start-up.
 
-A dataclass writes the source of half a dozen methods and compiles it, for every class at every start: all of ours took half as
-long as importing asyncio. Here all classes share methods that look at the fields when they are called. A value then takes a
-microsecond or two to make; so what is made for every request is none.
+A dataclass generates and compiles the source of several methods, for every class at every start: for all of our classes that
+took half as long as importing asyncio. Here all classes share methods that look at the fields when they are called. Making a
+value takes one or two microseconds, so objects that are made for every request are not Values.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
 @dataclass_transform(frozen_default=True)
 class Value:
-    """Base of classes whose annotations are their fields, in order; what is assigned to one is its default.
+    """Base class: the annotations of a subclass are its fields, in order; an assigned value is the default.
 
-    Values are equal if their classes and all fields are. To type checkers they are frozen dataclasses (PEP 681).
+    Values are equal if their classes and all their fields are equal. Type checkers see frozen dataclasses (PEP 681).
     """
 
     __match_args__: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        cls.__match_args__ = tuple(cls.__annotations__)  # type: ignore[misc]  # which mypy writes itself, for dataclasses
+        cls.__match_args__ = tuple(cls.__annotations__)  # type: ignore[misc]  # mypy itself defines it for dataclasses
 
     def __init__(self, *given: Any, **named: Any) -> None:
         """Raises TypeError for fields that are missing, unknown or given twice."""
@@ -29,12 +29,12 @@ class Value:
         missing = [name for name in fields if name not in values and not hasattr(type(self), name)]
         if missing or len(values) < len(given) + len(named) or not values.keys() <= set(fields):
             raise TypeError(f"{type(self).__name__} has the fields {', '.join(fields)}; given were {given} and {named}")
-        # The way past our own __setattr__. What is not given is found in the class.
+        # Past our own __setattr__. The class holds the defaults of fields that were not given.
         vars(self).update(values)
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        """Called when the fields are set; those that were given are in ``vars(self)``."""
+        """Called after the fields are set; ``vars(self)`` has the fields that were given."""
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is a value: {name} can't be changed")
@@ -59,5 +59,5 @@ V = TypeVar("V", bound=Value)
 
 
 def replace(value: V, **changes: Any) -> V:
-    """A value like ``value`` but for some fields."""
+    """A copy of ``value`` with some fields changed."""
     return type(value)(**{**vars(value), **changes})

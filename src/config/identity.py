@@ -1,10 +1,10 @@
-"""As whom the service runs (``--user``, ``--group``), and with whose rights root opens files for it.
+"""The user and group that the service runs as (``--user``, ``--group``), and the rights with which files are opened for it.
 
-A supervisor that root starts with ``--user`` stays root, so that it can open again what only root may open: logs, the TLS key,
-low ports. Every process that it forks becomes the service's user at once. The service's user may own directories on the way to
-a file, and may put links there at any time; root must not follow them. So there is one rule: where only root can change what a
-path leads to, root acts; everywhere else the supervisor acts with the rights of the service's user, and no link gives that
-user more than it has.
+A supervisor that root starts with ``--user`` stays root, so that it can reopen what only root may open: logs, the TLS key,
+low ports. Every process that it forks becomes the service's user at once. That user may own directories on the way to a file,
+and may put symbolic links there at any time; root must not follow them. So there is one rule. If only root can change where a
+path leads, the supervisor opens it as root. Otherwise it opens the path with the rights of the service's user, and a link
+gives that user nothing new.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .frozen import Value
 from .options import Config
 
 MAX_LINKS = 40
-"""As many as the kernel follows in one path (path_resolution(7))."""
+"""The most symbolic links that the kernel follows in one path (path_resolution(7))."""
 MAX_ID = 2**32 - 2
-"""The largest user or group; 2**32 - 1 means "nobody in particular" to setuid(2) and chown(2)."""
+"""The largest user or group id; for setuid(2) and chown(2), 2**32 - 1 means "leave it as it is"."""
 
 
 class IdentityError(SystemRefused):
-    """This process may not become another user or group, or may not keep a file as that user."""
+    """This process may not become another user or group."""
 
 
 class Identity(Value):
@@ -38,16 +38,16 @@ class Identity(Value):
     groups: tuple[int, ...]
 
     def become(self) -> None:
-        """Become this user for good. Raises PermissionError."""
+        """Become this user permanently. Raises PermissionError."""
         os.setgroups(self.groups)
         os.setgid(self.group)
         os.setuid(self.user)
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """Inside, the process has this user's rights and no more. For processes without threads. Raises PermissionError."""
+        """Inside, the process has only this user's rights. For processes without threads. Raises PermissionError."""
         if os.geteuid() == self.user:
-            # Inside of itself, or the service is to run as root.
+            # We have these rights already: the context is nested, or the service runs as root.
             yield
             return
         user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
@@ -62,12 +62,12 @@ class Identity(Value):
             os.setgroups(groups)
 
     def can_change(self, path: str) -> bool:
-        """Whether this user might decide what ``path`` leads to, by a directory or a link on the way."""
+        """Whether this user could change where ``path`` leads, by a directory or a symbolic link on the way."""
         here, names = "/", os.path.abspath(path).split("/")[::-1]
         links = 0
         while names:
             if here == f"/proc/{os.getpid()}/fd":
-                # What we have open, for instance as /dev/stderr: whoever started us opened it.
+                # A descriptor of ours, for instance /dev/stderr: the process that started us opened it.
                 return False
             name = names.pop()
             if name in ("", "."):
@@ -84,7 +84,7 @@ class Identity(Value):
                     continue
                 target = os.readlink(entry)
             except OSError:
-                # It is not there, so only root can put it there.
+                # It does not exist, and only root can create it.
                 return False
             links += 1
             if links > MAX_LINKS:
@@ -94,7 +94,7 @@ class Identity(Value):
         return False
 
     def _can_replace(self, directory: str, entry: str) -> bool:
-        """Whether this user, or another that is not root, may put something else in the place of ``entry``. Raises OSError."""
+        """Whether this user, or another user but root, may replace ``entry``. Raises OSError."""
         found = os.stat(directory)
         if found.st_uid != 0:
             return True
@@ -102,7 +102,7 @@ class Identity(Value):
         if not by_group and not found.st_mode & stat.S_IWOTH:
             return False
         if found.st_mode & stat.S_ISVTX and os.path.lexists(entry):
-            # There everybody may make links, to files of others too, but nobody can move a directory of root's (unlink(2)).
+            # In a sticky directory everybody may create links, but only root can move a directory of root's (unlink(2)).
             inner = os.lstat(entry)
             return not (stat.S_ISDIR(inner.st_mode) and inner.st_uid == 0)
         return True
@@ -110,7 +110,7 @@ class Identity(Value):
 
 @contextmanager
 def rights_for(path: str, identity: Identity | None) -> Iterator[None]:
-    """Inside, ``path`` may be opened, made or removed: with root's rights only where ``identity`` can't change it."""
+    """Open, create or remove ``path`` inside this context: it has root's rights only if ``identity`` can't change the path."""
     if identity is None or not identity.can_change(path):
         yield
     else:
@@ -119,7 +119,7 @@ def rights_for(path: str, identity: Identity | None) -> Iterator[None]:
 
 
 def find(user: str | None, group: str | None) -> Identity | None:
-    """Whom the options ``--user`` and ``--group`` name; None if that is who we are. Raises ConfigError."""
+    """The identity that ``--user`` and ``--group`` name; None if we have it already. Raises ConfigError."""
     if user is None and group is None:
         return None
     found = _find_user(user, group) if user is not None else (os.geteuid(), None, os.getegid())
@@ -136,17 +136,17 @@ def find(user: str | None, group: str | None) -> Identity | None:
         with identity.acting():
             return identity
     except PermissionError as error:
-        # Root of a container that may not.
+        # Root of a container that has no right to change users.
         raise IdentityError(f"{option}: {error.strerror}; only root can become somebody else") from None
 
 
 def of(config: Config) -> Identity | None:
-    """As :func:`find`, of a configuration."""
+    """Like :func:`find`, with the options of a configuration."""
     return find(config.user, config.group)
 
 
 def _find_user(text: str, group: str | None) -> tuple[int, str | None, int]:
-    """Number, name and group of the user; the group is 0 if ``group`` is to say it."""
+    """Number, name and primary group of the user; the group is 0 if ``group`` decides it."""
     number = _number(text)
     try:
         known = pwd.getpwuid(number) if number is not None else pwd.getpwnam(text)
@@ -154,7 +154,7 @@ def _find_user(text: str, group: str | None) -> tuple[int, str | None, int]:
         if number is None:
             raise ConfigError(f"--user {text}: there is no such user") from None
         if group is None:
-            # It would keep root's groups, or we would have to guess.
+            # We do not guess a group, and root's groups must not stay.
             raise ConfigError(f"--user {text}: no entry in the user database says its group; give --group") from None
         return number, None, 0
     return known.pw_uid, known.pw_name, known.pw_gid

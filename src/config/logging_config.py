@@ -1,7 +1,7 @@
-"""What :func:`logging.config.dictConfig` is given for Tricorn's log, for programs that change it before they serve.
+"""The logging configuration for :func:`logging.config.dictConfig`, which programs may change before they serve.
 
-The loggers have uvicorn's names, because such programs look for these; what is said of one of them holds for Tricorn's own
-logger of that name (``tricorn.access`` for ``uvicorn.access``), unless the program configures that one, too.
+The loggers have uvicorn's names, because such programs look for those names. A setting of ``uvicorn.access`` also holds for
+Tricorn's own ``tricorn.access``, and so on, unless the program configures that logger too.
 """
 
 from __future__ import annotations

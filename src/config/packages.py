@@ -1,4 +1,4 @@
-"""Other people's packages that Tricorn can use: whether they can be imported, and why not."""
+"""Optional packages: whether they can be imported, and why not."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..errors import ConfigError
 
 @cache
 def problem(module: str) -> str | None:
-    """Why ``module`` can't be imported, in one line; None if it can, and then it is. Tried once in a process and its forks."""
+    """Import ``module``; returns why that fails, in one line, or None. It is tried once in a process and its forks."""
     try:
         importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        # Anything: a library of C that is missing, a half-removed package, another version of Python.
+        # The cause may be anything: a missing C library, a half-removed package, another Python version.
         return " ".join(f"{type(error).__name__}: {error}".split())
     return None
 
 
 def require(option: str, module: str, install: str = "") -> None:
-    """Import ``module``, which ``option`` (with its value) needs; ``install`` is what pip calls it. Raises ConfigError."""
+    """Import ``module``, which ``option`` (flag and value) needs; ``install`` is its name for pip. Raises ConfigError."""
     name = install or module
     if (cause := problem(module)) is None:
         return

@@ -1,4 +1,4 @@
-"""Where the options' values come from: the command line, the environment, a file, and Config's defaults, in this order."""
+"""Finds the options' values: on the command line, in the environment, in a file, or the defaults, in this order."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from .options import DEVELOPMENT, OPTIONS, Config, configure
 
 
 class Settings(Value):
+    """The configuration, and what to tell the operator about it."""
+
     config: Config
     origins: Mapping[str, str]
-    """For people: where the value of each option comes from."""
+    """The source of each option's value, for people: ``command line``, a variable, a file, ``default``."""
     notes: tuple[str, ...] = ()
-    """What the operator should know of options that do not apply here."""
+    """Notes to the operator about values that do not apply to Tricorn."""
 
 
 class Sources:
-    """Reads everything afresh each time it is asked, but for the command line."""
+    """Reads the sources again at each :meth:`load`. Only the command line stays."""
 
     def __init__(self, command_line: Mapping[str, Any], environ: MutableMapping[str, str] | None = None) -> None:
         self._given = {name: value for name, value in command_line.items() if value not in (None, ())}
         self._environ = os.environ if environ is None else environ
         self.home = current()
-        """The files are there; with --chdir the process will be elsewhere."""
+        """The directory that paths of files are relative to; with --chdir the process leaves it."""
         self._env_file = EnvironmentFile(self._environ)
         self.files: tuple[str, ...] = ()
-        """The paths of the files that :meth:`load` reads; the project's file need not be there."""
+        """The paths of the files that :meth:`load` reads; pyproject.toml is named even if it does not exist."""
 
     def load(self) -> Settings:
-        """All settings as they are now. Raises ConfigError, which names the variable or the file that is to blame.
+        """All settings as they are now. Raises ConfigError, which names the variable or file with the mistake.
 
-        Puts into the environment what --env-file says and was not set before, for the application.
+        Sets the variables of --env-file in the environment, for the application, unless they were set before.
         """
         named = self._find("config", {})[0]
         path = toml_file.find(named, self.home)
@@ -60,7 +62,7 @@ class Sources:
         return Settings(configure(**values), origins, tuple(notes))
 
     def _find(self, name: str, file: Mapping[str, Any], path: str = "") -> tuple[Any, str]:
-        """The option's value and where it comes from; an empty origin if nobody sets it."""
+        """The option's value and its source; the source is empty if nothing sets the option."""
         if name in self._given:
             return self._given[name], "command line"
         for variable in OPTIONS[name].variables:
@@ -75,7 +77,7 @@ class Sources:
         try:
             if not known.is_repeatable:
                 return known.read(text)
-            # Uvicorn's variables are separated by white space, whatever they hold.
+            # In uvicorn's variables white space separates values, whatever the option.
             parts = text.split(None if variable.startswith("UVICORN_") else known.separator)
             return tuple(known.read(part) for part in parts if part.strip())
         except ConfigError as error:
@@ -83,7 +85,7 @@ class Sources:
 
 
 def show(settings: Settings) -> str:
-    """Every option's effective value and where it came from, as TOML that can serve as a file of settings."""
+    """Every option's effective value and its source, as TOML that can be used as a file of settings."""
     lines = []
     for name, known in OPTIONS.items():
         if not known.in_file:
@@ -97,7 +99,7 @@ def show(settings: Settings) -> str:
 
 
 def toml(value: Any) -> str:
-    """A value of Config as TOML writes it."""
+    """A value of Config in TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

@@ -1,6 +1,6 @@
-"""Reads the file of settings: TOML, one key for each option, named as the option is.
+"""Reads the file of settings: TOML, with one key for each option, which has the option's name.
 
-In ``pyproject.toml`` the settings are the table ``[tool.tricorn]``; every other file is settings from its top.
+In ``pyproject.toml`` the settings are the table ``[tool.tricorn]``; in other files they stand at the top level.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ PROJECT = "pyproject.toml"
 
 
 def find(named: str | None, home: str) -> str | None:
-    """The path, seen from the directory ``home``, of the file to read: ``named``, or the project's file if that exists."""
+    """The file to read, relative to the directory ``home``: ``named``, or pyproject.toml if that exists."""
     return named if named is not None else PROJECT if os.path.exists(os.path.join(home, PROJECT)) else None
 
 
 def read(path: str, home: str) -> dict[str, Any]:
-    """What the file sets, by option, as Config holds it. Raises ConfigError naming file, key and value."""
+    """The values that the file sets, by option, in Config's types. Raises ConfigError that names file, key and value."""
     try:
         with open(os.path.join(home, path), encoding="utf-8") as file:
             text = file.read()
@@ -28,7 +28,7 @@ def read(path: str, home: str) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from None
     project = os.path.basename(path) == PROJECT
     if project and "tricorn" not in text:
-        # It is read at every start; parsing it would take as long as all the rest of reading settings.
+        # Parsing takes as long as everything else that reads settings, and every start comes here.
         return {}
     import tomllib
 
@@ -43,7 +43,7 @@ def read(path: str, home: str) -> dict[str, Any]:
 
 
 def name_of(key: str, value: Any, where: str) -> str:
-    """The option that ``key`` names, written with dashes or underscores. Raises ConfigError if there is none."""
+    """The option that ``key``, with dashes or underscores, names. Raises ConfigError if there is none."""
     name = key.replace("-", "_")
     known = [name for name, option in OPTIONS.items() if option.in_file]
     if name in known:
@@ -55,7 +55,7 @@ def name_of(key: str, value: Any, where: str) -> str:
 
 
 def value_of(key: str, value: Any, where: str) -> Any:
-    """The value as Config holds it. Raises ConfigError when it has the wrong type or breaks its option's constraint."""
+    """The value in Config's type. Raises ConfigError if the type is wrong or the option does not allow the value."""
     known = OPTIONS[key.replace("-", "_")]
     try:
         held = value

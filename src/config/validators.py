@@ -13,11 +13,12 @@ YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "
 
 
 def parse_workers(text: str) -> int:
+    """The number of workers; ``auto`` is one for each available CPU. Raises ValueError."""
     return available_cpus() if text == "auto" else int(text)
 
 
 def parse_switch(text: str) -> bool:
-    """Raises ValueError if ``text`` is neither yes nor no."""
+    """Whether ``text`` means yes. Raises ValueError if it means neither yes nor no."""
     word = text.strip().lower()
     if word not in (*YES, *NO):
         raise ValueError(text)
@@ -25,26 +26,30 @@ def parse_switch(text: str) -> bool:
 
 
 def wrong_bind(text: str) -> str | None:
+    """``HOST:PORT``, ``unix:PATH`` or ``fd://N``."""
     found = re.fullmatch(r"unix:.+|fd://\d+|(\[[^]]+\]|[^:]*):(\d+)", text)
     fits = found is not None and int(found[2] or 0) <= 65535
     return None if fits else "must be HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N"
 
 
 def wrong_mode(text: str) -> str | None:
+    """A file's mode, in octal."""
     return None if re.fullmatch(r"(0o)?[0-7]{1,4}", text) else "must be a mode in octal, such as 660"
 
 
 def wrong_app(text: str) -> str | None:
+    """``MODULE:ATTRIBUTE``, or nothing."""
     module, _, attribute = text.partition(":")
     return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
 
 
 def wrong_hooks(text: str) -> str | None:
+    """``MODULE`` or ``MODULE:OBJECT``."""
     return None if re.fullmatch(r"[^:]+(:[^:]+)?", text) else "must be a module, or have the form MODULE:OBJECT"
 
 
 def wrong_header(line: str) -> str | None:
-    """``Name:Value`` as a header of every response (RFC 9110 section 5)."""
+    """``Name:Value``, a header of every response (RFC 9110 section 5)."""
     name, colon, value = line.partition(":")
     name = name.strip()
     if not colon or not name:
@@ -54,5 +59,5 @@ def wrong_header(line: str) -> str | None:
     if not re.fullmatch(r"[\t -~\xa0-\xff]*", value):
         return "the value has characters that a header can't have"
     if name.lower() in ("content-length", "transfer-encoding", "connection"):
-        return f"{name} is the server's to say, for each response"
+        return f"Tricorn itself sets {name} for each response"
     return None

@@ -100,7 +100,7 @@ def test_text_that_is_no_value(name: str, text: str, cause: str) -> None:
         ({"header": ("X: \u2603",)}, "--header X: \u2603: the value has characters that a header can't have"),
         (
             {"header": ("Content-Length: 5",)},
-            "--header Content-Length: 5: Content-Length is the server's to say, for each response",
+            "--header Content-Length: 5: Tricorn itself sets Content-Length for each response",
         ),
         ({"timeout_keep_alive": float("nan")}, "--timeout-keep-alive nan: must be a finite number"),
         ({"timeout_worker_healthcheck": float("inf")}, "--timeout-worker-healthcheck inf: must be a finite number"),
