@@ -26,6 +26,7 @@ from .embedding.server import Server
 from .logs.access import Access
 from .logs.formats import Response
 from .protocols.context import Ended
+from .protocols.http1.codec import decode_path
 from .worker import endure
 from .worker.serving import Server as InnerServer
 
@@ -45,7 +46,7 @@ class GunicornAccess:
         if ended is None:
             # Refused before there was a request, of which gunicorn's own workers say nothing.
             return
-        response = Response(ended, path, status)
+        response = Response(ended, client, path, status)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.request_headers]
         sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.items()]
         environ = {
@@ -53,7 +54,7 @@ class GunicornAccess:
             "REQUEST_METHOD": method,
             "RAW_URI": response.target,
             "SERVER_PROTOCOL": f"HTTP/{version}",
-            "PATH_INFO": response.scope["path"],
+            "PATH_INFO": decode_path(response.path.encode("ascii")),
             "QUERY_STRING": response.query,
             # As CGI names them (RFC 3875 section 4.1.18).
             **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers},

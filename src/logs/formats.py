@@ -24,24 +24,19 @@ _NAMED = re.compile(r"\{([^}]+)\}([ioe])")
 class Response:
     """What is known of a request and its response when it is over."""
 
-    def __init__(self, ended: Ended, target: str, status: int) -> None:
-        """``target``: as :meth:`Service.name_target` has it."""
+    def __init__(self, ended: Ended, client: str, target: str, status: int) -> None:
+        """``client``: its host and port; ``target``: as :meth:`Service.name_target` has it."""
+        self.client = _host(client)
         self.target = target
         self.path, _, self.query = target.partition("?")
         self.method = ended.request.method
         self.version = ended.request.terms.version
-        self.scope = ended.scope
         self.request_headers = ended.request.headers
         self.status = status
         self.size = ended.sent
         self.headers = {name.lower(): value for name, value in getattr(ended, "response_headers", ())}
         self.seconds = time.perf_counter() - ended.began
         self.began = time.time() - self.seconds
-
-    @property
-    def client(self) -> str:
-        client = self.scope.get("client")
-        return str(client[0]) if client else "-"
 
     def request_header(self, name: str) -> str:
         wanted = name.lower().encode("latin-1", "replace")
@@ -51,6 +46,11 @@ class Response:
     def response_header(self, name: str) -> str:
         value: bytes = self.headers.get(name.lower().encode("latin-1", "replace"), b"-")
         return value.decode("latin-1")
+
+
+def _host(client: str) -> str:
+    """Of a host and a port; a client without an address, as on a UNIX socket, has neither."""
+    return client.rpartition(":")[0] or "-"
 
 
 ATOMS: Mapping[str, Callable[[Response], object]] = {
@@ -117,7 +117,7 @@ class Refused(Response):
         self.method = self.target = self.path = "-"
         self.query = ""
         self.version = version
-        self.scope = {"client": (client, 0)}
+        self.client = _host(client)
         self.request_headers = ()
         self.status = status
         self.size = 0
@@ -136,7 +136,7 @@ class FormattedAccess(Writer):
         self._format = compile_format(text)
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
-        response = Refused(client, version, status) if ended is None else Response(ended, path, status)
+        response = Refused(client, version, status) if ended is None else Response(ended, client, path, status)
         self.write(self._format(response) + "\n")
 
     def line(self, text: str) -> None:
@@ -152,7 +152,7 @@ class FullJsonAccess(JsonAccess):
         if ended is None:
             super().__call__(client, method, path, version, status, None)
             return
-        response = Response(ended, path, status)
+        response = Response(ended, client, path, status)
         self.object(
             client=response.client,
             method=method,

@@ -75,7 +75,6 @@ it also answers when it refuses the upgrade."""
 class Ended(Protocol):
     """An exchange that is over, for an access log that wants to know all about it."""
 
-    scope: Scope
     request: RequestHead
     response_headers: Iterable[tuple[bytes, bytes]]
     """Missing if there was no response."""

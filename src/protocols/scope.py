@@ -40,9 +40,8 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     scope["path"] = text
     scope["raw_path"] = path
     scope["query_string"] = query
-    headers = head.headers
-    # A list is this request's alone, and nobody reads it after the scope is made; a tuple is shared.
-    scope["headers"] = headers if type(headers) is list else [*headers]
+    # A copy: the server reads the head's own to the end, for trailers and the access log.
+    scope["headers"] = [*head.headers]
     if service.state is not None:
         scope["state"] = service.state.copy()
     return scope

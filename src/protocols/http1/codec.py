@@ -75,7 +75,7 @@ class RequestHead:
         """Origin-form (``/path?query``) or ``*``; an absolute-form target is already reduced to it."""
         self.parts = parts
         self.headers = headers
-        """A tuple; or a list, which then becomes the scope's and may be changed by the application."""
+        """Applications are given a copy."""
         self.length = length
         """Bytes of the body; None when it is chunked."""
         self.terms = terms

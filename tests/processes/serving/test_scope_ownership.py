@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from support.certificates import Authority
 from support.harness import Server, raw_connection, read_response
-from support.wire import CODECS, Wire
+from support.play import answer, body, start
+from support.wire import CODECS, Receive, Send, Wire
 
 pytest.importorskip("websockets", reason="websockets, a client of these tests, is not installed")
 from websockets.sync.client import connect
@@ -27,6 +28,8 @@ HEADS = {
     "proxied": SHORT.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.9\r\nX-Forwarded-Proto: https\r\n\r\n"),
     "by h11": SHORT.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\n\r\n"),
 }
+HEADS = {name: head.replace(b"\r\n\r\n", b"\r\nReferer: %b;\r\n\r\n" % name.encode()) for name, head in HEADS.items()}
+LINE = "%(h)s %(r)s %(f)s"
 
 
 def ask(connection: socket, head: bytes) -> dict[str, Any]:
@@ -51,11 +54,13 @@ def check(open_one: Callable[[], AbstractContextManager[socket]], head: bytes) -
 
 @pytest.mark.parametrize("http", ["auto", "h11", "httptools"])
 def test_http(http: str) -> None:
-    with Server(VANDAL, "--http", http) as server:
-        for head in HEADS.values():
+    with Server(VANDAL, "--http", http, "--access-log-format", LINE) as server:
+        for name, head in HEADS.items():
             scope = check(lambda: raw_connection(server.port), head)
             assert scope["asgi"]["version"] == "3.0"
             assert scope["state"]["answer"] == 42
+            # What the server itself reads of the request, when it is over, is not the scope's either.
+            server.wait_for_log(f"{'192.0.2.9' if name == 'proxied' else '127.0.0.1'} GET /a HTTP/1.1 {name};\n", count=8)
 
 
 @pytest.fixture(scope="module")
@@ -130,5 +135,21 @@ def test_no_two_scopes_share_what_can_be_changed(codec: str) -> None:
         found = [number for seen in first.seen for number in changeable(seen.scope)]
         assert len(found) > 5 * len(first.seen)
         assert len(found) == len(set(found))
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_an_application_that_empties_the_scope_still_sends_trailers(codec: str) -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        scope["headers"].clear()
+        await send(start() | {"trailers": True})
+        await send(body(b"a"))
+        await send({"type": "http.response.trailers", "headers": [(b"digest", b"b")]})
+
+    async def play() -> None:
+        wire = await answer(app, SHORT.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\n\r\n"), codec=codec)
+        (response,) = wire.responses()
+        assert response["digest"] == "b"
 
     asyncio.run(play())
