@@ -41,6 +41,10 @@ LENGTH, CHUNKED, CLOSE, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE, 
 SERVING = ServicePhase.SERVING
 CLIENT_LEFT = 499
 """In the access log: the client left before it had all of the response. nginx's number; no client ever gets it."""
+_PROMPT_DROPS = 500
+"""Messages to a client that has left which are dropped as quickly as the event loop turns, some 10 ms of work."""
+_DROP_PAUSE = 0.01
+"""Seconds between two later ones: whoever sends on for seconds is not to keep a processor busy."""
 _MOST_COPIED = 32 * 1024
 """Bytes; what is larger is not copied behind the response's head, but written beside it."""
 
@@ -48,6 +52,7 @@ _MOST_COPIED = 32 * 1024
 class Exchange:
     # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
+        "_dropped",
         "_drops_until",
         "_file",
         "_framing",
@@ -93,6 +98,7 @@ class Exchange:
     # Set when the connection is lost.
     _drops_until: float
     """Until when messages are dropped, as of ``Service.now``; 0 before the first."""
+    _dropped: int
 
     def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope) -> None:
         """``base``: the part of the scope that all requests of the connection share."""
@@ -158,6 +164,7 @@ class Exchange:
                 self._sent = self._file.sent
             self.phase = GONE
             self._drops_until = 0.0
+            self._dropped = 0
             self._count(status)
         self._wake()
 
@@ -322,8 +329,8 @@ class Exchange:
         """Take a message that does not fit the phase: one that nobody gets is dropped. Raises AppError for any other.
 
         Dropping is what an application of ``spec_version`` 2.3 may rely on: what it does behind its response still happens.
-        Each time the event loop turns, so that who listens for the client's leaving can break off. Whoever sends on for
-        ``linger_time`` does not listen, and may never end: then ClientDisconnected is raised.
+        Each time the event loop turns, so that a task that listens for the client's leaving can break off. A sender that goes
+        on for ``linger_time`` does not listen, and may never end: then ClientDisconnected is raised.
         """
         if self.phase is not GONE:
             what = f"ASGI message {kind!r} sent {WHEN[self.phase]}"
@@ -332,7 +339,8 @@ class Exchange:
         self._drops_until = self._drops_until or now + 1 + self._service.limits.linger_time
         if now >= self._drops_until:
             raise ClientDisconnected("the client has disconnected")
-        await asyncio.sleep(0)
+        self._dropped += 1
+        await asyncio.sleep(0 if self._dropped <= _PROMPT_DROPS else _DROP_PAUSE)
 
     def _begin(self, body: bytes, size: int, more: bool) -> bytes:
         """What is to be written first: the head and ``body``. What of it had better be written by itself is written here.

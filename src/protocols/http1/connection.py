@@ -393,8 +393,8 @@ class HttpConnection(Ending):
         """The response is complete with ``data``: on to the next request, or close."""
         if self._corked or not data:
             self.write_last(data)
-        else:
-            # Without a call in the case that comes most often.
+        elif not self.transport.is_closing():
+            # Without a call of write_last in the case that comes most often.
             self.transport.write(data)
         self._answered = True
         self._exchange = None

@@ -241,7 +241,7 @@ class Output(Corked):
             self._corked.append(data)
             self._corked_size += len(data)
             self._uncork()
-        elif data:
+        elif data and not self.transport.is_closing():
             self.transport.write(data)
 
     async def send_file(self, file: File) -> None:

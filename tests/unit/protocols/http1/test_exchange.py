@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -190,6 +191,51 @@ def test_what_is_sent_to_a_client_that_has_left_is_dropped(caplog: pytest.LogCap
         assert wire.output == b""
 
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "messages", [[body(b"a")], [body(b"", more=True), body(b"a", more=True), body()]], ids=["whole", "stream"]
+)
+def test_nothing_is_written_to_a_connection_that_closes(messages: list[dict[str, Any]]) -> None:
+    """Between a cut and the loop's word of it the exchange knows nothing; what it sends is lost, and no loop complains."""
+
+    @run
+    async def play() -> None:
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await receive()
+            wire.transport.abort()
+            await send(start())
+            for message in messages:
+                await send(message)
+
+        wire = Wire(app)
+        await wire.feed(GET)
+        await wire.settle()
+        assert wire.transport.lost
+        assert wire.transport.wrong == []
+
+
+def test_a_sender_that_goes_on_for_a_client_that_has_left_does_not_keep_a_processor_busy() -> None:
+    @run
+    async def play() -> None:
+        sent = 0
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            nonlocal sent
+            await gone.wait()
+            while True:
+                await send(body(b"a", more=True))
+                sent += 1
+
+        gone = asyncio.Event()
+        wire = await answer(app)
+        wire.transport.lose()
+        gone.set()
+        begin = time.monotonic()
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        assert 100 < sent < 600 + (time.monotonic() - begin) / 0.01
+        wire.service.cancel()
 
 
 @pytest.mark.parametrize("more", [True, False], ids=["a stream", "ends"])
