@@ -82,9 +82,45 @@ async def start_a_task_that_exits(scope, send):
     await pid(scope, send)
 
 
+async def start_a_callback_that_exits(scope, send):
+    asyncio.get_running_loop().call_soon(sys.exit, 2)
+    await asyncio.sleep(0.05)
+    await pid(scope, send)
+
+
+async def two_then_block(scope, send):
+    """Blocks the event loop behind two messages until the file in the query is there."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for data in (b"first", b"second"):
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+    until = time.monotonic() + 20
+    while not os.path.exists(scope["query_string"]) and time.monotonic() < until:
+        time.sleep(0.01)
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def answer_late(scope, send):
     await asyncio.sleep(0.3)
     await reply(send, b"late")
+
+
+async def answer_very_late(send):
+    await asyncio.sleep(4)
+    await reply(send, b"late")
+
+
+async def cancel_when_told(receive, answer):
+    """As frameworks do: answer, unless the client leaves before."""
+
+    async def listen():
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.create_task(answer), asyncio.create_task(listen())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def wait_for_ever(scope, send):
@@ -121,6 +157,8 @@ ROUTES = {
     "/held": hold_the_body,
     "/stream": stream,
     "/late": answer_late,
+    "/callback-exits": start_a_callback_that_exits,
+    "/two-then-block": two_then_block,
     "/send-on": send_on,
     "/short": too_short,
     "/task-exits": start_a_task_that_exits,
@@ -131,6 +169,8 @@ ROUTES = {
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await lifespan(scope, receive, send)
+    elif scope["path"] == "/listens":
+        await cancel_when_told(receive, answer_very_late(send))
     elif scope["type"] == "websocket":
         await websocket(scope, receive, send)
     else:

@@ -14,6 +14,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,6 +284,15 @@ def test_sys_exit() -> None:
         assert get(ours.port).body == before
 
 
+@row("`sys.exit()` in a callback of the event loop (`call_soon`) ends the process")
+def test_sys_exit_in_a_callback() -> None:
+    for server in (peer(), tricorn("--workers", "0")):
+        with server:
+            with suppress(OSError, HTTPException):
+                ask(server, "/callback-exits")
+            server.wait_for_exit()
+
+
 @row("WSGI: a header `Remote_User` can't be told from `Remote-User`")
 def test_underscores_for_wsgi() -> None:
     pytest.importorskip("a2wsgi")
@@ -317,6 +328,30 @@ def test_chunks() -> None:
         assert sum(int(size, 16) for size in chunks(ours)) == 11
 
 
+def test_a_message_close_behind_another_waits_for_a_handler_that_blocks(tmp_path: Path) -> None:
+    """The row on chunks says so."""
+
+    def second_comes_at_once(server: Server) -> bool:
+        until = tmp_path / "until"
+        until.unlink(missing_ok=True)
+        with raw_connection(server.port) as client:
+            send_request(client, f"/two-then-block?{until}", "Connection: close")
+            got = b""
+            client.settimeout(0.5)
+            with suppress(TimeoutError):
+                while b"second" not in got:
+                    got += client.recv(65536)
+            until.touch()
+            client.settimeout(60)
+            assert b"second" in got + b"".join(iter(lambda: client.recv(65536), b""))
+            return b"second" in got
+
+    with peer() as theirs, tricorn() as ours:
+        wait_until(lambda: second_comes_at_once(theirs))
+        # Not each time: on a machine under load there may be half a millisecond between the two.
+        wait_until(lambda: not second_comes_at_once(ours))
+
+
 @row("`send` to an HTTP client that has left does nothing, for ever")
 def test_sending_to_a_client_that_has_left() -> None:
     for serve, seconds, outcome in ((peer, 3, "sending did nothing"), (tricorn, 60, "sending raised")):
@@ -342,6 +377,11 @@ def test_half_closed_connections() -> None:
             send_request(client, "/late")
             client.shutdown(socket.SHUT_WR)
             assert client.makefile("rb").read().rpartition(b"\r\n")[2] == body
+            if serve is tricorn:
+                with raw_connection(server.port) as patient:
+                    send_request(patient, "/listens")
+                    patient.shutdown(socket.SHUT_WR)
+                    assert patient.makefile("rb").read() == b""
 
 
 @row("a client that reads nothing keeps its connection for ever")

@@ -92,6 +92,6 @@ def test_a_real_quota_of_the_cgroup_above(nested: tuple[Path, bool], quota: int)
     else:
         (outer / "cpu.max").write_text(f"{quota * 100_000} 100000")
     code = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); "
-    code += "from tricorn.cpus import cgroup_cpus; print(cgroup_cpus())"
+    code += "from tricorn.config.cpus import cgroup_cpus; print(cgroup_cpus())"
     ended = subprocess.run([sys.executable, "-c", code, str(outer / "inner" / "cgroup.procs")], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, f"{float(quota)}\n"), ended.stderr
