@@ -2,40 +2,60 @@
 
 One anonymous ``mmap`` is made before the first fork and inherited by all. Each worker writes only its own row; reading a row
 costs no message and wakes nobody. While a worker is replaced two workers serve in one slot, so rows belong to workers, not to
-slots: the supervisor lends a row to each worker it forks and takes it back when the worker is reaped.
+slots: the supervisor lends a row to each worker that it forks, and takes it back when the worker is reaped. What the worker
+counted is then added to the totals of the departed, so that no counter ever runs backwards.
 
-Any worker can write any cell, for all have the memory. So nobody reads his own row back, and no cell decides alone: what others
-say is used only if it can be true, and at worst delays a connection by some milliseconds.
+All have the memory, so any worker can write any cell. Therefore nobody reads its own row back, and no cell decides alone: what
+others say is used only if it can be true, and at worst delays a connection by some milliseconds.
 """
 
 from __future__ import annotations
 
 import mmap
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 
 ROWS = 4096
 """Far more workers than a machine runs at once; untouched rows cost no memory."""
 
 
+class Kind(Enum):
+    """What the values of a column mean over time."""
+
+    GAUGE = auto()
+    """How it is now; nothing once the worker is gone."""
+    COUNTER = auto()
+    """How much there was since the worker's start; it only grows, and outlives the worker in the totals."""
+
+
 class Field(IntEnum):
-    """The columns of a row, each a C double."""
+    """The columns of a row, each a C double: kind, unit and what it says. The value is the column's index."""
 
-    SERVING = 0
-    """1 from ready until the drain begins: whether this worker accepts connections."""
-    BEAT = 1
-    """CLOCK_MONOTONIC seconds when the worker's event loop last turned; 0 before its first turn."""
-    CONNECTIONS = 2
-    """Open connections."""
-    IN_FLIGHT = 3
-    """Requests being answered."""
-    REQUESTS = 4
-    """Requests answered since the start."""
-    LAG = 5
-    """Seconds by which the last beat came late: how long the event loop was kept from turning."""
+    SERVING = Kind.GAUGE, "", "1 from ready until the drain begins: whether this worker accepts connections"
+    BEAT = Kind.GAUGE, "seconds", "CLOCK_MONOTONIC when the worker's event loop last turned; 0 before its first turn"
+    CONNECTIONS = Kind.GAUGE, "", "Open connections"
+    IN_FLIGHT = Kind.GAUGE, "", "Requests being answered"
+    REQUESTS = Kind.COUNTER, "", "Requests answered"
+    LAG = Kind.GAUGE, "seconds", "By how much the last beat came late: how long the event loop was kept from turning"
+
+    kind: Kind
+    unit: str
+    """Empty for a plain number."""
+    help: str
+
+    def __new__(cls, kind: Kind, unit: str, help: str) -> Field:
+        """A column, to the right of those before it."""
+        index = len(cls.__members__)
+        field = int.__new__(cls, index)
+        field._value_ = index
+        field.kind, field.unit, field.help = kind, unit, help
+        return field
 
 
-WIDTH = 8
-"""Doubles per row: a row fills one 64-byte cache line, so that workers do not disturb each other's."""
+COUNTERS = tuple(field for field in Field if field.kind is Kind.COUNTER)
+LINE = 8
+"""Doubles in a cache line of 64 bytes."""
+WIDTH = -(-len(Field) // LINE) * LINE
+"""Doubles per row: whole cache lines, so that workers do not disturb each other's."""
 
 
 class Row:
@@ -55,27 +75,36 @@ class Row:
 
 
 STALE = 3.0
-"""Seconds without a beat after which a worker is not counted on: it hangs, or is gone and not reaped yet. A beat so far in the
-future is none."""
-MOST_CONNECTIONS = 2.0**30
-"""More than a process can have (fs.nr_open, proc(5)): what is above, below zero or no number is nonsense."""
-_USED = 0
-"""The cell, in the row before the workers' rows, that tells how many of these were ever lent."""
+"""Seconds without a beat after which a worker is not counted on: it hangs, or is gone and not reaped yet. A beat that lies so
+far in the future is none."""
+MAX_CONNECTIONS = 2.0**30
+"""More than a process can have (fs.nr_open, proc(5)). A cell that holds more, less than zero or no number is nonsense."""
+MAX_COUNT = 2.0**53
+"""Up to here a double counts exactly."""
+_USED, _FOLDS = 0, 1
+"""Cells of the row before the workers' rows: how many were ever lent; how often a change of the totals began or ended."""
+MAX_TRIES = 100
+"""How often the totals are read again if they change meanwhile, which takes the supervisor some microseconds."""
 
 
 class Scoreboard:
-    """All rows. Only the supervisor calls :meth:`claim` and :meth:`release`."""
+    """All rows. Only the supervisor calls :meth:`claim` and :meth:`release`; any process may read."""
 
     def __init__(self, rows: int = ROWS) -> None:
-        self._cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 1) * WIDTH * 8)).cast("d")
+        # Before the workers' rows is one for what concerns all, behind them that of the departed.
+        self._cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 2) * WIDTH * 8)).cast("d")
         self._rows = rows
+        self._departed = self.row(rows + 1)
+        self._totals = dict.fromkeys(COUNTERS, 0.0)
+        """What the departed counted; in the supervisor's own memory, where no worker can change it."""
+        self._folds = 0
         self._free = list(range(rows, 0, -1))
         self._used = 0
         """How many rows were ever lent, as far as this process knows."""
 
     @property
     def used(self) -> int:
-        """How many rows were ever lent. Any worker can write the cell, so what can't be is not believed."""
+        """How many rows were ever lent. Any worker can write the cell, so an impossible value is ignored."""
         used = self._cells[_USED]
         if 0 <= used <= self._rows:
             self._used = int(used)
@@ -90,28 +119,57 @@ class Scoreboard:
         return index
 
     def release(self, index: int) -> None:
-        """Take a row back, so that nobody counts it any more."""
+        """Take a row back: its counters go into the totals, and nobody counts the row any more."""
+        row = self.row(index)
+        self._mark_fold()
+        for field in COUNTERS:
+            self._totals[field] += _count(row[field])
+            self._departed[field] = self._totals[field]
         self._clear(index)
+        self._mark_fold()
         self._free.append(index)
         self._free.sort(reverse=True)
 
+    def totals(self) -> dict[Field, float]:
+        """Each counter, summed over all workers that ever were. It never runs backwards, in whatever process reads it."""
+        for _ in range(MAX_TRIES):
+            folds = self._cells[_FOLDS]
+            totals = {field: self._sum(field) for field in COUNTERS}
+            if folds % 2 == 0 and self._cells[_FOLDS] == folds:
+                break
+        return totals
+
+    def _sum(self, field: Field) -> float:
+        own = range(WIDTH + field, (self.used + 1) * WIDTH, WIDTH)
+        return _count(self._departed[field]) + sum(_count(self._cells[cell]) for cell in own)
+
     def row(self, index: int) -> Row:
+        """The row that :meth:`claim` lent as ``index``."""
         return Row(self._cells[index * WIDTH : (index + 1) * WIDTH])
 
     def fewest_connections(self, but: int, now: float) -> float | None:
-        """The fewest connections that a serving worker has, other than the one of row ``but``; None if no other serves.
+        """The fewest connections of a serving worker other than that of row ``but``; None if no other serves.
 
-        ``now`` is in seconds of CLOCK_MONOTONIC. Rows that say what can't be are left out. Costs a few hundred nanoseconds per
+        ``now`` is in seconds of CLOCK_MONOTONIC. Rows with impossible values are left out. Costs a few hundred nanoseconds per
         worker.
         """
         cells, fewest = self._cells, None
         for start in range(WIDTH, (self.used + 1) * WIDTH, WIDTH):
             if cells[start] == 1 and start != but * WIDTH and now - STALE < cells[start + Field.BEAT] < now + STALE:
                 connections = cells[start + Field.CONNECTIONS]
-                if 0 <= connections <= MOST_CONNECTIONS and (fewest is None or connections < fewest):
+                if 0 <= connections <= MAX_CONNECTIONS and (fewest is None or connections < fewest):
                     fewest = connections
         return fewest
+
+    def _mark_fold(self) -> None:
+        self._folds += 1
+        self._cells[_FOLDS] = self._folds
 
     def _clear(self, index: int) -> None:
         for cell in range(index * WIDTH, (index + 1) * WIDTH):
             self._cells[cell] = 0.0
+
+
+def _count(value: float) -> float:
+    """What a counter's cell says; nothing if it can't be true."""
+    return value if 0 <= value <= MAX_COUNT else 0.0
