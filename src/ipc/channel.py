@@ -1,15 +1,15 @@
-"""What supervisor and worker say to each other: lines of JSON over a socketpair, for the rare and ordered things.
+"""What supervisor and worker say to each other: lines of JSON over a socketpair, for what is rare and must be in order.
 
 From the worker: ``ready`` (with ``--reload`` perhaps with the error that it shows instead of the application), ``failed``
 (could not start; with the error), ``retire`` (asks to be replaced; with the reason), ``waiting`` (once a second while it
 drains: for what; see waits.py), ``alive`` (answers ``probe``), and with ``--reload`` ``loaded`` (what the application has
 imported) and ``delivering`` (it has drained, but for responses that clients are still taking; said again and again).
-To the worker: ``unready`` (a stop is coming: keep serving, tell load balancers to go), ``drain`` (stop accepting, finish,
+To the worker: ``unready`` (a stop is coming: keep serving, and tell load balancers), ``drain`` (stop accepting, finish,
 exit; patient or prompt, and whether a newer worker gets the idle connections), ``probe`` (say whether your event loop turns),
 ``reopen`` (log to these files, whose descriptors come with the message). End of file is the lifeline: the peer is gone.
 
-An application can write to its worker's end whatever it likes, so a reader trusts nothing: lines are bounded, each kind of
-message has a declared shape, and anything else is a :class:`Violation`. Text that is meant for the log comes out escaped.
+An application can write anything to its worker's end. So a reader trusts nothing: lines are bounded, each kind of message has a
+declared shape, and anything else is a :class:`Violation`. Text for the log comes out escaped.
 """
 
 from __future__ import annotations
@@ -54,16 +54,17 @@ NAME_OVERHEAD = 4
 
 
 class Violation(Exception):
-    """The peer said what it must not say; the text is one line, fit for the log."""
+    """The peer said something that it must not say; the text is one line, fit for the log."""
 
 
 # --------------------------------------------------------------------------------------------------------------- shapes
 
 Check = Callable[[Any], Any]
-"""Returns a value as it may be used. Raises TypeError or ValueError for one that may not."""
+"""Returns the value as it may be used. Raises TypeError or ValueError if it may not be used."""
 
 
 def flag(value: Any) -> bool:
+    """True or False."""
     if not isinstance(value, bool):
         raise TypeError
     return value
@@ -103,7 +104,7 @@ def names(value: Any) -> list[str]:
 
 
 def record(value: Any) -> dict[str, Any]:
-    """Values by name, which the sender is trusted to know."""
+    """Values by name, not checked further: only the supervisor sends them."""
     if not isinstance(value, dict):
         raise TypeError
     return value
@@ -191,7 +192,7 @@ def pieces(names: Iterable[str]) -> Iterator[list[str]]:
 
 
 class Decoder:
-    """Puts lines together from whatever pieces the socket gives; ``table`` says which messages the peer may send."""
+    """Makes messages of the pieces that the socket gives; ``table`` says which messages the peer may send."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -227,7 +228,7 @@ class Decoder:
 
 
 def _shown(value: Any) -> str:
-    """A value of the peer's, in one short line; what is nested deeply is not looked at."""
+    """A value of the peer, in one short line; lists and objects are not looked into, because they may be nested deeply."""
     if isinstance(value, bytes | str | bool | int | float | None):
         return log_text.one_line(repr(value[:100] if isinstance(value, bytes | str) else value), 80)
     return f"of the type {type(value).__name__}"
@@ -238,7 +239,7 @@ DRAIN_BEGINS = encode(DRAIN)[:-2]
 
 
 class Outbox:
-    """Sends messages through a non-blocking socket whose other end may not be reading: whole, in order, never waiting."""
+    """Sends messages through a non-blocking socket, whole and in order, and never waits for a peer that does not read."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -246,17 +247,18 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
+        """Whether all is with the kernel."""
         return not self._unsent
 
     def send(self, message: bytes) -> bool:
-        """Whether the message goes out, perhaps later; not if the peer is gone, or has left too much unread."""
+        """Returns whether the message goes out, now or later: not if the peer is gone, or has left too much unread."""
         if len(self._unsent) > MAX_UNSENT and (not self.flush() or len(self._unsent) > MAX_UNSENT):
             return False
         self._unsent += message
         return self.flush()
 
     def flush(self) -> bool:
-        """Send what the socket takes now; whether the peer is there."""
+        """Send what the socket takes now; returns whether the peer is there."""
         try:
             while self._unsent:
                 del self._unsent[: self._link.send(self._unsent)]

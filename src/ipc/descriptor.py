@@ -1,4 +1,4 @@
-"""Writing logs to a descriptor: a log that can't be written, or that nobody reads, must not stop the service."""
+"""Writes logs to a descriptor. A log that can't be written, or that nobody reads, must not stop the service."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import sys
 PIECE = select.PIPE_BUF
 """Bytes that a descriptor said to be writable takes without blocking (pipe(7))."""
 PATIENCE = 0.05
-"""Seconds to wait for a slow reader before what is to be written is dropped; only once, until it reads again."""
+"""Seconds to wait for a slow reader before lines are dropped; only once, until it reads again."""
 UNREAD = "nobody reads it"
 
 
 class Descriptor:
-    """``fd``, written to in whole pieces or not at all. What is lost is counted, and told when it can be written again."""
+    """``fd``, to which lines are written whole or not at all. Lost lines are counted, and the count is written later."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._lost = 0
-        """Lines dropped since it could be written the last time."""
+        """Lines dropped since the last successful write."""
         self._cause = ""
-        """Why the first of them was."""
+        """Why the first of them was dropped."""
         self._is_torn = False
-        """The last line that was written lacks its end."""
+        """Whether the last line that was written lacks its end."""
         self._look()
 
     def _look(self) -> None:
-        """See what ``fd`` is; it may have become another file."""
+        """Look whether ``fd`` is a regular file."""
         try:
             self._is_file = stat.S_ISREG(os.fstat(self.fd).st_mode)
         except OSError:
@@ -55,23 +55,23 @@ class Descriptor:
             self.failed(cause)
 
     def _write(self, data: bytes) -> tuple[int, str | None]:
-        """Write what can be written; returns how much that was, and what kept the rest away."""
+        """Write what can be written; returns how much that was, and why the rest was not written (None: all was)."""
         view = memoryview(data)
         while view:
             if not self._is_file and not self._poll.poll(0 if self._lost else PATIENCE * 1000):
                 return len(data) - len(view), "nobody reads them"
             try:
-                # A file takes all at once, so that no other process's lines come in between.
+                # A file takes all at once, so lines of other processes do not come in between.
                 view = view[os.write(self.fd, view if self._is_file else view[:PIECE]) :]
             except BlockingIOError:
                 continue
             except OSError as error:
-                # A full disk, or a reader that is gone.
+                # The disk is full, or the reader is gone.
                 return len(data) - len(view), error.strerror or str(error)
         return len(data), None
 
     def note(self, lost: int, cause: str) -> bytes:
-        """What tells in the log itself how many lines were lost."""
+        """The line that says in the log itself how many lines were lost."""
         return f"Log lines lost: {lost} ({cause})\n".encode()
 
     def failed(self, cause: str) -> None:
@@ -82,19 +82,20 @@ class Descriptor:
 
 
 class StderrHandler(logging.Handler):
-    """Logs to standard error as it is now, for it may be another file later."""
+    """Logs to standard error as it is at each record: it may become another file."""
 
     def __init__(self) -> None:
         super().__init__()
         self._descriptor: Descriptor | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or count it as lost."""
         try:
             text = self.format(record) + "\n"
             try:
                 fd = sys.stderr.fileno()
             except (AttributeError, OSError, ValueError):
-                # A notebook's or a test's.
+                # Standard error of a notebook or a test.
                 sys.stderr.write(text)
                 return
             if self._descriptor is None or self._descriptor.fd != fd:

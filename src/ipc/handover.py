@@ -1,8 +1,8 @@
-"""With ``--reload``: connections that wait for their next request go from a worker that leaves to the one that follows.
+"""With ``--reload``: a worker that leaves hands off idle connections to the next one.
 
-The old worker must not answer that request, for it would by the old code; nor may it close, for the request may be under way.
-So the socket itself goes over (``SCM_RIGHTS``, unix(7)), in a message to whichever worker of the newer generation looks first,
-and waits in the queue until there is one.
+The old worker must not answer the next request of such a connection, because its code is old. It must not close it either: the
+request may be under way. So the socket itself goes over (``SCM_RIGHTS``, unix(7)), in a message that waits in a queue until a
+worker of the newer generation takes it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import sys
 from collections.abc import Callable
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-"""Of the sockets on which we listen."""
+"""The families of the sockets on which we listen."""
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 Ends = tuple[socket.socket, socket.socket]
-"""To give to, and to take from; made by the supervisor, and the same for all workers."""
+"""Two ends, one to give to and one to take from. The supervisor makes them, and all workers share them."""
 
 
 def open_ends() -> Ends:
     """A queue in which each message carries a connection."""
-    # Of datagrams Linux keeps only so many waiting (net.unix.max_dgram_qlen, perhaps ten); macOS has nothing else.
+    # Linux queues only few datagrams (net.unix.max_dgram_qlen, perhaps ten); macOS has nothing else.
     giving, taking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM)
     giving.setblocking(False)
     taking.setblocking(False)
@@ -37,15 +37,16 @@ class Handover:
         self._giving, self._taking = ends
 
     def start(self, loop: asyncio.AbstractEventLoop, adopt: Callable[[socket.socket], None]) -> None:
-        """From now on let ``adopt`` have what other workers gave."""
+        """From now on call ``adopt`` with each connection that another worker gives."""
         self._loop, self._adopt = loop, adopt
         loop.add_reader(self._taking.fileno(), self._take)
 
     def stop(self) -> None:
+        """Take nothing any more."""
         self._loop.remove_reader(self._taking.fileno())
 
     def give(self, descriptor: int) -> bool:
-        """Let the next worker have the connection; the caller closes its own descriptor. Returns whether the queue had room."""
+        """Hand off the connection; returns whether the queue had room. The caller closes its own descriptor."""
         try:
             socket.send_fds(self._giving, [b"."], [descriptor])
         except OSError:
@@ -59,7 +60,7 @@ class Handover:
             # Another worker was quicker.
             return
         if not data:
-            # An application has shut the queue down for all workers: it would be readable for ever.
+            # An application has shut the queue down for all workers. It would be readable for ever.
             self.stop()
         for descriptor in descriptors:
             connection = as_connection(descriptor)
@@ -68,7 +69,7 @@ class Handover:
 
 
 def as_connection(descriptor: int) -> socket.socket | None:
-    """The connection to a client that ``descriptor`` is; None, and closed, if it is anything else: any worker can send it."""
+    """The client's connection behind ``descriptor``; None for anything else, which is closed. Any worker can send anything."""
     try:
         connection = socket.socket(fileno=descriptor)
     except OSError:

@@ -1,27 +1,27 @@
-"""Text from other processes, made fit for the log: bounded, with nothing in it that a terminal or a reader of lines obeys."""
+"""Text from other processes, made fit for the log: bounded, and without control characters."""
 
 from __future__ import annotations
 
 LINE, LINES = 500, 16384
-"""Characters of what stands in one line of the log (a reason, a path), and of what may fill many (a traceback)."""
+"""Characters of a text for one line of the log (a reason, a path), and of one for many lines (a traceback)."""
 
 
-def one_line(text: str, most: int = LINE) -> str:
-    """``text`` in one line of at most about ``most`` characters, before they are escaped."""
-    return _escape(_shorten(text, most, " [...] "), kept="")
+def one_line(text: str, limit: int = LINE) -> str:
+    """``text`` in one line of about ``limit`` characters at most, before they are escaped."""
+    return _escape(_shorten(text, limit, " [...] "), kept="")
 
 
-def many_lines(text: str, most: int = LINES) -> str:
-    """The same, but its line breaks stay."""
-    return _escape(_shorten(text, most, "\n[...]\n"), kept="\n")
+def many_lines(text: str, limit: int = LINES) -> str:
+    """The same, but line breaks stay."""
+    return _escape(_shorten(text, limit, "\n[...]\n"), kept="\n")
 
 
-def _shorten(text: str, most: int, gap: str) -> str:
-    """Leave out what is too much; of a traceback the end says more than the beginning."""
-    if len(text) <= most:
+def _shorten(text: str, limit: int, gap: str) -> str:
+    """Leave out what is too much, in the middle: the end of a traceback says more than the beginning."""
+    if len(text) <= limit:
         return text
-    head = most // 4
-    return text[:head] + gap + text[len(text) - (most - head) :]
+    head = limit // 4
+    return text[:head] + gap + text[len(text) - (limit - head) :]
 
 
 def _escape(text: str, kept: str) -> str:

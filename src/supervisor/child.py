@@ -1,4 +1,4 @@
-"""One forked process as the host sees it: its pid, its channel, its hang report, and how it ended."""
+"""A worker's process as the host sees it: its pid, its channel, its hang report, and how it ended."""
 
 from __future__ import annotations
 
@@ -67,25 +67,25 @@ def read_waits(message: Message) -> Waits:
 
 
 def open_hang_report() -> BinaryIO:
-    """A file without a name, for a worker's last words; where the system has seals (Linux), it can't grow or shrink."""
+    """A file without a name, to which a hung worker writes its stacks. On Linux it is sealed: it can't grow or shrink."""
     if not hasattr(os, "memfd_create"):
-        # Late, for Linux needs none of it.
+        # Late, because Linux needs none of it.
         import tempfile
 
         return tempfile.TemporaryFile(buffering=0)
     fd = os.memfd_create("tricorn-hang-report", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.truncate(fd, REPORT_SIZE)
-        # Memory is used only for what is written. Without seals, a worker could fill it, and freeing that would keep us busy.
+        # Only written pages use memory. Without seals, a worker could make the file huge, and freeing that would keep us busy.
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     except OSError:
-        # An old kernel, or a sandbox. We read no more than we want all the same.
+        # An old kernel, or a sandbox. We read no more than REPORT_SIZE all the same.
         pass
     return open(fd, "r+b", buffering=0)
 
 
 class Child:
-    """A process forked and not yet reaped; so its pid is surely its own."""
+    """A worker's process, forked and not yet reaped; so no other process has its pid."""
 
     def __init__(
         self,
@@ -110,21 +110,22 @@ class Child:
         self.beat = 0.0
         """The last beat that the fleet was told."""
         self.deaf_at: float | None = None
-        """When a worker that has closed its channel, and is not gone, is taken for a broken one."""
+        """When a worker that has closed its channel counts as broken, if it is not gone by then."""
         self.loaded: list[Message] = []
-        """What it said of the modules that the application imported, and nobody has looked at yet."""
+        """What it said of imported modules and the auxiliaries have not learned yet."""
         self.is_cut_short = False
-        """Whether it was told to exit without finishing anything."""
+        """Whether it was told to exit at once."""
         self._speaker = Speaker.STARTING
         self._is_examined = False
         """Whether a hang report was asked for."""
 
     @property
     def name(self) -> str:
+        """How the log names it."""
         return f"Worker {self.slot} [{self.pid}]"
 
     def read(self, now: float) -> list[WorkerFact]:
-        """What the worker has said, as facts; a violation is one, too. A part of it, if it is much."""
+        """What the worker has said, as facts, a piece at a time; a violation is a fact, too."""
         try:
             return self._understand(self.link.read(now), now)
         except Violation as violation:
@@ -167,14 +168,14 @@ class Child:
         return self.link.send(wire.encode(kind, **details))
 
     def begin_hang_report(self) -> None:
-        """Make room at the beginning of the file, where the worker is going to write: it shares the file's offset with us."""
+        """Let the worker write from the file's beginning on: it shares the file's offset with us."""
         self._is_examined = True
         try:
             os.lseek(self.hang_report.fileno(), 0, os.SEEK_SET)
             if written := self._read_report():
                 os.pwrite(self.hang_report.fileno(), bytes(len(written)), 0)
         except OSError:
-            # No memory is left, perhaps. Then there is no report.
+            # Perhaps no memory is left. Then there is no report.
             return
 
     def read_hang_report(self) -> str:
@@ -184,7 +185,7 @@ class Child:
         return many_lines(self._read_report().strip(b"\0").decode(errors="replace").strip(), REPORT_SHOWN)
 
     def _read_report(self) -> bytes:
-        # pread, for the offset is shared. Where the worker has written nothing there are zeros.
+        # pread, because the offset is shared. Where the worker has written nothing there are zeros.
         return os.pread(self.hang_report.fileno(), REPORT_SIZE, 0).rstrip(b"\0")
 
 

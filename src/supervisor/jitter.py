@@ -1,11 +1,11 @@
-"""Chance, which the decisions are given rather than take, so that a test can repeat them."""
+"""Random numbers. Decisions get them passed in, so that a test can repeat them."""
 
 from __future__ import annotations
 
 
 def chance() -> float:
-    """From 0 up to 1."""
-    # Late, for it is first needed when something has crashed.
+    """A random number from 0 to 1."""
+    # Late, because it is needed only after a crash.
     import random
 
     return random.random()

@@ -23,6 +23,7 @@ def live(life: Callable[[], int]) -> NoReturn:
 
 
 def flush_and_exit(code: int) -> NoReturn:
+    """Write out what is buffered, and exit without any of Python's clean-up, which is the supervisor's."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The supervisor's end of a channel to a process that may say anything, without end, and may never listen."""
+"""The supervisor's end of a channel. The process at the other end may write anything, without end, and may never read."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Sequence
 from ..ipc.channel import Decoder, Message, Outbox, Table, Violation
 
 READ_SIZE = 16384
-"""Bytes read at a time. Some hundred messages at most: a millisecond or two, so that signals and others get their turn."""
+"""Bytes read at a time: some hundred messages, a millisecond or two. So signals and other processes get their turn."""
 LAST_READS = 32
-"""Reads of what a process said before it died: more than the kernel holds for us (net.core.wmem_default, 208 KiB)."""
+"""Reads of what a dead process had said: more than the kernel keeps (net.core.wmem_default, 208 KiB)."""
 ALLOWANCE, ALLOWED_PER_SECOND = 4 * 1024 * 1024, 65536
 """Bytes that a process may say at once, and in the long run. With ``--reload`` a large application names some MiB of modules
-when it is ready; whoever says more than that talks without end."""
+when it is ready. A process that says more than that talks without end."""
 
 
 class Link:
-    """One end of a socketpair, with the bounds of what comes through it. ``table`` says what the other end may say."""
+    """One end of a socketpair; it bounds what comes through. ``table`` says which messages the other end may send."""
 
     def __init__(self, channel: socket.socket, table: Table) -> None:
         channel.setblocking(False)
         self.channel = channel
         self.is_over = False
-        """Whether nothing more will be read: the other end was closed, or said what it must not."""
+        """Whether nothing more is read: the other end was closed, or said something that it must not say."""
         self._decoder = Decoder(table)
         self._outbox = Outbox(channel)
         self._allowed = float(ALLOWANCE)
         self._read_at = 0.0
 
     def read(self, now: float) -> list[Message]:
-        """What one read brings, never waiting; ``now`` in seconds of a monotonic clock. Raises Violation."""
+        """The messages that one read brings; never waits. ``now`` is in seconds of CLOCK_MONOTONIC. Raises Violation."""
         if self.is_over:
             return []
         try:
@@ -48,7 +48,7 @@ class Link:
             raise
 
     def read_last(self, now: float) -> list[Message]:
-        """What a process said before it died; a Violation ends it in silence, for the process is gone already."""
+        """What a process said before it died, up to the first violation."""
         messages: list[Message] = []
         try:
             for _ in range(LAST_READS):
@@ -58,11 +58,11 @@ class Link:
         return messages
 
     def send(self, message: bytes) -> bool:
-        """Whether ``message`` goes out; not if the other end is gone, or does not read."""
+        """Returns whether ``message`` goes out: not if the other end is gone, or does not read."""
         return self._outbox.send(message)
 
     def send_fds(self, message: bytes, descriptors: Sequence[int]) -> bool:
-        """The same with descriptors, which come with the first byte; not if anything from before is left unsent."""
+        """The same with descriptors, which go with the first byte; not if an earlier message is still unsent."""
         if not self.is_sent:
             return False
         try:
@@ -73,7 +73,7 @@ class Link:
 
     @property
     def is_sent(self) -> bool:
-        """Whether all that was to be sent is with the kernel, or nobody is there."""
+        """Whether nothing is left to send: all is with the kernel, or the other end is gone."""
         return not self._outbox.flush() or self._outbox.is_empty
 
     def _spend(self, size: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Where a supervisor's configuration comes from, to be read again on a reload."""
+"""Where a supervisor's configuration comes from: a reload reads it again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from ..config.options import Config
 
 
 class Origin(Protocol):
+    """The command line, a program's keywords and the files that were read."""
+
     directory: WorkingDirectory
     """Where the supervisor and all that it forks work."""
 

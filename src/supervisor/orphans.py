@@ -1,12 +1,12 @@
 """Processes that workers' applications have started, and that outlive their workers.
 
-A pool of processes does not notice that the worker which made it was killed: its processes wait for work for ever, and every
-crash or save adds some. On Linux the kernel gives us processes whose parents are gone (``PR_SET_CHILD_SUBREAPER``, prctl(2)).
+A pool of processes does not notice that the worker which made it was killed. Its processes wait for work for ever, and every
+crash or save adds more. On Linux the kernel gives us processes whose parents are gone (``PR_SET_CHILD_SUBREAPER``, prctl(2)).
 Those of a worker that was killed or crashed are told to end (SIGTERM), and are killed after a while. Left alone are:
 
-- what has a session of its own (setsid(2)): a process that was meant to outlive its parent, such as a daemon;
-- what a worker leaves behind that ended in order, for the application had its chance to end it (lifespan shutdown, ``atexit``);
-- what lost its parent while no worker died, and what was our child before we started anything.
+- a process with a session of its own (setsid(2)): it was meant to outlive its parent, as a daemon is;
+- a process whose worker ended in order: the application had its chance to end it (lifespan shutdown, ``atexit``);
+- a process that lost its parent while no worker died, or that was our child before we started anything.
 
 All of them are reaped when they end.
 """
@@ -29,7 +29,7 @@ GRACE = 3.0
 
 
 def become_subreaper(wanted: bool = True) -> bool:
-    """Let the kernel give us the descendants whose parents are gone; whether it does. They are our children then."""
+    """Ask the kernel to make descendants whose parents are gone our children; returns whether it does."""
     if sys.platform != "linux":
         return False
     # Late, for it takes longer to import than all of our own modules.
@@ -40,18 +40,18 @@ def become_subreaper(wanted: bool = True) -> bool:
 
 
 class Orphans:
-    """The children of this process that are neither workers nor auxiliaries; ``known`` are the pids of those."""
+    """The children of this process that are neither workers nor auxiliaries; ``known`` are the pids of those two."""
 
     def __init__(self) -> None:
         self._strangers: set[int] = set()
-        """Those that are left alone."""
+        """Children that are left alone."""
         self._ending: dict[int, float] = {}
-        """Those that were told to end, and when they are killed."""
+        """Orphans that were told to end, and when they are killed."""
         self._is_subreaper: bool | None = None
         """Whether orphans become our children; None before we ask for it."""
 
     def adopt(self, known: Set[int]) -> bool:
-        """From now on become the parent of orphans, if the system can; what is our child already is none."""
+        """From now on become the parent of orphans, if the system can. A process that is our child already is none."""
         if self._is_subreaper is None:
             self._strangers = _children() - known
             self._is_subreaper = become_subreaper()
@@ -59,17 +59,19 @@ class Orphans:
 
     @property
     def is_any_ending(self) -> bool:
+        """Whether an orphan that was told to end has not ended."""
         return bool(self._ending)
 
     def deadlines(self) -> list[float]:
+        """When :meth:`attend` has something to do."""
         return list(self._ending.values())
 
     def look(self) -> set[int]:
-        """All our children. To be called before the dead are reaped: who dies after that has no orphans among them."""
+        """All our children. Call it before the dead are reaped: orphans of a process that dies later are not among them."""
         return _children() if self._is_subreaper else set()
 
     def reaped(self, pid: int) -> bool:
-        """``pid`` is gone; whether it had been told to end. Then its own children are to end, too."""
+        """``pid`` is gone; returns whether it had been told to end. Then its own children must end, too."""
         self._strangers.discard(pid)
         return self._ending.pop(pid, None) is not None
 
@@ -92,7 +94,7 @@ class Orphans:
             logger.info("Ending %d %s that a worker has left behind: %s", len(ended), noun, ", ".join(map(str, ended)))
 
     def attend(self, now: float) -> None:
-        """Kill who has not ended in time."""
+        """Kill the orphans that have not ended in time."""
         for pid in [pid for pid, until in self._ending.items() if until <= now]:
             _signal(pid, signal.SIGKILL)
             # Reaped when it ends; there is nothing more to wait for.
@@ -100,7 +102,7 @@ class Orphans:
             self._strangers.add(pid)
 
     def close(self) -> None:
-        """Kill all that were told to end, and adopt nobody any more."""
+        """Kill all orphans that were told to end, and adopt none any more."""
         for pid in self._ending:
             _signal(pid, signal.SIGKILL)
         self._ending.clear()
@@ -121,6 +123,6 @@ def _signal(pid: int, number: int) -> bool:
     try:
         os.kill(pid, number)
     except OSError:
-        # Somebody else's: it has changed its user.
+        # It has changed its user.
         return False
     return True

@@ -9,25 +9,27 @@ from ..config.options import Config
 from ..ipc.waits import Waits
 
 HANG_REPORT = 0.5
-"""Seconds a hung worker gets to write down its stacks."""
+"""Seconds that a hung worker gets to write down its stacks."""
 LEAVING_FAILED = 1.0
-"""Seconds a worker gets to exit after it reported that it could not start."""
+"""Seconds that a worker gets to exit after it reported that it could not start."""
 CALLING_OFF = 1.0
-"""Seconds a worker that is not needed before it is ready gets to exit, or to say that it is ready."""
+"""Seconds that a worker which is called off gets to exit, or to say that it is ready."""
 QUITTING = 1.0
-"""Seconds a worker gets to exit when told to do so at once."""
+"""Seconds that a worker gets to exit when it is told to do so at once."""
 UNKILLABLE = 5.0
 """Seconds after SIGKILL until the fleet no longer waits for a process: the kernel keeps some in state D."""
 ANSWERING = 2.0
-"""Seconds in which a worker that drains must have said for what it waits, which it does at its next beat, or be gone."""
+"""Seconds in which a draining worker must have said what it waits for, or be gone. It says so at its next beat."""
 DRAIN_MARGIN = 2.0
 """Seconds beyond the grace period, in which the worker itself cancels what is left."""
 
 DELIVERING = 5.0
-"""Seconds until a worker that is delivering last responses, and says so every second, must say it again."""
+"""Seconds in which a worker that delivers last responses must say so again. It does every second."""
 
 
 class Phase(Enum):
+    """A worker's phase; see the picture in ``fleet.py``."""
+
     STARTING = auto()
     """Forked; imports the application."""
     READY = auto()
@@ -39,7 +41,7 @@ class Phase(Enum):
     FAILED = auto()
     """Reported that it could not start; about to exit."""
     CALLED_OFF = auto()
-    """Told to leave before we knew that it is ready. It exits at once; or it has just begun to serve, and drains."""
+    """Told to leave before it was known to be ready. It exits at once, or drains if it has just begun to serve."""
     KILLED = auto()
     """Sent SIGKILL."""
 
@@ -50,11 +52,15 @@ class Stage(Enum):
     BOOTING = auto()
     """No worker was ever ready."""
     SERVING = auto()
+    """A worker was ready."""
     LEAVING = auto()
-    """Still serving, while load balancers are told that we are not ready."""
+    """Workers still serve, but tell load balancers that they are not ready (``--shutdown-delay``)."""
     STOPPING = auto()
+    """All workers drain."""
     QUITTING = auto()
+    """All workers exit at once."""
     FINISHED = auto()
+    """No worker is left."""
 
 
 RUNNING = (Stage.BOOTING, Stage.SERVING)
@@ -77,7 +83,7 @@ class Worker:
         self.since = since
         """When it was forked."""
         self.deadline = deadline
-        """When its phase will have lasted too long."""
+        """When its phase has lasted too long."""
         self.phase = Phase.STARTING
         self.standing = Phase.STARTING
         """Its phase; of a hung worker, the phase in which it hung."""
@@ -87,7 +93,7 @@ class Worker:
         """Why it is to be recycled, if so."""
 
         self.waits: Waits | None = None
-        """What it waits for while it drains, if it has told."""
+        """What it waits for while it drains; None until it tells."""
         self.told_at = 0.0
         """When it told that."""
         self.answer_by: float | None = None
@@ -97,24 +103,25 @@ class Worker:
         return f"Worker({self.id}, slot {self.slot}, {self.phase.name}, until {self.deadline:g})"
 
     def enter(self, phase: Phase, deadline: float) -> None:
+        """Begin ``phase``, which must end by ``deadline``."""
         self.phase, self.deadline, self.answer_by = phase, deadline, None
         if phase is not Phase.HUNG:
             self.standing = phase
 
     def enter_draining(self, now: float, seconds: float) -> None:
-        """It was told through its channel to be gone in so many ``seconds``."""
+        """It was told through its channel to drain, and to be gone in so many ``seconds``."""
         self.enter(Phase.DRAINING, now + seconds)
         self.answer_by = now + ANSWERING if self.waits is None else None
 
     @property
     def is_occupying(self) -> bool:
-        """Whether it counts as the worker of its slot: a hung one does until it is killed, for it may yet come back."""
+        """Whether it counts as the worker of its slot. A hung one does until it is killed: it may come back."""
         return self.standing in (Phase.STARTING, Phase.READY)
 
     def may_drain_for(self, patient: bool) -> float:
         """Seconds from the order to drain until it is overdue."""
         config = self.plan.config
         if patient:
-            # Idle connections stay until their keep-alive timeout, which the worker looks at once a second.
+            # Idle connections stay until their keep-alive timeout, which the worker checks once a second.
             return max(config.timeout_graceful_shutdown, config.timeout_keep_alive + 1) + DRAIN_MARGIN
         return config.timeout_graceful_shutdown + DRAIN_MARGIN

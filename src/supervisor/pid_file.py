@@ -1,4 +1,4 @@
-"""The file that holds the supervisor's process id, for other tools. A lock on it says whose it is, not the number."""
+"""The file that holds the supervisor's process id, for other tools. Its owner is known by a lock, not by the number."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..errors import SystemRefused
 
 logger = logging.getLogger("tricorn.error")
 
-LONGEST = 20
-"""Bytes of the file that are looked at for the number of who holds it: more than any number has."""
+MAX_SIZE = 20
+"""Bytes of the file that are read for its owner's number: more than any number has."""
 
 
 class PidFile:
@@ -33,7 +33,7 @@ class PidFile:
         try:
             with rights_for(self.path, identity):
                 self._descriptor = self._take()
-            # Whoever reads it meanwhile finds nothing rather than a wrong number.
+            # A reader in between finds nothing rather than a wrong number.
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
         except OSError as error:
@@ -43,7 +43,7 @@ class PidFile:
     def _take(self) -> int:
         """Open and lock the file; returns its descriptor. Raises OSError, SystemRefused."""
         while True:
-            # Non-blocking, for opening a FIFO would wait for its other end.
+            # Non-blocking, because opening a FIFO would wait for its other end.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(self.path, flags, 0o644)
             try:
@@ -64,7 +64,7 @@ class PidFile:
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
-            holder = os.pread(descriptor, LONGEST, 0).strip()
+            holder = os.pread(descriptor, MAX_SIZE, 0).strip()
             who = f"process {holder.decode()}" if holder.isdigit() else "another server"
             raise SystemRefused(f"{self._named}: {who} holds it and is alive") from None
 
@@ -75,7 +75,7 @@ class PidFile:
                 if _is_at(self.path, self._descriptor):
                     os.unlink(self.path)
         except OSError as error:
-            # It names nobody who holds its lock, so the next start replaces it.
+            # Nobody holds its lock any more, so the next start replaces it.
             logger.warning("%s stays behind: %s", self._named, error.strerror)
         self.close()
 

@@ -1,4 +1,4 @@
-"""What the machine gives: how many files may be open, how much memory the workers use, whether the kernel killed one for it."""
+"""Limits of the machine: open files, the memory of workers, and whether the kernel killed one for want of memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SAMPLE_EVERY = 5.0
 SAMPLES_ABOVE = 2
 """Samples in a row above the limit until a worker is recycled: one large answer is no leak."""
 MIB = 1024 * 1024
-MOST_FILES = 524288
-"""As many open files as systemd allows by default. Some containers allow a billion, and there are programs, children of the
-application perhaps, that close all that could be open one by one."""
+MAX_FILES = 524288
+"""As many open files as systemd allows by default. Some containers allow a billion, and some programs, perhaps started by
+the application, close all descriptors that could be open one by one."""
 
 
 def raise_open_files() -> None:
@@ -24,12 +24,12 @@ def raise_open_files() -> None:
     The soft one, 1024 most often, is for programs that use select(2); each connection takes a descriptor.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     while soft != resource.RLIM_INFINITY and wanted > soft:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):
-            # macOS has a second limit, kern.maxfilesperproc, that differs from release to release.
+            # macOS has a second limit, kern.maxfilesperproc, which differs between releases.
             wanted //= 2
         else:
             return
@@ -37,7 +37,7 @@ def raise_open_files() -> None:
 
 def resident_memory(pid: int) -> int | None:
     """The process's resident set size in bytes; None if it is gone or hidden."""
-    # Imported only where memory is limited: it is a tenth of the start-up.
+    # Late, because few limit memory, and it takes a tenth of the start-up.
     import psutil
 
     try:
@@ -110,7 +110,7 @@ def oom_counters(membership: str, root: str = "/sys/fs/cgroup") -> list[str]:
 
 
 class OomKills:
-    """Tells whether a worker that got SIGKILL got it from the kernel, for want of memory in our cgroup.
+    """Tells whether the kernel sent a worker's SIGKILL, for want of memory in our cgroup.
 
     Reads ``oom_kill`` of ``memory.events`` (v2) or ``memory.oom_control`` (v1), see Linux'
     Documentation/admin-guide/cgroup-v2.rst.
@@ -126,7 +126,7 @@ class OomKills:
         return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
     def take(self) -> bool:
-        """Whether there was one more since; each is counted for one worker only."""
+        """Returns whether there was one more since; each is counted for one worker only."""
         happened = self._count() > self._known
         self._known += happened
         return happened

@@ -1,4 +1,4 @@
-"""The terminal, given back as it was: a worker that is killed at a debugger's prompt leaves it without echo."""
+"""Gives the terminal back as it was: a worker that is killed at a debugger's prompt leaves it without echo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Terminal:
-    """Remembers how standard input's terminal is set; does nothing if it is none."""
+    """Remembers the settings of the terminal that is standard input; does nothing if there is none."""
 
     def __init__(self) -> None:
         self._attributes: list[Any] | None = None
@@ -19,11 +19,11 @@ class Terminal:
 
                 self._attributes = termios.tcgetattr(self._fd)
         except (AttributeError, OSError, ValueError):
-            # Closed, or no file at all.
+            # Standard input is closed, or no file at all.
             return
 
     def restore(self) -> None:
-        """Set it as it was, if it is still ours: who is in the background must not touch it (tcsetattr(3), SIGTTOU)."""
+        """Set it as it was, if we are in the foreground: a background process must not touch it (tcsetattr(3), SIGTTOU)."""
         if self._attributes is None:
             return
         import termios

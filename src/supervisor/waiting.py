@@ -1,4 +1,4 @@
-"""For what draining workers wait, in words. Pure."""
+"""What draining workers wait for, in words. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .phases import Worker
 
 
 def describe_workers(workers: Sequence[Worker], now: float) -> str:
-    """What ``workers``, of which there is at least one, told last, at the time ``now``; who told nothing may be blocked."""
+    """What one or more ``workers`` wait for at the time ``now``, as they told last. Those that told nothing may be blocked."""
     told = [
         replace(worker.waits, age=worker.waits.age + now - worker.told_at) for worker in workers if worker.waits is not None
     ]

@@ -1,4 +1,4 @@
-"""How many signals ask for one stop, and which one asks for more: a stop at once.
+"""Which signals are one wish to stop, and which is a second wish: to stop at once.
 
 One wish often arrives as several signals: a terminal sends INT to the whole process group while ``timeout``, foreman or a shell
 passes TERM on. A person who types Ctrl-C again means it. Pure: time is passed in.
@@ -13,14 +13,14 @@ TYPED_TOGETHER = 0.5
 
 
 class StopWishes:
-    """The wishes to stop that came so far."""
+    """The wishes to stop so far."""
 
     def __init__(self) -> None:
         self._first: float | None = None
         """When the first signal came."""
 
     def is_another(self, now: float, typed: bool) -> bool:
-        """Record a signal that asks to stop; whether it is a further wish. ``typed``: it is Ctrl-C at a terminal."""
+        """Record a signal that asks to stop; returns whether it is a further wish. ``typed``: it is Ctrl-C at a terminal."""
         if self._first is None:
             self._first = now
             return False

@@ -11,7 +11,7 @@ LONGEST, STEP = 500, 25
 """Milliseconds for which watchfiles collects changes, and between two looks that it takes."""
 
 
-class Watchfiles:
+class WatchfilesWaiter:
     """Watches ``directories``, each by itself. Raises OSError or RuntimeError where that is not to be had."""
 
     def __init__(self, directories: Iterable[str]) -> None:

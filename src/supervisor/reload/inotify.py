@@ -24,7 +24,7 @@ UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
 """A directory that is gone or not ours; the others can be watched all the same."""
 
 
-class Inotify:
+class InotifyWaiter:
     """Watches ``directories``, each by itself. Raises OSError where the kernel can't, or not so many."""
 
     def __init__(self, directories: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ EVERY = 0.4
 """Seconds between two looks."""
 
 
-class Poller:
+class PollingWaiter:
     """Watches ``directories``; ``files`` gives the states to compare with."""
 
     def __init__(self, directories: Iterable[str], files: Callable[[], Mapping[str, State]]) -> None:

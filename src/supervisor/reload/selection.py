@@ -33,7 +33,7 @@ DEAF = frozenset(
 )
 """File systems on which inotify(7) does not hear of what another machine writes; ``fuse.*`` beside them."""
 
-MOST_BEHIND_LINK = 20_000
+MAX_BEHIND_LINK = 20_000
 """Files and directories behind one symbolic link above which it is not followed: it may lead to a disk full of data, and
 walking that takes minutes. So many cost next to nothing."""
 Identity = tuple[int, int]
@@ -143,7 +143,7 @@ class Selection:
             for directory, names in self._walk_tree(link, seen, links):
                 found.append((directory, names))
                 size += 1 + len(names)
-                if size > MOST_BEHIND_LINK:
+                if size > MAX_BEHIND_LINK:
                     self._give_up(link)
                     break
             else:
@@ -166,7 +166,7 @@ class Selection:
         if link not in self._told:
             self._told.add(link)
             text = "Not watching what is behind the link %s: more than %d files. --reload-dir watches it, if it is named"
-            logger.warning(text, link, MOST_BEHIND_LINK)
+            logger.warning(text, link, MAX_BEHIND_LINK)
 
 
 def _matcher(pattern: str) -> Callable[[str, str], bool]:

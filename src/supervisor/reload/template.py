@@ -21,9 +21,9 @@ logger = logging.getLogger("tricorn.error")
 
 PATIENCE = 1.0
 """Seconds in which a template must have forked; it takes some milliseconds. We wait for it, as for fork."""
-MOST_MODULES = 20_000
+MAX_MODULES = 20_000
 """Modules to be imported, above which no more are remembered."""
-MOST_HARMFUL = 20
+MAX_HARMFUL = 20
 """Modules that do harm, after which the template is given up: each costs a start of it."""
 
 
@@ -65,15 +65,15 @@ class Warming:
 
     def _leave_out(self, module: str) -> None:
         self._harmful[module] = None
-        if len(self._harmful) > MOST_HARMFUL:
+        if len(self._harmful) > MAX_HARMFUL:
             logger.debug("Warm reload is given up: too many modules can't be shared")
             self.wanted = False
 
     def learn(self, message: Message) -> bytes | None:
         new = [name for name in message.get("installed", ()) if name not in self._names]
-        del new[max(0, MOST_MODULES - len(self._names)) :]
+        del new[max(0, MAX_MODULES - len(self._names)) :]
         self._names.update(dict.fromkeys(new))
-        if message.get("complete") and self._names and len(self._harmful) <= MOST_HARMFUL:
+        if message.get("complete") and self._names and len(self._harmful) <= MAX_HARMFUL:
             self.wanted = True
         return encode(template.IMPORT, names=new) if new else None
 

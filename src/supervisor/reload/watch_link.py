@@ -12,7 +12,7 @@ from ..messages import Fact
 from ..orders import Reload
 from . import watcher as watch
 
-MOST = 20_000
+MAX_FILES = 20_000
 """Imported files above which no more are watched."""
 
 
@@ -50,7 +50,7 @@ class Watching:
 
     def learn(self, message: Message) -> bytes | None:
         new = set(message.get("files", ())) - self._imported
-        if not new or len(self._imported) > MOST:
+        if not new or len(self._imported) > MAX_FILES:
             return None
         self._imported |= new
         return encode(LOADED, files=sorted(new))

@@ -19,9 +19,9 @@ from typing import Protocol
 
 from ...config.options import Config
 from ...ipc.channel import LOADED, Decoder, Shape, Table, encode, flag, names, number, pieces
-from .fsevents import Watchfiles
-from .inotify import Inotify
-from .polling import Poller
+from .fsevents import WatchfilesWaiter
+from .inotify import InotifyWaiter
+from .polling import PollingWaiter
 from .selection import Selection, State, needs_polling, state_of
 
 logger = logging.getLogger("tricorn.error")
@@ -39,7 +39,7 @@ LISTEN = 0.5
 """Seconds between two looks at the channel."""
 
 
-class Notifier(Protocol):
+class Waiter(Protocol):
     """Waits for news of files and directories. Each has a directory itself and what lies in it, but not below."""
 
     def wait(self, timeout: float) -> set[str] | None:
@@ -65,7 +65,7 @@ class Watcher:
         self._decoder = Decoder(HEARS)
         self._poll = config.reload_poll or os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("1", "true")
         self._delay = config.reload_delay
-        self._notifier: Notifier | None = None
+        self._waiter: Waiter | None = None
         self._missing: set[str] = set()
         """Roots that were not there when everything was looked at last."""
         self._next = 0.0
@@ -78,11 +78,11 @@ class Watcher:
 
     def run(self) -> int:
         """Report changes until the supervisor closes the channel; returns the exit code."""
-        notifier = self._rebuild()
+        waiter = self._rebuild()
         logger.info("Watching %s for changes%s", ", ".join(self._selection.roots), " by polling" if self._poll else "")
         while self._listen():
-            notifier = self._notifier or self._rebuild()
-            self._take(notifier.wait(self._timeout()))
+            waiter = self._waiter or self._rebuild()
+            self._take(waiter.wait(self._timeout()))
             self._report()
         return 0
 
@@ -91,36 +91,36 @@ class Watcher:
 
     # ------------------------------------------------------------------------------------------------------------- watch
 
-    def _rebuild(self) -> Notifier:
+    def _rebuild(self) -> Waiter:
         """Watch all directories there are, and compare all files, for something may have been saved meanwhile."""
         watched: set[str] | None = None
         while watched is None or not self._places() <= watched:
             watched = self._places()
-            if self._notifier is not None:
+            if self._waiter is not None:
                 # First, for both together may be more than the kernel's limits allow.
-                self._notifier.close()
-            self._notifier = notifier = self._watch(sorted(watched))
+                self._waiter.close()
+            self._waiter = waiter = self._watch(sorted(watched))
             self._missing = set(self._selection.awaited())
             self._directories, files = self._selection.scan()
             before, self._files = self._files, files
             self._note(path for path in before.keys() | files.keys() if before.get(path) != files.get(path))
-        return notifier
+        return waiter
 
     def _places(self) -> set[str]:
         """The directories to watch: also those in which a root that is missing may come to be."""
         return self._directories | set(self._selection.awaited().values())
 
-    def _watch(self, directories: list[str]) -> Notifier:
+    def _watch(self, directories: list[str]) -> Waiter:
         mounts = _read("/proc/self/mountinfo")
         self._poll = self._poll or any(needs_polling(directory, mounts) for directory in directories)
         if not self._poll:
             try:
-                return (Inotify if sys.platform == "linux" else Watchfiles)(directories)
+                return (InotifyWaiter if sys.platform == "linux" else WatchfilesWaiter)(directories)
             except (OSError, RuntimeError) as error:
                 cause = getattr(error, "strerror", None) or error
                 logger.warning("Watching by polling, for %d directories can't be watched: %s", len(directories), cause)
                 self._poll = True
-        return Poller(directories, lambda: self._files)
+        return PollingWaiter(directories, lambda: self._files)
 
     def _take(self, paths: set[str] | None) -> None:
         """Find out what the reports mean."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.harness import ROOT, Server, environment
-from tricorn.supervisor.resources import MOST_FILES
+from tricorn.supervisor.resources import MAX_FILES
 
 PROBE = "tests.apps.probe:app"
 SOFT = 500
@@ -40,7 +40,7 @@ def test_the_soft_limit_is_raised(workers: int) -> None:
     server.command = ["/bin/sh", "-c", f'ulimit -Sn {SOFT}; exec "$@"', "sh", *server.command]
     with server:
         server.wait_for_log("ready in|running on")
-        wanted = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], MOST_FILES)
+        wanted = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], MAX_FILES)
         assert wanted > SOFT
         assert {soft_limit(pid) for pid in (server.pid, *server.workers())} == {wanted}
 

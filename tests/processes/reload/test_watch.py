@@ -19,9 +19,9 @@ from support.editing import Project, living_workers, wait_until_watching
 from support.harness import PATIENCE, children_of, pass_time, wait_for_rest, wait_until
 from tricorn.config.options import Config
 from tricorn.ipc.channel import LOADED, encode
-from tricorn.supervisor.reload.fsevents import Watchfiles
-from tricorn.supervisor.reload.inotify import Inotify
-from tricorn.supervisor.reload.selection import MOST_BEHIND_LINK, Selection, needs_polling
+from tricorn.supervisor.reload.fsevents import WatchfilesWaiter
+from tricorn.supervisor.reload.inotify import InotifyWaiter
+from tricorn.supervisor.reload.selection import MAX_BEHIND_LINK, Selection, needs_polling
 from tricorn.supervisor.reload.watcher import QUIET, Watcher
 
 # ---- which files
@@ -245,7 +245,7 @@ def test_watchfiles_tells_what_inotify_does(tmp_path: Path) -> None:
     """Elsewhere than on Linux it is what tells; it speaks of the same paths here."""
     pytest.importorskip("watchfiles", reason="watchfiles is not installed")
     path = tmp_path / "main.py"
-    notifiers = [Watchfiles([str(tmp_path)]), Inotify([str(tmp_path), str(tmp_path / "gone")])]
+    notifiers = [WatchfilesWaiter([str(tmp_path)]), InotifyWaiter([str(tmp_path), str(tmp_path / "gone")])]
     path.write_text("new")
     for notifier in notifiers:
         found: set[str] = set()
@@ -282,7 +282,7 @@ def test_what_is_behind_a_link_is_watched(tmp_path: Path, poll: bool, caplog: py
     root, shared, other = (tmp_path / name for name in ("root", "shared", "other"))
     for folder in (root, shared / "deep", other / "deep", tmp_path / "node_modules", tmp_path / "large"):
         folder.mkdir(parents=True)
-    for number in range(MOST_BEHIND_LINK + 1):
+    for number in range(MAX_BEHIND_LINK + 1):
         (tmp_path / "large" / f"{number}").touch()
     for link, target in (
         *(("lib", shared), ("circle", root), ("modules", tmp_path / "node_modules")),
