@@ -1,7 +1,7 @@
 """Tricorn: a process supervisor and ASGI server.
 
-The public Python API is what ``__all__`` names, with ``tricorn.hooks``, ``tricorn.logging`` and ``tricorn.gunicorn``. It is
-imported when it is asked for: the command does not need it.
+The public Python API is what ``__all__`` names, and ``tricorn.hooks``, ``tricorn.logging`` and ``tricorn.gunicorn``. Names are
+imported when they are used, because the command does not need them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
     if name == "main":
         from .cli.main import build_command
 
-        # The command as click has it; the console script is cli.main, which says errors in one line.
+        # The command for click. The console script is cli.main.main, which reports errors in one line.
         return build_command()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -50,15 +50,15 @@ def __getattr__(name: str) -> Any:
 class _Package(ModuleType):
     """This package, which a program may put into ``sys.modules["uvicorn"]``.
 
-    Nothing tells a module that this has happened. So the package looks whenever something of it is asked for that differs then:
-    where its modules are (Python asks before each import of one), and its version. Programs that do not ask for uvicorn's names
-    find Python's import system as it was.
+    Nothing tells a module that this has happened. So the package checks when a program asks for something that differs then:
+    its ``__path__``, which Python reads before it imports a submodule, and its version. For programs that do not ask for
+    uvicorn's names, Python's import system stays as it was.
     """
 
     @property
     def __path__(self) -> MutableSequence[str]:  # type: ignore[override]  # the import system writes to the module's dictionary
         if sys.modules.get("uvicorn") is self:
-            # First, so that the import below does not come here again.
+            # Before the import below, which would come here again.
             del sys.modules["uvicorn"]
             from .compat.uvicorn_names import take_uvicorns_place
 

@@ -1,7 +1,7 @@
 """Tricorn as a worker of gunicorn: ``gunicorn -w 4 -k tricorn.gunicorn.TricornWorker app:app``.
 
-Gunicorn binds, forks and watches; each worker serves with Tricorn's protocols. Gunicorn's settings that concern a worker hold,
-and its loggers are written to. A subclass can say more by ``CONFIG_KWARGS``, as with uvicorn's worker.
+Gunicorn binds, forks and watches; each worker serves with Tricorn's protocols. The worker obeys gunicorn's settings and writes
+to gunicorn's loggers. A subclass can set more keywords in ``CONFIG_KWARGS``, as with uvicorn's worker.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .worker import endure
 from .worker.serving import Server as InnerServer
 
 BEAT = 1.0
-"""Seconds between two signs of life to gunicorn's arbiter, and looks whether it lives."""
+"""Seconds between two heartbeats to gunicorn's arbiter, and between two checks that it lives."""
 
 
 class GunicornAccess:
-    """Lets gunicorn's logger log requests, from what it looks at in its own workers."""
+    """Passes requests to gunicorn's logger, in the form that its own workers use."""
 
     timed = True
 
@@ -44,7 +44,7 @@ class GunicornAccess:
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         if ended is None:
-            # Refused before there was a request, of which gunicorn's own workers say nothing.
+            # Refused before there was a request; gunicorn's own workers do not log that.
             return
         response = Response(ended, client, path, status)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.request_headers]
@@ -64,14 +64,14 @@ class GunicornAccess:
         self._log.access(told, request, environ, datetime.timedelta(seconds=response.seconds))
 
     def line(self, text: str) -> None:
-        """Gunicorn's own workers say nothing of WebSockets."""
+        """Do nothing: gunicorn's own workers do not log WebSockets."""
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: no line waits."""
 
 
 class LoggedServer(Server):
-    """A server with an access log of the program's own."""
+    """A server whose access log is given."""
 
     def __init__(self, config: Config, access: Access) -> None:
         super().__init__(config)
@@ -84,23 +84,25 @@ class LoggedServer(Server):
 
 
 class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
+    """A worker class for gunicorn's ``-k``."""
+
     CONFIG_KWARGS: dict[str, Any] = {}
     """Further keywords of :class:`tricorn.Config`."""
     _server: Server | None = None
 
     def init_signals(self) -> None:
-        """Gunicorn's handlers would answer what the server answers."""
+        """Leave signals to the server: gunicorn's handlers would answer the same ones."""
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         signal.signal(signal.SIGUSR1, self.handle_usr1)
-        # A signal in the middle of a system call of the application's must not fail it (sigaction(2), SA_RESTART).
+        # The signal must not interrupt the application's system calls (sigaction(2), SA_RESTART).
         signal.siginterrupt(signal.SIGUSR1, False)
 
     def run(self) -> None:
-        """Called by gunicorn in the worker's process, with the application imported; returns when the worker is to end."""
-        # Gunicorn blames no worker that has never given a sign of life: not one, either, that hangs as it starts up.
+        """Serve until the worker is to end. Gunicorn calls it in the worker, after importing the application."""
+        # Gunicorn replaces a hung worker only after its first heartbeat. This one covers a hang at start-up.
         self.notify()
         self._use_loggers()
         config = self._make_config()
@@ -113,9 +115,9 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         await server.serve(sockets=[one.sock for one in self.sockets])
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        """TERM and INT, but while the server serves: it takes them then and sends them again when it has done what they ask."""
+        """Handle TERM and INT. While the server serves, it handles them itself, and sends them again at its end."""
         if self._server is None:
-            # The application is being imported: there is nothing to finish, and nobody would ask again.
+            # The application is still being imported: there is nothing to finish.
             sys.exit(0)
         self._server.should_exit = True
 
@@ -138,7 +140,7 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             logger.propagate = False
 
     def _logs_by_gunicorn(self) -> bool:
-        """Whether ``--access-logformat`` or a logger class asks for more than our own line, which costs less."""
+        """Whether a format or a logger class needs gunicorn's logger; otherwise we write our own line, which costs less."""
         told = self.cfg.access_log_format != self.cfg.settings["access_log_format"].default
         return type(self.log) is not Logger or (told and bool(self.log.access_log.handlers))
 
@@ -161,15 +163,15 @@ class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         return Config(self.wsgi, options={**options, **given.pop("options", {})}, **given)
 
     def _limits(self) -> dict[str, int]:
-        """Gunicorn's limits of a request head, but not its defaults: they refuse what uvicorn's workers under gunicorn take."""
+        """Gunicorn's limits of a request head if they are set; its defaults refuse what uvicorn's workers accept."""
         names = ("limit_request_line", "limit_request_fields", "limit_request_field_size")
         told = {name: getattr(self.cfg, name) for name in names}
-        # Zero is gunicorn's word for no limit; a mebibyte is beyond --limit-request-head.
+        # For gunicorn, zero is no limit; a mebibyte is above --limit-request-head.
         return {name: size or 1 << 20 for name, size in told.items() if size != self.cfg.settings[name].default}
 
     def _tls(self) -> dict[str, Any]:
         if not self.cfg.is_ssl:
             return {}
-        # By gunicorn's names; what is not set is left to our defaults.
+        # Settings that are not given keep Tricorn's defaults.
         known = {name: getattr(self.cfg, name) for name in ("keyfile", "certfile", "cert_reqs", "ca_certs", "ciphers")}
         return {f"ssl_{name}": value for name, value in known.items() if value is not None}

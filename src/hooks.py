@@ -1,4 +1,4 @@
-"""What the functions of ``--hooks`` are given, and which there are. docs/hooks.md says when each is called, and where."""
+"""The hooks of ``--hooks`` and their arguments. docs/hooks.md says when each hook is called, and in which process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Worker:
     """A worker process."""
 
     slot: int
-    """0..N-1, kept by its successors."""
+    """0 to N-1; the worker that replaces this one has the same slot."""
     pid: int
     generation: int
-    """How many reloads there were before it was born."""
+    """The number of reloads before it started."""
     exit_code: int | None = None
-    """In ``on_worker_exit``: what it ended with; the negative number of the signal if one killed it, as in subprocess."""
+    """In ``on_worker_exit``: its exit code, or the negative number of the signal that killed it, as in subprocess."""
     cause: str = ""
-    """In ``on_worker_exit``: the same for people, ``killed by SIGKILL`` for instance."""
+    """In ``on_worker_exit``: the same for people, for instance ``killed by SIGKILL``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Fleet:
     """The supervisor and all its workers."""
 
     pid: int
-    """The supervisor's."""
+    """The supervisor's process id."""
     size: int
-    """How many workers are wanted."""
+    """The number of workers wanted."""
     generation: int
-    """How many reloads there were."""
+    """The number of reloads so far."""
     addresses: tuple[str, ...]
-    """Where it listens: ``http://127.0.0.1:8000``, ``unix:/run/shop.sock``."""
+    """Where it listens, for instance ``http://127.0.0.1:8000`` or ``unix:/run/shop.sock``."""
 
 
 IN_WORKER: dict[str, type[Worker | Fleet]] = dict.fromkeys((ON_WORKER_START, ON_WORKER_READY, ON_WORKER_STOP), Worker)
@@ -45,6 +45,6 @@ IN_RUNNER: dict[str, type[Worker | Fleet]] = {
     **dict.fromkeys((ON_FLEET_READY, ON_FLEET_RELOADED, ON_FLEET_STOPPING, ON_FLEET_STOPPED), Fleet),
     ON_WORKER_EXIT: Worker,
 }
-"""Called in the hook runner: what concerns all, or a worker that can't speak for itself any more."""
+"""Called in the hook runner: hooks of the whole fleet, and of a worker that has ended."""
 HOOKS = {**IN_WORKER, **IN_RUNNER}
-"""Every hook, with what it is given."""
+"""Every hook, with the type of its argument."""

@@ -1,8 +1,8 @@
-"""Uvicorn's modules, for programs in which ``sys.modules["uvicorn"]`` is Tricorn: what they import is Tricorn's.
+"""Uvicorn's modules, for programs that put Tricorn into ``sys.modules["uvicorn"]``: they import Tricorn's objects.
 
-Modules of Tricorn with the same names mean something else here (``tricorn.config`` is the home of the options). So they are
-neither loaded once more under uvicorn's names nor replaced: ``sys.modules["uvicorn"]`` becomes a module of its own, which has
-all that Tricorn has and uvicorn's modules.
+Some modules of Tricorn have the same names and other contents (``tricorn.config`` holds the options). So ``sys.modules
+["uvicorn"]`` becomes a module of its own, with the names of Tricorn's package and with uvicorn's modules. Tricorn's modules are
+neither replaced nor loaded a second time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 HOME = (__package__ or "tricorn.compat").partition(".")[0]
 UVICORN_VERSION = "0.54.0"
-"""Of the uvicorn whose names and behaviour we have: what programs read as ``uvicorn.__version__``."""
+"""The version of uvicorn whose names and behaviour we follow; programs read it as ``uvicorn.__version__``."""
 
 MODULES: Mapping[str, Mapping[str, str]] = {
     "config": {
@@ -66,11 +66,11 @@ MODULES: Mapping[str, Mapping[str, str]] = {
         "ASGISendCallable": "protocols.asgi:Send",
     },
 }
-"""What each module has, and Tricorn's module where that is, with its name there if it is another."""
+"""The names in each module, each with Tricorn's module that has it, and its name there if that differs."""
 
 
 class Names(ModuleType):
-    """A module whose attributes are fetched from their homes when they are asked for."""
+    """A module that fetches each attribute from its home when it is first used."""
 
     def __init__(self, name: str, homes: Mapping[str, str]) -> None:
         super().__init__(name, f"Stands in for uvicorn's module {name}.")
@@ -89,7 +89,7 @@ class Names(ModuleType):
 
 
 class Top(ModuleType):
-    """What ``import uvicorn`` gives from then on: Tricorn, with uvicorn's modules as attributes."""
+    """What ``import uvicorn`` returns: the names of Tricorn, and uvicorn's modules as attributes."""
 
     def __init__(self) -> None:
         super().__init__("uvicorn", sys.modules[HOME].__doc__)
@@ -99,12 +99,12 @@ class Top(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name in MODULES and name != "main":
-            # Not Tricorn's of the same name.
+            # Tricorn's module of the same name has other contents.
             return importlib.import_module(f"uvicorn.{name}")
         return getattr(sys.modules[HOME], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Imported, the module of that name would hide the command, as it does not with uvicorn.
+        # Importing the module ``main`` must not hide the command ``main``, as with uvicorn.
         if name != "main":
             super().__setattr__(name, value)
 
@@ -113,7 +113,7 @@ STAND_IN = Top()
 
 
 class Loader:
-    """Gives the modules of the table; there is nothing to execute."""
+    """Makes the modules of the table; there is nothing to execute."""
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> ModuleType:
@@ -121,11 +121,11 @@ class Loader:
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        """All it has is there."""
+        """Do nothing: the module is complete."""
 
 
 class Finder:
-    """Finds uvicorn's modules while the stand-in is in its place."""
+    """Finds uvicorn's modules while the stand-in takes uvicorn's place."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
@@ -138,8 +138,8 @@ class Finder:
 
 
 def take_uvicorns_place() -> None:
-    """Let ``import uvicorn``, and all imports below it, find Tricorn from now on."""
+    """Let ``import uvicorn`` and imports of its modules find Tricorn from now on."""
     sys.modules["uvicorn"] = STAND_IN
     if Finder not in sys.meta_path:
-        # First, or Python would look for them among Tricorn's files.
+        # Before the other finders, which would search Tricorn's files.
         sys.meta_path.insert(0, Finder)

@@ -1,4 +1,4 @@
-"""What programs import from uvicorn's modules and Tricorn has no use for itself; ``uvicorn_names`` says where it is found."""
+"""Names that programs import from uvicorn's modules and Tricorn itself does not use; ``uvicorn_names`` says where they are."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ INTERFACES = list(OPTIONS["interface"].choices)
 HTTP_PROTOCOLS, WS_PROTOCOLS, LIFESPAN, LOOP_FACTORIES = (
     {choice: choice for choice in OPTIONS[name].choices} for name in ("http", "ws", "lifespan", "loop")
 )
-"""For programs that offer the choices to their own users: what each stands for is passed to ``Config`` as it is."""
+"""For programs that offer the choices to their own users. ``Config`` takes each value."""
 
 
 class ImportFromStringError(Exception):
-    """Of :func:`import_from_string`: one line, or the traceback of what was imported."""
+    """Raised by :func:`import_from_string`. The text is one line, or the traceback of the imported module."""
 
 
 def import_from_string(name: Any) -> Any:
-    """What ``module:attribute`` stands for; what is no text is returned as it is. Raises ImportFromStringError."""
+    """The object that the text ``module:attribute`` names; other objects are returned as they are.
+
+    Raises ImportFromStringError.
+    """
     if not isinstance(name, str):
         return name
     module, _, attribute = name.partition(":")
@@ -46,7 +49,7 @@ class ProxyHeadersMiddleware:
     """ASGI middleware that takes client and scheme from the headers of trusted proxies, as ``--proxy-headers`` does."""
 
     def __init__(self, app: Application, trusted_hosts: list[str] | str = "127.0.0.1") -> None:
-        """``trusted_hosts`` are what ``--forwarded-allow-ips`` takes, or a list of these. Raises ValueError."""
+        """``trusted_hosts`` is a value of ``--forwarded-allow-ips``, or a list of such values. Raises ValueError."""
         self.app = app
         self._proxies = Proxies(Trusted(trusted_hosts if isinstance(trusted_hosts, str) else ",".join(trusted_hosts)))
 
@@ -60,21 +63,21 @@ class ProxyHeadersMiddleware:
 
 
 def get_client_addr(scope: Scope) -> str:
-    """``host:port`` of the client; empty if there is none, as on a UNIX socket."""
+    """``host:port`` of the client; empty if it has no address, as on a UNIX socket."""
     client = scope.get("client")
     return f"{client[0]}:{client[1]}" if client else ""
 
 
 def get_path_with_query_string(scope: Scope) -> str:
-    """The path, quoted, with the query string."""
+    """The quoted path with the query string."""
     path = quote(scope["path"])
     return f"{path}?{scope['query_string'].decode('ascii')}" if scope["query_string"] else path
 
 
 class Multiprocess:
-    """Serves ``config.app``, which must be named, by the supervisor and its workers, on ``sockets`` if there are some.
+    """Serves ``config.app``, which must be MODULE:ATTRIBUTE, with supervisor and workers; on ``sockets`` if there are some.
 
-    ``target``, which with uvicorn ran in each worker, is not called: Tricorn's workers run their own server.
+    Uvicorn runs ``target`` in each worker. It is not called here, because Tricorn's workers run their own server.
     """
 
     def __init__(self, config: Config, target: Callable[..., Any] | None = None, sockets: Sequence[socket.socket] = ()) -> None:
@@ -82,20 +85,23 @@ class Multiprocess:
         self._sockets = sockets
 
     def run(self) -> None:
-        """Serve until told to stop. Raises SystemExit with the exit code if that is not 0, ConfigError for a mistake."""
-        # Ours to close, as these are the caller's.
+        """Serve until told to stop. Raises SystemExit with an exit code other than 0, and ConfigError."""
+        # Copies, because launch closes them and the caller keeps its own.
         given = tuple(f"fd://{os.dup(one.fileno())}" for one in self._sockets)
         if code := launch(self.config, given):
             raise SystemExit(code)
 
 
 def auto_loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes uvloop's loop if it is installed, otherwise asyncio's."""
     return loop_factory("auto")
 
 
 def asyncio_loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes asyncio's loop."""
     return loop_factory("asyncio")
 
 
 def uvloop_loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes uvloop's loop."""
     return loop_factory("uvloop")

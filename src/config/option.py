@@ -169,7 +169,7 @@ def flag(name: str) -> str:
 
 
 def wrong_type(option: Option, value: Any) -> str | None:
-    """The cause if ``value`` has another type than the option, else None; so of all rules."""
+    """Like every rule: the cause if ``option`` can't have ``value``, else None."""
     types = (int, float) if option.kind is float else option.kind
     # To Python, true and false are numbers too; to an operator they are not.
     fits = isinstance(value, types) and (option.kind is bool or not isinstance(value, bool))
@@ -177,19 +177,23 @@ def wrong_type(option: Option, value: Any) -> str | None:
 
 
 def infinite(option: Option, value: Any) -> str | None:
+    """A number that is infinite or not a number."""
     return "must be a finite number" if option.kind is float and not math.isfinite(value) else None
 
 
 def refused_by_validator(option: Option, value: Any) -> str | None:
+    """A value that the option's own validator refuses."""
     return option.validator(value) if option.validator is not None else None
 
 
 def no_choice(option: Option, value: Any) -> str | None:
+    """A value that is none of the choices."""
     fits = not option.choices or value in option.choices or (option.custom and ":" in value)
     return None if fits else f"must be one of {', '.join(option.choices)}"
 
 
 def missing_package(option: Option, value: Any) -> str | None:
+    """A choice whose package is not installed."""
     package = option.needs_package.get(value)
     if package is None or importlib.util.find_spec(package) is not None:
         return None
@@ -197,10 +201,12 @@ def missing_package(option: Option, value: Any) -> str | None:
 
 
 def too_small(option: Option, value: Any) -> str | None:
+    """A number below the minimum."""
     return f"must be at least {option.minimum}" if option.minimum is not None and value < option.minimum else None
 
 
 def too_large(option: Option, value: Any) -> str | None:
+    """A number above the maximum."""
     return f"must be at most {option.maximum}" if option.maximum is not None and value > option.maximum else None
 
 

@@ -1,6 +1,6 @@
-"""``tricorn.Config``: what to serve and how, said in Python with uvicorn's names.
+"""``tricorn.Config``: what to serve and how, for Python programs, with uvicorn's names.
 
-It can be changed until it is served; then it becomes the frozen settings that all of Tricorn reads (see config.py).
+A program may change it until it is served. Then it becomes the frozen settings that all of Tricorn reads (config/options.py).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logger = logging.getLogger("tricorn.error")
 
 PRISTINE = copy.deepcopy(LOGGING_CONFIG)
 SET_BY_PROGRAM = "set by the program"
-"""Stands for a file of logging settings where the program has configured logging by other means."""
+"""The value of ``--log-config`` if the program has configured logging in another way than by a file."""
 
 ContextFactory = Callable[["Config", Callable[[], ssl.SSLContext]], ssl.SSLContext]
 
@@ -128,13 +128,13 @@ class Config:
             value = getattr(self, name)
             setattr(self, name, [value] if isinstance(value, str) else list(value or ()))
         self.reload_dirs_excludes: list[Path] = []
-        """Directories that are not watched, once it is known that some are."""
+        """Directories that ``reload`` does not watch."""
         if self.should_reload:
             self._find_directories()
         self._environment = EnvironmentFile(os.environ)
         self._environment.load(os.fspath(self.env_file) if self.env_file else None)
         if isinstance(self.log_config, io.IOBase):
-            # It can be read once only, and in this process.
+            # A file can be read only once, and only in this process.
             settings = ConfigParser()
             settings.read_file(self.log_config)  # type: ignore[arg-type]  # a file of text
             self.log_config = settings
@@ -153,7 +153,7 @@ class Config:
                 setattr(self, known.keyword, known.default if text is None else known.convert(text))
 
     def _find_directories(self) -> None:
-        """What ``reload_dirs`` and ``reload_excludes`` come to where saved files are looked for."""
+        """Make the paths of watched and unwatched directories absolute."""
         app_dir = self.options.get("app_dir", "")
         wanted = self.reload_dirs or [".", *([app_dir] if app_dir else [])]
         self.reload_dirs = list(dict.fromkeys(Path(one).resolve() for one in wanted))
@@ -161,28 +161,32 @@ class Config:
 
     @property
     def is_ssl(self) -> bool:
+        """Whether TLS is served."""
         return bool(self.ssl_keyfile or self.ssl_certfile or self.ssl_context_factory)
 
     @property
     def use_subprocess(self) -> bool:
+        """Whether ``tricorn.run`` starts a supervisor."""
         return bool(self.reload or (self.workers or 1) > 1)
 
     @property
     def should_reload(self) -> bool:
+        """Whether saved files cause reloads: only of an application that is named."""
         return isinstance(self.app, str) and self.reload
 
     @property
     def asgi_version(self) -> str:
+        """The version of ASGI that the application speaks, ``2.0`` or ``3.0``."""
         return "2.0" if self.interface == "asgi2" else "3.0"
 
     @property
     def http_protocol_class(self) -> type[asyncio.Protocol]:
-        """What takes each connection. To be looked at, not made: it belongs to a worker's service."""
+        """The class of connections. For programs to look at; only a worker can make one."""
         return HttpConnection
 
     @property
     def ws_protocol_class(self) -> type[asyncio.Protocol] | None:
-        """What takes a connection that becomes a WebSocket; None where none may."""
+        """The class of WebSocket connections; None if WebSocket is off."""
         if self.ws == "none" or self.interface == "wsgi":
             return None
         from ..protocols.websocket.connection import WebSocketConnection
@@ -191,6 +195,7 @@ class Config:
 
     @property
     def lifespan_class(self) -> type[LifespanOn]:
+        """The class that runs the application's lifespan, for programs that do so themselves."""
         return LifespanOff if self.lifespan == "off" else LifespanOn
 
     # -------------------------------------------------------------------------------------------------------- settings
@@ -212,11 +217,11 @@ class Config:
         return adapt(known, known.none if value is None else value)
 
     def environment(self) -> dict[str, str]:
-        """The process's environment as it is without ``env_file``."""
+        """The process's environment without the variables of ``env_file``."""
         return self._environment.without()
 
     def supervised(self, bind: tuple[str, ...]) -> Settings:
-        """The settings for a supervisor that listens on ``bind`` instead, if there is any."""
+        """The settings for a supervisor; if there is ``bind``, it listens there instead."""
         elsewhere = {name: known.default for name, known in OPTIONS.items() if known.excluded_by == "bind"}
         return replace(self.settings(), **elsewhere, bind=bind) if bind else self.settings()
 
@@ -255,7 +260,7 @@ class Config:
         return self.log_config == PRISTINE
 
     def configure_logging(self) -> None:
-        """Configure logging as ``log_config`` and ``log_level`` say; not at all if ``log_config`` is None."""
+        """Configure logging by ``log_config`` and ``log_level``; not at all if ``log_config`` is None."""
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
         if self._logs_as_usual():
             further = {name: value for name, value in self.options.items() if name in LOG_OPTIONS}
@@ -275,7 +280,7 @@ class Config:
     # ------------------------------------------------------------------------------------------------------------ load
 
     def load(self) -> None:
-        """Import the application and read the certificate; exits with 3 when the application can't be had."""
+        """Import the application and read the certificate. Exits with 3 if the application can't be imported."""
         settings = self.settings()
         try:
             found = resolve(self.load_app(), str(self.app), self.factory)
@@ -295,7 +300,7 @@ class Config:
         sys.exit(code)
 
     def load_app(self) -> Any:
-        """Import what ``app`` names and return it, as it is; exits with 3 when it can't be had."""
+        """Import and return the object that ``app`` names. Exits with 3 if it can't be imported."""
         if not isinstance(self.app, str):
             return self.app
         try:
@@ -319,7 +324,7 @@ class Config:
         return context
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:
-        """What makes the event loop; one that is given is run as it is, and closed at the end."""
+        """The function that makes the event loop. A loop that the program gave is used as it is, and closed at the end."""
         if isinstance(given := self.loop, asyncio.AbstractEventLoop):
             return lambda: given
         if callable(given):
@@ -327,7 +332,7 @@ class Config:
         return loop_factory(self.settings().loop, self.options.get("app_dir", ""))
 
     def bind_socket(self) -> socket.socket:
-        """The first listening socket that the settings ask for, inheritable; exits when it can't be had."""
+        """Open the first listening socket of the settings, inheritable. Exits if that fails."""
         try:
             listeners = bind(self.settings())
         except ConfigError as error:

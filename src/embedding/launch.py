@@ -1,12 +1,13 @@
-"""``tricorn.run`` with workers or ``reload``: the supervisor is a process of its own, a fresh Python.
+"""``tricorn.run`` with workers or ``reload``: the supervisor is a process of its own, in a new Python interpreter.
 
-The program has usually imported what it serves. A supervisor in its process would pass that code, its threads and its open
-sockets on to every worker, and no reload could bring newer code. So the program starts an interpreter as ``multiprocessing``'s
-*spawn* does: with its options, import path and arguments, but without running the script in it. Then it waits, and passes
-signals on. It holds one end of a pair of sockets, by which the supervisor notices when the program dies. At its own end the
-supervisor writes its exit code there, for a program may ignore SIGCHLD, or reap all children somewhere else.
+The program has usually imported the application. A supervisor in its process would pass that code, its threads and its open
+sockets on to every worker, and a reload could not load newer code. So the program starts an interpreter as
+``multiprocessing``'s *spawn* does: with the same options, import path and arguments, but the interpreter does not run the
+script. Then the program waits, and passes signals on. It holds one end of a socket pair, so the supervisor notices when the
+program dies. The supervisor writes its exit code to that socket when it ends, because a program may ignore SIGCHLD, or reap all
+children elsewhere.
 
-The new interpreter can load no pickle before its import path is right. So ``marshal``, which is built in, carries the import
+The new interpreter can't load a pickle before its import path is right. So ``marshal``, which is built in, carries the import
 path, and the keywords as a pickle.
 """
 
@@ -43,25 +44,25 @@ from .config import Config
 logger = logging.getLogger("tricorn.error")
 
 NUMBERS = (*ORDERS, signal.SIGUSR2)
-"""Signals that mean something to a supervisor."""
+"""Signals that a supervisor handles."""
 BEGIN = (
-    # ``os`` is there before the import path is used, ``marshal`` and ``sys`` are built in: nothing that lies in the current
-    # directory can take their places.
+    # ``os`` is imported before the import path is used; ``marshal`` and ``sys`` are built in. So no file in the current
+    # directory can replace them.
     "import marshal, os, sys; given = marshal.load(os.fdopen(int(sys.argv[1]), 'rb')); sys.path[:] = given['path'];"
     f"from {__name__} import begin; begin(given)"
 )
 
 
 def launch(config: Config, bind: Sequence[str] = ()) -> int:
-    """Serve ``config``, whose ``app`` is named, by a supervisor; returns its exit code. Raises ConfigError.
+    """Serve ``config`` with a supervisor; returns its exit code. ``config.app`` is MODULE:ATTRIBUTE. Raises ConfigError.
 
-    ``bind`` are listeners to use instead of those that the configuration names, as ``--bind`` has them.
+    ``bind`` are addresses as for ``--bind``, which replace those of the configuration.
     """
     bind = tuple(bind or (f"fd://{fd}" for fd in _given_by_systemd(config)))
     settings = config.supervised(bind)
     check_directories(settings)
     command = _interpreter()
-    # An operator's mistake is told here, before anything is started.
+    # A mistake is reported here, before anything is started.
     keywords = dump(config)
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -84,15 +85,15 @@ def launch(config: Config, bind: Sequence[str] = ()) -> int:
             target.started(process)
             read.close()
             for descriptor in _descriptors(settings):
-                # Whoever holds a listener keeps the port.
+                # A listener that stays open here would keep the port.
                 os.close(descriptor)
             try:
-                # If it dies at once, its exit code says more.
+                # If the supervisor dies at once, its exit code says more than a broken pipe.
                 with contextlib.suppress(BrokenPipeError), write:
                     write.write(marshal.dumps(given))
                 told = _read_to_the_end(ours)
             except BaseException:
-                # Raised by a signal handler of the program's.
+                # A signal handler of the program raised it.
                 ours.close()
                 process.wait()
                 raise
@@ -123,7 +124,7 @@ def _exit_code(process: subprocess.Popen[bytes], told: bytes) -> int:
 
 
 def _interpreter() -> list[str]:
-    """The command of a Python with the options of this one. Raises ConfigError where there is none."""
+    """The command that starts a Python with the options of this one. Raises ConfigError if there is no interpreter."""
     if getattr(sys, "frozen", False) or not sys.executable:
         raise ConfigError("--workers and --reload: need a Python interpreter to start, which a frozen program does not have")
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
@@ -131,7 +132,7 @@ def _interpreter() -> list[str]:
 
 
 def _import_path() -> list[str]:
-    """``sys.path``, and last the current directory, where an application is looked for as well."""
+    """``sys.path`` and, last, the current directory, where applications are searched too."""
     return [*(_as_named(entry) for entry in sys.path if isinstance(entry, str)), current()]
 
 
@@ -150,13 +151,13 @@ def _as_named(entry: str) -> str:
 
 
 def _descriptors(settings: Settings) -> list[int]:
-    """The descriptors that the settings name."""
+    """The descriptors of listeners that the settings name."""
     named = [int(address.removeprefix("fd://")) for address in settings.bind if address.startswith("fd://")]
     return named if settings.fd is None else [*named, settings.fd]
 
 
 def _given_by_systemd(config: Config) -> list[int]:
-    """Its variables name the process that they are for, and that is this one."""
+    """Listeners from systemd: its variables name this process, so the supervisor could not use them."""
     elsewhere = config.fd is not None or config.uds is not None or config.options.get("bind")
     return [] if elsewhere else inherited_from_systemd(os.environ)
 
@@ -165,7 +166,7 @@ def _given_by_systemd(config: Config) -> list[int]:
 
 
 class Target:
-    """The process that gets the signals which come here."""
+    """Passes the signals of this process on to the supervisor."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -176,7 +177,7 @@ class Target:
         self._before: dict[int, Any] = {}
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The handler of signals in the program."""
+        """The signal handler in the program."""
         if self._pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -187,13 +188,14 @@ class Target:
             self._early.append(number)
 
     def started(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass signals on to ``process`` from now on, first those that came before."""
         """Pass signals on to ``process``, those included that came before."""
         self._process = process
         if hasattr(os, "pidfd_open"):
             # An old kernel, a sandbox; or it has ended, and was reaped.
             with contextlib.suppress(OSError):
                 self._pidfd = os.pidfd_open(process.pid)
-        # What the program ignores, the process ignored at its start, too (``nohup``). What it does now is its own affair.
+        # The new process has inherited which signals are ignored (``nohup``); it decides on the signals that it gets.
         self.take(NUMBERS)
         for number in self._early:
             self.handle(number, None)
@@ -206,6 +208,7 @@ class Target:
                 self._before[number] = signal.signal(number, self.handle)
 
     def give_back(self) -> None:
+        """Restore the handlers that the program had."""
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         if self._pidfd is not None:
@@ -213,17 +216,17 @@ class Target:
 
 
 class Nobody(Target):
-    """Outside the main thread, the only one that Python lets have signals."""
+    """A target outside the main thread: Python handles signals in the main thread only."""
 
     def take(self, numbers: Iterable[int]) -> None:
-        """Nothing can be done."""
+        """Do nothing."""
 
 
 @contextlib.contextmanager
 def passed_on() -> Iterator[Target]:
-    """Inside, signals that mean something to a supervisor go to the one that has been started.
+    """Inside this context, signals that a supervisor handles are passed on to it.
 
-    Ctrl-C reaches both, so the supervisor hears it twice; to it, what comes together is one wish.
+    A terminal sends Ctrl-C to both processes, so the supervisor gets it twice. It takes two at the same time as one.
     """
     target = Target() if threading.current_thread() is threading.main_thread() else Nobody()
     # Until there is a supervisor. It inherits that, so no signal meets it before it listens, and unblocks them (early.py).
@@ -240,7 +243,7 @@ def passed_on() -> Iterator[Target]:
 
 
 class Pickler(pickle.Pickler):
-    """Refuses what belongs to the script, which the supervisor does not run."""
+    """Refuses classes and functions of the script, because the supervisor does not run the script."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__":
@@ -251,7 +254,7 @@ class Pickler(pickle.Pickler):
 
 
 def dump(config: Config) -> bytes:
-    """The keywords of ``config``, for another process. Raises ConfigError for what can't be there."""
+    """The keywords of ``config``, pickled for another process. Raises ConfigError for values that can't be pickled."""
     for name in ("callback_notify", "ssl_context_factory"):
         if getattr(config, name) is not None:
             raise ConfigError(f"{name}: works in the program's own process only, without workers and reload")
@@ -270,7 +273,7 @@ def dump(config: Config) -> bytes:
 
 
 def load(pickled: bytes) -> dict[str, Any]:
-    """What :func:`dump` wrote."""
+    """The keywords that :func:`dump` pickled."""
     stream = io.BytesIO(pickled)
     found: dict[str, Any] = {}
     while stream.tell() < len(pickled):
@@ -280,7 +283,7 @@ def load(pickled: bytes) -> dict[str, Any]:
 
 
 def _named_by_workers(app: str) -> str:
-    """The application's name where the script is no longer ``__main__``. Raises ConfigError if it can't be imported there."""
+    """The application's name in a process where the script is not ``__main__``. Raises ConfigError if it has none."""
     module, colon, attribute = app.partition(":")
     if module != "__main__":
         return app
@@ -311,7 +314,7 @@ def _directory_of_script() -> str:
 
 
 class Program:
-    """Where the configuration comes from: the program's keywords, and the files that they name."""
+    """The source of the configuration: the program's keywords, and the files that they name."""
 
     def __init__(self, keywords: dict[str, Any], bind: tuple[str, ...]) -> None:
         """Raises ConfigError."""
@@ -326,6 +329,7 @@ class Program:
         self.settings = self._config.supervised(bind)
 
     def load(self) -> Settings:
+        """The configuration as it is now; environment and logging follow it. Raises ConfigError."""
         self.directory.enter()
         check_directories(self.settings)
         self._environment.load(self._env_file)
@@ -333,12 +337,13 @@ class Program:
         return self.settings
 
     def files(self) -> tuple[str, ...]:
+        """The paths of the files that :meth:`load` reads."""
         named = (self._env_file, self._config.log_config)
         return tuple(os.path.abspath(one) for one in named if isinstance(one, str | os.PathLike))
 
 
 def begin(given: dict[str, Any]) -> NoReturn:
-    """Be the supervisor, from the first line of a fresh Python to its exit code, which the program is told."""
+    """Be the supervisor, from the first line of a new Python to its exit code, which the program is told."""
     parent = socket.socket(fileno=given["parent"])
     parent.set_inheritable(False)
     code = EXIT_FAILED

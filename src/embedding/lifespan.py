@@ -1,4 +1,4 @@
-"""What ``Config.lifespan_class`` is, with uvicorn's names: an application's lifespan, for programs that make it themselves."""
+"""The classes of ``Config.lifespan_class``, with uvicorn's names: for programs that run a lifespan themselves."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ logger = logging.getLogger("tricorn.error")
 
 
 class LifespanOn:
-    """The lifespan of the application of a ``tricorn.Config``. Its ``state`` is what the application's requests get."""
+    """The lifespan of the application of a ``tricorn.Config``. Requests get its ``state``."""
 
     def __init__(self, config: Any) -> None:
         if not config.loaded:
             config.load()
         self.config = config
         self.should_exit = False
-        """Whether the application's start-up failed."""
+        """Whether the application's start-up has failed."""
         self._state: dict[str, Any] = {}
         self.inner = Lifespan(config.loaded_app, config.lifespan, self._state)
-        """What a worker runs."""
+        """The lifespan that a worker runs."""
 
     @property
     def state(self) -> dict[str, Any]:
+        """The lifespan state, which every request gets a copy of (ASGI's lifespan specification)."""
         return self._state if self.inner.state is None else self.inner.state
 
     async def startup(self) -> None:
@@ -37,9 +38,9 @@ class LifespanOn:
             self.should_exit = True
 
     async def shutdown(self) -> None:
-        """Run the application's shutdown; what goes wrong is logged."""
+        """Run the application's shutdown; logs what goes wrong."""
         await self.inner.shutdown()
 
 
 class LifespanOff(LifespanOn):
-    """The same for ``lifespan="off"``: nothing is run."""
+    """The same for ``lifespan="off"``: the application gets no events."""
