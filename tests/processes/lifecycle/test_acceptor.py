@@ -27,7 +27,7 @@ class Stage:
             self.set(row, Field.SERVING, 1)
             self.set(row, Field.BEAT, time.monotonic())
 
-    async def _admit(self, protocol: asyncio.Protocol, connection: socket.socket) -> None:
+    async def _admit(self, connection: socket.socket, make: object) -> None:
         self.accepted.append(connection)
 
     def set(self, row: int, field: Field, value: float) -> None:

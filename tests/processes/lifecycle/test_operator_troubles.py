@@ -117,7 +117,7 @@ def test_a_log_that_nobody_reads_stops_nothing() -> None:
         said = b""
         while said.count(b"ready in") < 2:
             said += os.read(reader, 65536)
-        port = int(said.split(b"http://127.0.0.1:")[1].split(b" ")[0])
+        port = int(said.split(b"http://127.0.0.1:")[1].split()[0])
         for _ in range(3000):
             assert get(port, "/").status == 200
         process.send_signal(signal.SIGTERM)
