@@ -26,7 +26,7 @@ from .embedding.server import Server
 from .logs.access import Access
 from .logs.formats import Response
 from .protocols.context import Ended
-from .protocols.http1.codec import decode_path
+from .protocols.request import decode_path
 from .worker import endure
 from .worker.serving import Server as InnerServer
 

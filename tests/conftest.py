@@ -23,7 +23,7 @@ def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Says when messages come without a pause; it stands still unless the test moves it."""
     clock = Clock()
-    monkeypatch.setattr("tricorn.protocols.http1.output.monotonic", clock)
+    monkeypatch.setattr("tricorn.protocols.writer.monotonic", clock)
     return clock
 
 

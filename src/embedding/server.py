@@ -95,7 +95,7 @@ class ServerState:
     @property
     def tasks(self) -> set[Work]:
         """Requests in progress; each can be cancelled."""
-        return self.service.works if self.service is not None else set()
+        return self.service.in_flight if self.service is not None else set()
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:

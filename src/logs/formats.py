@@ -34,7 +34,7 @@ class Response:
         self.request_headers = ended.request.headers
         self.status = status
         self.size = ended.sent
-        self.headers = {name.lower(): value for name, value in getattr(ended, "response_headers", ())}
+        self.headers = {name.lower(): value for name, value in ended.response_headers}
         self.seconds = time.perf_counter() - ended.began
         self.began = time.time() - self.seconds
 

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 from .asgi import Application, Scope
 from .date import http_date
 from .delivery import Deliveries
-from .http1 import sizes
-from .http1.codec import Codec, RequestHead
+from .http1 import head_limits
+from .http1.codec import Codec
 from .http1.response import Defaults
 from .limits import Limits
 from .proxy.headers import Proxies
+from .request import RequestHead
 
 
 class Phase(IntEnum):
@@ -66,10 +67,10 @@ class Work(Protocol):
     def cancel(self) -> None: ...
 
 
-Upgrade = Callable[[RequestHead, Scope, str], asyncio.Protocol]
-"""From a request that asks for another protocol, the scope's common part and the client's name in the access log, to what
-takes the connection over. It is given the transport by ``connection_made`` and what came behind the head by ``data_received``;
-it also answers when it refuses the upgrade."""
+Upgrade = Callable[[asyncio.Transport, RequestHead, Scope, str], asyncio.Protocol]
+"""From the transport, a request that asks for another protocol, the scope's common part and the client's name in the access
+log, to what takes the connection over. Its ``connection_made`` is called, then ``data_received`` with what came behind the
+head; it also answers when it refuses the upgrade."""
 
 
 class Ended(Protocol):
@@ -77,7 +78,7 @@ class Ended(Protocol):
 
     request: RequestHead
     response_headers: Iterable[tuple[bytes, bytes]]
-    """Missing if there was no response."""
+    """Empty if there was no response."""
     status: int
     began: float
     """As of ``time.perf_counter``; set if ``Service.timed``."""
@@ -100,7 +101,7 @@ class Service:
         loop: asyncio.AbstractEventLoop,
         codec: Codec,
         *,
-        fast: Callable[[], sizes.Parse] | None = None,
+        fast: Callable[[], head_limits.Parse] | None = None,
         limits: Limits | None = None,
         defaults: Defaults | None = None,
         date_header: bool = True,
@@ -146,9 +147,9 @@ class Service:
         self.deliveries = Deliveries(self.limits.send_time)
         self._sweep_at = 0.0
         """When to look for connections with something to send that nobody watches."""
-        self.works: set[Work] = set()
+        self.in_flight: set[Work] = set()
         """Exchanges in progress: each adds itself, and leaves by :attr:`end`."""
-        self.end: Callable[[Work], None] = self.works.discard
+        self.end: Callable[[Work], None] = self.in_flight.discard
         """Called with what is no longer in progress; until somebody waits for the last, there is nothing else to do."""
         self.requests = 0
         """Responses completed."""
@@ -169,9 +170,9 @@ class Service:
         # A copy, since no context can be entered twice, as happens where an application runs a loop within the loop.
         return self._context.copy()
 
-    def lane(self) -> sizes.Parse:
+    def lane(self) -> head_limits.Parse:
         """A new connection's fast lane: parses a whole request head that is plain and within the limits, or says None."""
-        return sizes.within(self.limits, self._fast()) if self._fast is not None else _not_plain
+        return head_limits.within(self.limits, self._fast()) if self._fast is not None else _not_plain
 
     def tick(self) -> None:
         """Once a second: renew the clock and the Date header, and do what is due."""
@@ -229,7 +230,7 @@ class Service:
 
     async def emptied(self) -> None:
         """Wait until no connection is open and no exchange in progress."""
-        if self.connections or self.works:
+        if self.connections or self.in_flight:
             self._empty = self.loop.create_future()
             self.end = self._end
             await self._empty
@@ -239,7 +240,7 @@ class Service:
 
         With :attr:`hand_on`, complete responses remain in :attr:`deliveries` until their clients have taken them.
         """
-        for work in list(self.works):
+        for work in list(self.in_flight):
             work.cancel()
         for connection in list(self.connections):
             if self.hand_on is not None and connection.is_owed():
@@ -250,11 +251,11 @@ class Service:
         self._check_empty()
 
     def _end(self, work: Work) -> None:
-        self.works.discard(work)
+        self.in_flight.discard(work)
         self._check_empty()
 
     def _check_empty(self) -> None:
-        if self._empty is not None and not self._empty.done() and not self.connections and not self.works:
+        if self._empty is not None and not self._empty.done() and not self.connections and not self.in_flight:
             self._empty.set_result(None)
 
 

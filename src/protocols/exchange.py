@@ -1,71 +1,84 @@
-"""One request and its response as ASGI sees them, written once for all codecs (ASGI HTTP specification 2.3).
-
-The exchange knows no bytes of HTTP beside what response.py encodes for it, and no transport: it writes to its connection and is
-told by it of body bytes and of the client's leaving.
-"""
+"""One request and its response as ASGI sees them (ASGI HTTP specification 2.3)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from enum import Enum, auto
 
 from ..errors import AppError
-from .asgi import ClientDisconnected, Message, Scope
-from .blame import is_torn_down, report
-from .context import Phase as ServicePhase
+from .application import converse
+from .asgi import ClientDisconnected, Field, Message, Scope
 from .context import Service
-from .http1.codec import RequestHead
-from .http1.response import Framing, encode, encode_lines, plain
-from .progress import (
-    CHUNKING,
-    COMING,
-    COMPLETE,
-    EXPECTED,
-    GONE,
-    SENDFILE,
-    STARTED,
-    STREAMING,
-    TAKEN,
-    TRAILING,
-    UNSENT,
-    WHEN,
-    WHOLE,
-    WITHHELD,
-)
-from .scope import EXTENSIONS, request_scope
+from .request import RequestHead
+from .scope import request_scope
 from .sendfile import File, in_thread
-from .stream import Wire
+from .stream import Stream
 
-LENGTH, CHUNKED, CLOSE, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE, Framing.EMPTY
-SERVING = ServicePhase.SERVING
 CLIENT_LEFT = 499
 """In the access log: the client left before it had all of the response. nginx's number; no client ever gets it."""
 _PROMPT_DROPS = 500
 """Messages to a client that has left which are dropped as quickly as the event loop turns, some 10 ms of work."""
 _DROP_PAUSE = 0.01
 """Seconds between two later ones: whoever sends on for seconds is not to keep a processor busy."""
-_MOST_COPIED = 32 * 1024
-"""Bytes; what is larger is not copied behind the response's head, but written beside it."""
+
+
+class Phase(Enum):
+    """How far the response is."""
+
+    EXPECTED = auto()
+    """The application has sent nothing yet."""
+    STARTED = auto()
+    """It has sent ``http.response.start``, which is held back: the head goes out with the first part of the body."""
+    STREAMING = auto()
+    """The head is sent, and the body follows."""
+    SENDFILE = auto()
+    """The head is sent, and a file goes out as the body."""
+    TRAILING = auto()
+    """The body is sent, and trailers are to follow."""
+    COMPLETE = auto()
+    GONE = auto()
+    """The connection was lost, or the application gave up, before the response was complete: nothing can be sent."""
+
+
+class Intake(Enum):
+    """How far the request's body is."""
+
+    COMING = auto()
+    WHOLE = auto()
+    """It has arrived to its end."""
+    TAKEN = auto()
+    """``receive`` has handed out the end."""
+
+
+# Bound once: each look-up of an enumeration's member costs as much as a call, and a request makes twenty.
+EXPECTED, STARTED, STREAMING, SENDFILE, TRAILING, COMPLETE, GONE = Phase
+COMING, WHOLE, TAKEN = Intake
 
 
 class Exchange:
+    """One request and its response: the application on one side, a :class:`~tricorn.protocols.stream.Stream` on the other.
+
+    The exchange knows ASGI's rules and no byte of HTTP. Two things go on at once and are kept apart: the response goes through
+    the phases of :class:`Phase`, as the table ``_ACTS`` at the end says for each phase and message; the request's body comes
+    in through :meth:`feed` and goes out through :meth:`receive`, as :class:`Intake` says. The connection tells of body bytes
+    and of the client's leaving.
+
+    The response's end is told once, to the access log and the counters: when it is complete, or when nothing can be sent any
+    more. What the application sends later is dropped if the client has left, and is an error if not.
+    """
+
     # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
         "_dropped",
         "_drops_until",
-        "_file",
-        "_framing",
-        "_headers",
-        "_keep_alive",
-        "_length",
         "_pieces",
-        "_sent",
         "_service",
+        "_stream",
         "_task",
         "_trailers",
         "_waiter",
-        "_wire",
         "began",
         "buffered",
         "client_done",
@@ -78,62 +91,52 @@ class Exchange:
         "status",
     )
 
-    _task: asyncio.Task[None]
-    # Set when the response starts; nothing reads them before.
-    status: int
-    """The response's; in the end the one that the access log has."""
-    response_headers: Iterable[tuple[bytes, bytes]]
-    # Set when its head is encoded.
-    _framing: Framing
-    _length: int
-    """With LENGTH: the bytes that the response's body must have."""
-    _sent: int
-    """Body bytes sent."""
-    _keep_alive: bool
-    # Set when a file goes out.
-    _file: File
-    # Set when the access log wants it.
-    began: float
-    """As of ``time.perf_counter``."""
-    # Set when the connection is lost.
-    _drops_until: float
-    """Until when messages are dropped, as of ``Service.now``; 0 before the first."""
-    _dropped: int
-
-    def __init__(self, service: Service, wire: Wire, head: RequestHead, base: Scope) -> None:
+    def __init__(self, service: Service, stream: Stream, request: RequestHead, base: Scope) -> None:
         """``base``: the part of the scope that all requests of the connection share."""
         self._service = service
-        self._wire = wire
-        self.request = head
-        self.scope = request_scope(service, base, head)
+        self._stream = stream
+        self.request = request
+        self.scope = request_scope(service, base, request)
         self.since = service.now
+        """When it began, as of ``Service.now``."""
+        self.began = 0.0
+        """The same as of ``time.perf_counter``, if the access log wants it."""
         self.phase = EXPECTED
+        self.status = 0
+        """The response's; in the end the one that the access log has. 0 before there is one."""
+        self.response_headers: Iterable[Field] = ()
         self.intake = WHOLE
         """There is no body, unless the connection says something else."""
         self.client_done = False
         """The client sends no more (it is gone or half-closed): ``receive`` says http.disconnect."""
         self.buffered = 0
+        """Bytes of ``_pieces``: to add them up for each that comes would be quadratic."""
         self._pieces: list[bytes] | None = None
-        """Body bytes waiting for ``receive``, ``buffered`` of them: adding them up for each that comes would be quadratic."""
+        """Body bytes that wait for ``receive``."""
         self._waiter: asyncio.Future[None] | None = None
-        self._trailers: list[bytes] | None = None
-        """Trailer lines to send, if the application has announced that there are going to be some."""
+        """Done when there is something new for ``receive``."""
+        self._trailers: list[Field] | None = None
+        """Trailers to send, if the application has announced some."""
+        self._drops_until = 0.0
+        """Until when messages are dropped, as of ``Service.now``; 0 before the first."""
+        self._dropped = 0
+        self._task: asyncio.Task[None] | None = None
 
     # What the connection tells.
 
     def start(self) -> None:
         """Run the application."""
         service = self._service
-        service.works.add(self)
+        service.in_flight.add(self)
         if service.timed:
             self.began = time.perf_counter()
         # Called from a variable, as are all functions that are attributes: CPython 3.11 is quick with methods only.
         make_task = service.make_task
-        self._task = make_task(self._run())
+        self._task = make_task(converse(service, self, self._stream))
 
     def await_body(self) -> None:
-        """There is a body, and it is not here yet."""
-        self.intake = WITHHELD if self.request.terms.expect_continue else COMING
+        """There is a body, and not all of it is here yet."""
+        self.intake = COMING
 
     def feed(self, data: bytes) -> None:
         """Body bytes have arrived."""
@@ -160,30 +163,26 @@ class Exchange:
         """The connection is gone, or nothing can be sent any more; ``status`` is for the access log."""
         self.client_done = True
         if self.phase is not COMPLETE and self.phase is not GONE:
-            if self.phase is SENDFILE:
-                self._sent = self._file.sent
             self.phase = GONE
-            self._drops_until = 0.0
-            self._dropped = 0
             self._count(status)
         self._wake()
 
+    # What the service asks.
+
     def describe(self) -> str:
         return f"{self.request.method} {self._service.name_target(self.request)}"
-
-    @property
-    def sent(self) -> int:
-        """Bytes of the response's body that went out."""
-        framing = getattr(self, "_framing", EMPTY)
-        if framing is CHUNKED:
-            return self._wire.chunked
-        return 0 if framing is EMPTY else self._sent
 
     def cancel(self) -> None:
         """The server stops and waits no longer: 503 if nothing was sent, else the response breaks off."""
         self._give_up(503, "the server stops")
         self.client_done = True
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the response's body that went out, when its end is told."""
+        return self._stream.sent
 
     # The application's side.
 
@@ -197,10 +196,8 @@ class Exchange:
                 return {"type": "http.request", "body": b"", "more_body": False}
             if self.client_done or self.phase is COMPLETE:
                 return {"type": "http.disconnect"}
-            if self.intake is WITHHELD and self.phase in UNSENT:
-                # Only now, that the application wants the body, is the client asked for it (RFC 9110 section 10.1.1).
-                self.intake = COMING
-                self._wire.ask_for_body()
+            if self.intake is COMING:
+                self._stream.want_body()
             if self._waiter is None:
                 self._waiter = self._service.loop.create_future()
             await asyncio.shield(self._waiter)
@@ -213,127 +210,98 @@ class Exchange:
         more = self.intake is not WHOLE
         if not more:
             self.intake = TAKEN
-        self._wire.consumed()
+        self._stream.consumed(len(body))
         return {"type": "http.request", "body": body, "more_body": more}
 
     async def send(self, message: Message) -> None:
-        """Take ``http.response.start`` and ``http.response.body``.
+        """Take a message of the response.
 
         Raises :class:`AppError` for what the ASGI specification forbids, and after some time of sending to a client that is
         gone :class:`ClientDisconnected`.
         """
-        kind = message["type"]
-        if kind != "http.response.body":
-            if kind != "http.response.start":
-                await self._extend(kind, message)
-                return
-            if self.phase is not EXPECTED:
-                await self._misplaced(kind)
-                return
+        kind, phase = message["type"], self.phase
+        # The two messages that come most often are not looked up in the table; it says the same of them.
+        if kind == "http.response.start" and phase is EXPECTED:
             self.status = message["status"]
             self.response_headers = message.get("headers", ())
             if message.get("trailers", False):
                 self._trailers = []
             self.phase = STARTED
             return
-        body, more = message.get("body", b""), message.get("more_body", False)
-        if type(body) is not bytes:
-            body = _as_bytes(body)
-        phase = self.phase
-        if phase is CHUNKING and more and body:
-            # The case that comes most often, with as few calls as can be.
-            self._wire.write_chunk(body)
-        else:
-            if phase is STARTED and not more and self._wire.room is not None:
-                # Answers must not pile up before a client that does not read.
-                await asyncio.shield(self._wire.room)
-                phase = self.phase
-            if phase is STARTED:
-                data = self._begin(body, len(body), more)
-            elif phase is STREAMING or phase is CHUNKING:
-                data = self._continue(body, more)
+        if kind == "http.response.body" and (phase is STREAMING or phase is STARTED):
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if type(body) is not bytes:
+                body = as_bytes(body)
+            stream = self._stream
+            if phase is STREAMING:
+                stream.send_body(body, more or self._trailers is not None)
             else:
-                await self._misplaced(kind)
-                return
+                if not more and (room := stream.room()) is not None:
+                    # Answers must not pile up before a client that does not read.
+                    await asyncio.shield(room)
+                    if self.phase is not STARTED:
+                        await self.send(message)
+                        return
+                stream.send_head(self.status, self.response_headers, body, more or self._trailers is not None)
             if not more:
                 if self._trailers is None:
-                    self._complete(data)
+                    self._complete()
                 else:
-                    self._await_trailers(data)
+                    self.phase = TRAILING
                 return
-            if data and body:
-                self._wire.write(data)
-            elif data:
-                # A head alone: the first event behind it is not to be collected.
-                self._wire.write_last(data)
-        if self._wire.room is not None:
-            # Shielded: who is cancelled while waiting must not take the others' future with him.
-            await asyncio.shield(self._wire.room)
+            self.phase = STREAMING
+            if (room := stream.room()) is not None:
+                # Shielded: who is cancelled while waiting must not take the others' future along.
+                await asyncio.shield(room)
+            return
+        await _ACTS.get((phase, kind), Exchange._misplaced)(self, message)
 
-    async def _extend(self, kind: str, message: Message) -> None:
-        """Take the messages of the extensions (ASGI specification, Extensions)."""
-        if kind not in EXTENSIONS:
-            raise AppError(f"ASGI message type {kind!r} is not one of a response")
-        wanted = {"http.response.pathsend": (STARTED,), "http.response.trailers": (TRAILING,)}
-        if self.phase not in wanted.get(kind, (EXPECTED, STARTED, STREAMING, CHUNKING)):
-            await self._misplaced(kind)
-        elif kind == "http.response.pathsend":
-            await self._send_path(message["path"])
-        elif kind == "http.response.trailers":
-            self._take_trailers(message.get("headers", ()), message.get("more_trailers", False))
-        elif self.phase in UNSENT and self.request.terms.version == "1.1":
-            # Behind the head there is no place for hints any more, and HTTP/1.0 has none at all: then they are dropped.
-            lines = encode_lines((b"link", link) for link in message["links"])
-            self._wire.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
+    async def _hint(self, message: Message) -> None:
+        self._stream.send_interim(103, ((b"link", link) for link in message["links"]))
 
-    def _await_trailers(self, data: bytes) -> None:
-        """Send the end of the body."""
-        self.phase = TRAILING
-        if data:
-            self._wire.write(data)
+    async def _drop_hint(self, message: Message) -> None:
+        """Behind the head there is no place for hints any more: they are dropped."""
 
-    def _take_trailers(self, headers: Iterable[tuple[bytes, bytes]], more: bool) -> None:
+    async def _take_trailers(self, message: Message) -> None:
         assert self._trailers is not None
-        self._trailers += encode_lines(headers)
-        if not more:
-            coding = b",".join(value for name, value in self.request.headers if name == b"te").lower()
-            welcome = b"trailers" in [item.strip(b" \t") for item in coding.split(b",")]
-            lines = b"".join(self._trailers) if welcome else b""
-            self._complete(b"0\r\n%b\r\n" % lines if self._framing is CHUNKED else b"")
+        self._trailers += message.get("headers", ())
+        if not message.get("more_trailers", False):
+            self._stream.send_trailers(self._trailers)
+            self._complete()
 
-    async def _send_path(self, path: str) -> None:
-        with File(path) as file:
+    async def _send_path(self, message: Message) -> None:
+        with File(message["path"]) as file:
             await in_thread(self._service.loop, file.open)
             if self.phase is not STARTED:
-                await self._misplaced("http.response.pathsend")
+                await self._misplaced(message)
                 return
             # A file goes out with its length, and then there is no place for trailers.
             self._trailers = None
             if file.whole is not None:
                 await self.send({"type": "http.response.body", "body": file.whole})
                 return
-            data = self._begin(b"", file.size, False)
-            if self._framing is LENGTH:
-                self._wire.hold(data)
-                self._file = file
-                self.phase = SENDFILE
-                try:
-                    await self._wire.send_file(file)
-                except ClientDisconnected:
-                    # As with any other message that nobody gets.
-                    return
-                data = b""
-        self._complete(data)
+            self._stream.send_head(self.status, self.response_headers, b"", True, file.size)
+            self.phase = SENDFILE
+            try:
+                await self._stream.send_file(file)
+            except ClientDisconnected:
+                # As with any other message that nobody gets.
+                return
+        self._stream.send_body(b"", False)
+        self._complete()
 
-    async def _misplaced(self, kind: str) -> None:
+    async def _misplaced(self, message: Message) -> None:
         """Take a message that does not fit the phase: one that nobody gets is dropped. Raises AppError for any other.
 
         Dropping is what an application of ``spec_version`` 2.3 may rely on: what it does behind its response still happens.
         Each time the event loop turns, so that a task that listens for the client's leaving can break off. A sender that goes
         on for ``linger_time`` does not listen, and may never end: then ClientDisconnected is raised.
         """
+        kind = message["type"]
+        if kind not in _KINDS:
+            raise AppError(f"ASGI message type {kind!r} is not one of a response")
         if self.phase is not GONE:
-            what = f"ASGI message {kind!r} sent {WHEN[self.phase]}"
+            what = f"ASGI message {kind!r} sent {_WHEN[self.phase]}"
             raise self._fault(what) if kind == "http.response.start" else AppError(what)
         now = self._service.now
         self._drops_until = self._drops_until or now + 1 + self._service.limits.linger_time
@@ -342,72 +310,9 @@ class Exchange:
         self._dropped += 1
         await asyncio.sleep(0 if self._dropped <= _PROMPT_DROPS else _DROP_PAUSE)
 
-    def _begin(self, body: bytes, size: int, more: bool) -> bytes:
-        """What is to be written first: the head and ``body``. What of it had better be written by itself is written here.
-
-        ``size``: the bytes that are sent of the body now, be it from ``body`` or from a file.
-        """
-        service = self._service
-        # A client that still waits for 100 Continue may or may not send its body now: the connection can't be used again.
-        head, self._framing, length, self._keep_alive = encode(
-            self.request,
-            self.status,
-            self.response_headers,
-            service.defaults,
-            None if more or self._trailers is not None else size,
-            service.phase is SERVING and self.intake is not WITHHELD,
-        )
-        self._length = length
-        if self._framing is not LENGTH:
-            if self._framing is CHUNKED:
-                self._wire.chunked = 0
-                if body and (more or self._trailers is not None):
-                    self._wire.hold(head)
-                    head = b""
-            body = self._frame(body, more)
-        elif size != length and (size > length or not more):
-            raise self._mismatch(size, more)
-        self._sent = size
-        self.phase = CHUNKING if self._framing is CHUNKED else STREAMING
-        if len(body) < _MOST_COPIED:
-            return head + body
-        self._wire.hold(head)
-        return body
-
-    def _continue(self, body: bytes, more: bool) -> bytes:
-        """More of the body."""
-        if self._framing is not LENGTH:
-            if self._framing is CLOSE:
-                self._sent += len(body)
-            return self._frame(body, more)
-        size = self._sent + len(body)
-        if size != self._length and (size > self._length or not more):
-            raise self._mismatch(size, more)
-        self._sent = size
-        return body
-
-    def _frame(self, body: bytes, more: bool) -> bytes:
-        """What is to be written of a body without Content-Length; chunks before the last one are written here."""
-        if self._framing is not CHUNKED:
-            return b"" if self._framing is EMPTY else body
-        if more or self._trailers is not None:
-            # The end of the chunks goes with the trailers, if there are to be some.
-            if body:
-                self._wire.write_chunk(body)
-            return b""
-        if not body:
-            return b"0\r\n\r\n"
-        self._wire.chunked += len(body)
-        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-
-    def _mismatch(self, size: int, more: bool) -> AppError:
-        so_far = "so far " if more else ""
-        return AppError(f"response body has {size} bytes {so_far}where Content-Length says {self._length}")
-
-    def _complete(self, data: bytes) -> None:
+    def _complete(self) -> None:
         self.phase = COMPLETE
         self._pieces = None
-        self._wire.respond(data, self._keep_alive)
         self._count(CLIENT_LEFT if self.client_done else self.status)
         if self._waiter is not None:
             self._wake()
@@ -422,7 +327,7 @@ class Exchange:
             if service.root_path or '"' in target or "\\" in target:
                 # Not always: what it does is seldom to be done, and the call is 1 % of a request.
                 target = service.name_target(request)
-            service.access(self._wire.client, request.method, target, request.terms.version, status, self)
+            service.access(self._stream.client, request.method, target, request.terms.version, status, self)
         service.requests += 1
         if service.on_request is not None:
             service.on_request()
@@ -435,65 +340,73 @@ class Exchange:
 
     # The application's life.
 
-    async def _run(self) -> None:
-        app = self._service.app
-        if self._wire.bursts:
-            self._wire.begin()
-        try:
-            result = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
-            if result is not None:
-                raise AppError(f"the application returned {result!r}; an ASGI application returns None")
-            if self.phase is not COMPLETE:
-                self._end_early()
-        except BaseException as error:
-            # Also what would end the process, such as SystemExit: it is this request's, and other clients are served on.
-            if is_torn_down(error):
-                raise
-            report(error, self.describe(), self.client_done)
-            self._abandon()
-        finally:
-            end = self._service.end
-            end(self)
+    @property
+    def is_over(self) -> bool:
+        return self.client_done
 
-    def _end_early(self) -> None:
-        """The application has returned and did not send all of a response."""
+    def settle(self) -> None:
+        """Nothing is left to do."""
+
+    def returned(self) -> Exception | None:
+        if self.phase is COMPLETE or self.phase is GONE:
+            return None
         if self.phase is TRAILING and not self._trailers:
             # The body is whole: servers without trailers miss none that were announced. ASGIWebDAV sends none, ever.
-            self._take_trailers((), False)
-        elif self.phase is not GONE:
-            lack = "without a response" if self.phase is EXPECTED else "without completing its response"
-            raise self._fault(f"the application returned {lack}")
+            self._stream.send_trailers(())
+            self._complete()
+            return None
+        lack = "without a response" if self.phase is EXPECTED else "without completing its response"
+        return self._fault(f"the application returned {lack}")
 
-    def _fault(self, what: str) -> Exception:
-        """What the application did wrong; but who is told that the client has left may break off as he likes."""
-        return ClientDisconnected(what) if self.client_done else AppError(what)
-
-    def _abandon(self) -> None:
-        """The application gave up."""
-        if self.client_done and self.phase in UNSENT:
+    def abandon(self) -> None:
+        if self.client_done and (self.phase is EXPECTED or self.phase is STARTED):
             # It was told that the client has left. A client that is there all the same must not take this for a failure.
             self.disconnect()
-            self._wire.broken(EMPTY)
+            self._stream.reset()
         else:
             self._give_up(500, "Internal Server Error")
 
+    def _fault(self, what: str) -> Exception:
+        """What the application did wrong; after a disconnect an application error is expected."""
+        return ClientDisconnected(what) if self.client_done else AppError(what)
+
     def _give_up(self, status: int, text: str) -> None:
         """Answer ``status`` if nothing is on the wire yet, else close so that the client can tell it from an end."""
-        if self.phase in (COMPLETE, GONE):
+        if self.phase is COMPLETE or self.phase is GONE:
             return
-        if self.phase not in UNSENT:
-            # A task that it has left behind may send on.
+        if self.phase is EXPECTED or self.phase is STARTED:
+            self.status = status
+            self._stream.refuse(status, text)
+            self._complete()
+        else:
+            # A task that the application has left behind may send on.
             self.disconnect(CLIENT_LEFT if self.client_done else self.status)
-            self._wire.broken(self._framing)
-            return
-        self.status = status
-        data = plain(status, text, self._service.defaults, with_body=self.request.method != "HEAD")
-        self._keep_alive = False
-        self._framing, self._sent = LENGTH, len(text) if self.request.method != "HEAD" else 0
-        self._complete(data)
+            self._stream.reset()
 
 
-def _as_bytes(body: object) -> bytes:
+_HINT = "http.response.early_hint"
+_ACTS: Mapping[tuple[Phase, str], Callable[[Exchange, Message], Awaitable[None]]] = {
+    # (EXPECTED, "http.response.start"), (STARTED, "http.response.body") and (STREAMING, "http.response.body"): send itself.
+    (EXPECTED, _HINT): Exchange._hint,
+    (STARTED, _HINT): Exchange._hint,
+    (STARTED, "http.response.pathsend"): Exchange._send_path,
+    (STREAMING, _HINT): Exchange._drop_hint,
+    (TRAILING, "http.response.trailers"): Exchange._take_trailers,
+}
+"""What takes a message in a phase; any other pair is misplaced."""
+_KINDS = frozenset({"http.response.start", "http.response.body", *(kind for _, kind in _ACTS)})
+_WHEN = {
+    EXPECTED: "before 'http.response.start'",
+    STARTED: "twice",
+    STREAMING: "twice",
+    SENDFILE: "while a file is sent",
+    TRAILING: "after the body was complete",
+    COMPLETE: "after the response was complete",
+}
+"""What an application is told of a message that does not fit the phase."""
+
+
+def as_bytes(body: object) -> bytes:
     """Other bytes-like bodies than ASGI's byte strings are common enough to be taken, and copied: they may change later."""
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)

@@ -7,7 +7,7 @@ from typing import Any
 from .asgi import HTTP_VERSIONS, Scope
 from .context import Service
 from .facts import Facts
-from .http1.codec import RequestHead
+from .request import RequestHead
 from .tls import copy_description
 
 PATHSEND = "http.response.pathsend"

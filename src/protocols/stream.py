@@ -1,51 +1,65 @@
-"""An exchange's connection, as the exchange knows it."""
+"""What an exchange needs of HTTP, whichever version of it is spoken."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Protocol
 
-from .http1.response import Framing
+from .asgi import Field
 from .sendfile import File
 
 
-class Wire(Protocol):
-    client: str
-    """For whom the current request is, in the access log."""
-    room: asyncio.Future[None] | None
-    """What to wait for before sending more; None when there is room."""
+class Stream(Protocol):
+    """One request's way through a connection: the exchange sends its response here, as messages rather than bytes.
 
-    chunked: int
-    """Bytes of the response's body that went out in chunks; the exchange sets it to 0 when it begins to send some."""
-    bursts: bool
-    """The last response was sent without a pause between its pieces."""
+    A response is: any number of :meth:`send_interim`; one :meth:`send_head` with the first part of the body; then, while there
+    is more, :meth:`send_body` or one :meth:`send_file`; and :meth:`send_trailers` if even the last part of the body said that
+    there is more. Or it is one :meth:`refuse`. When no more is to come the response is complete, and the stream serves the
+    exchange no more. :meth:`reset` breaks it off.
+
+    How the client knows where the body ends, whether the connection persists, and how an answer to ``Expect`` is spelled: all
+    that is the stream's business. With HTTP/1.1 a connection has one stream at a time, with HTTP/2 many.
+
+    A stream raises :class:`AppError` for what must not be sent, before any of it is sent.
+    """
+
+    client: str
+    """Who asks, as the access log names it. It may differ from request to request: a proxy serves many."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the response's body sent so far."""
+
+    def room(self) -> asyncio.Future[None] | None:
+        """What to wait for before sending more; None when there is room. Several may wait, so shield it."""
 
     def begin(self) -> None:
-        """With ``bursts``: a request begins."""
+        """The application starts now."""
 
-    def write(self, data: bytes) -> None:
-        """Send at once, but for what is sent without a pause: that leaves together, at the turn's end at the latest."""
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> None:
+        """Send the head and ``body``. ``size``: of the whole body, where it is known although there is more."""
 
-    def hold(self, data: bytes) -> None:
-        """Send together with what is written next."""
-
-    def write_chunk(self, data: bytes) -> None:
-        """As ``write``, of some bytes of a body that goes out in chunks; until the body's end nothing else is written."""
-
-    def write_last(self, data: bytes) -> None:
-        """Send at once, with all that waits."""
+    def send_body(self, body: bytes, more: bool) -> None:
+        """Send the next part of the body, which may be empty."""
 
     async def send_file(self, file: File) -> None:
-        """Send a file behind all that was written."""
+        """Send a file as the rest of the body, unless the body is not sent at all. Raises ClientDisconnected."""
 
-    def consumed(self) -> None:
-        """The application has taken what was buffered of the request's body."""
+    def send_trailers(self, headers: Iterable[Field]) -> None:
+        """Send the response's last fields, if the client takes any. The response is complete then."""
 
-    def ask_for_body(self) -> None:
-        """Tell the client that waits to be asked for the body to send it (RFC 9110 section 10.1.1)."""
+    def send_interim(self, status: int, headers: Iterable[Field]) -> None:
+        """Send a response before the response, such as 103, if the client knows such."""
 
-    def respond(self, data: bytes, keep_alive: bool) -> None:
-        """Send the last of a response."""
+    def refuse(self, status: int, text: str) -> None:
+        """Send a response of the server's own, the last on its connection where that matters."""
 
-    def broken(self, framing: Framing) -> None:
-        """The response can't be completed: close so that the client can tell."""
+    def want_body(self) -> None:
+        """The application waits for the request's body: a client that wants to be asked for it is asked."""
+
+    def consumed(self, size: int) -> None:
+        """The application has taken so many bytes of the request's body: the client may send as many."""
+
+    def reset(self) -> None:
+        """The response can't be completed: end it so that the client can tell."""

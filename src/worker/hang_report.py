@@ -27,7 +27,7 @@ def write(fd: int) -> None:
     """Write requests and tasks to ``fd``. Called from a signal handler, between any two byte codes of the main thread."""
     text = io.StringIO()
     service = getattr(subject, "service", None)
-    for work in list(service.works) if service is not None else ():
+    for work in list(service.in_flight) if service is not None else ():
         print(f"Request in flight: {work.describe()}", file=text)
     try:
         tasks = asyncio.all_tasks()

@@ -7,8 +7,8 @@ import logging
 from typing import Any
 
 from ..errors import AppError
+from ..protocols.application import is_torn_down
 from ..protocols.asgi import LIFESPAN_VERSIONS, Application, Message, Scope
-from ..protocols.blame import is_torn_down
 from .loader import trimmed
 
 logger = logging.getLogger("tricorn.error")

@@ -27,11 +27,12 @@ from ..protocols.asgi import Application, Scope
 from ..protocols.context import Phase, Service
 from ..protocols.facts import Facts
 from ..protocols.http1 import fast
-from ..protocols.http1.codec import Codec, RequestHead
+from ..protocols.http1.codec import Codec
 from ..protocols.http1.connection import HttpConnection
 from ..protocols.http1.response import Defaults
 from ..protocols.limits import Limits
 from ..protocols.proxy.headers import Proxies
+from ..protocols.request import RequestHead
 from .acceptor import Acceptor
 from .current import CurrentWorker, enter
 from .late import LateImports, names
@@ -157,7 +158,7 @@ class Server:
         self._acceptor = acceptor = Acceptor(
             loop, self._listeners, self._make_connection, self._make_setup().admit, self._scoreboard, self._index
         )
-        self._late = LateImports(loop, names(self._config), lambda: not self.service.works)
+        self._late = LateImports(loop, names(self._config), lambda: not self.service.in_flight)
         self._born = self._beat_due = loop.time()
         self._beat()
         if not self._ordered.is_set():
@@ -252,14 +253,14 @@ class Server:
 
     def _make_connection(self, transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
         """The connection that ``facts`` call for. There is one protocol to begin with; another one is chosen here."""
-        return HttpConnection(self.service, facts)
+        return HttpConnection(self.service, transport, facts)
 
-    def _upgrade(self, head: RequestHead, base: Scope, client: str) -> asyncio.Protocol:
+    def _upgrade(self, transport: asyncio.Transport, head: RequestHead, base: Scope, client: str) -> asyncio.Protocol:
         """Load WebSocket when the first client asks for it: most applications do without, and it is a tenth of the start-up."""
         from .websocket import make_upgrade
 
         self.service.websocket = make_upgrade(self.service, self._config, self._access.line if self.service.access else None)
-        return self.service.websocket(head, base, client)
+        return self.service.websocket(transport, head, base, client)
 
     # Once a second.
 
@@ -269,7 +270,7 @@ class Server:
         row, service = self._row, self.service
         row[Field.BEAT] = time.monotonic()
         row[Field.LAG] = now - self._beat_due
-        row[Field.IN_FLIGHT] = len(service.works)
+        row[Field.IN_FLIGHT] = len(service.in_flight)
         row[Field.REQUESTS] = service.requests
         service.tick()
         if self._ordered.is_set():
@@ -399,15 +400,15 @@ class Server:
     def _waits(self) -> Waits:
         """What a drain waits for."""
         service = self.service
-        oldest = min(service.works, key=lambda work: work.since, default=None)
+        oldest = min(service.in_flight, key=lambda work: work.since, default=None)
         name, age = (oldest.describe(), self._loop.time() - oldest.since) if oldest is not None else ("", 0.0)
-        return Waits(len(service.works), name_request(name), age, len(service.connections))
+        return Waits(len(service.in_flight), name_request(name), age, len(service.connections))
 
     def _give_up(self) -> None:
         if self._acceptor is None:
             # Still starting up: nobody is served, and there is nothing to finish.
             return
-        if self.service.works:
+        if self.service.in_flight:
             logger.warning("Cancelled, for the grace is over: %s", describe([self._waits()]))
         self._acceptor.give_up()
         self.service.cancel()

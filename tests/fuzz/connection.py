@@ -62,7 +62,7 @@ async def live(pieces: list[bytes], codec: str, half_close: bool) -> Outcome:
     wire.loop.set_exception_handler(lambda _, context: troubles.append(context))
     for piece in pieces:
         await wire.feed(piece)
-        held = len(wire.connection._buffer) + (wire.connection._exchange.buffered if wire.connection._exchange else 0)
+        held = wire.connection.waiting
         assert held <= LARGEST, f"{held} bytes held"
     await wire.settle()
     if half_close:
@@ -72,7 +72,7 @@ async def live(pieces: list[bytes], codec: str, half_close: bool) -> Outcome:
     wire.transport.lose()
     await wire.settle()
     assert not troubles, troubles
-    assert not wire.service.works, "the application goes on after the connection's end"
+    assert not wire.service.in_flight, "the application goes on after the connection's end"
     assert not wire.service.connections
     return outcome
 

@@ -14,9 +14,10 @@ from typing import Any
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import read_facts
 from tricorn.protocols.http1 import fast, h11_codec, httptools_codec
-from tricorn.protocols.http1.codec import Codec, RequestHead
+from tricorn.protocols.http1.codec import Codec
 from tricorn.protocols.http1.connection import HttpConnection
 from tricorn.protocols.limits import Limits
+from tricorn.protocols.request import RequestHead
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -202,7 +203,7 @@ class Wire:
             service = Service(self._watch(app), self.loop, parse, fast=lane, limits=limits, **options)  # type: ignore[arg-type]
         self.service = service
         self.transport = FakeTransport(self.loop, extra)
-        self.connection = HttpConnection(service, read_facts(self.transport, misses_tls=misses_tls))
+        self.connection = HttpConnection(service, self.transport, read_facts(self.transport, misses_tls=misses_tls))
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)
 

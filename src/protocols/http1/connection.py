@@ -1,130 +1,146 @@
-"""One HTTP/1.1 connection: keep-alive, pipelining, timeouts and flow control. Its writing half is output.py, its end ending.py.
-
-Written once for all codecs: it finds where a head ends, has it parsed, frames the body, and runs one exchange after another.
-"""
+"""One HTTP/1.1 connection: it owns the transport, and runs one request after another on it."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import cast
 
 from ...errors import BadRequest
 from ..context import Phase as ServicePhase
 from ..context import Service
+from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..departure import has_left, is_silent
 from ..exchange import Exchange
 from ..facts import Facts
-from ..progress import WITHHELD
+from ..proxy.headers import Proxies
+from ..request import PLAIN, RequestHead
 from ..scope import connection_scope
-from . import sizes
-from .codec import PLAIN, RequestHead
-from .ending import NEVER, SPEAKS_TLS, TOO_MANY, Ending, Refusal
-from .framing import ChunkedReader, LengthReader
-from .output import BROKEN, CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
+from ..writer import Writer
+from .phase import BROKEN, CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
+from .reader import RequestReader
+from .response import plain
+from .stream import Http1Stream
 
 STOPPING = ServicePhase.STOPPING
-END = b"\r\n\r\n"
+NEVER = float("inf")
 AT_NEXT_TICK = 0.0
 """A deadline that every tick of the service finds passed."""
-LINE_FEED = 0x0A
-CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+MAX_DISCARDED = 256 * 1024
+"""Bytes of an unwanted body that are read and thrown away so that the connection can persist."""
+MAX_LINGERED = 16 * 1024 * 1024
+"""Bytes thrown away after a last response: many clients read it only when they have sent all of their body."""
+
+Refusal = tuple[int, str, bytes]
+"""Status, reason, and further header lines."""
+TOO_MANY: Refusal = (503, "too many connections", b"retry-after: 1\r\n")
+MISSES_TLS: Refusal = (400, "plain HTTP sent to a port that speaks TLS: ask for https", b"")
 
 
-class HttpConnection(Ending):
+class HttpConnection(asyncio.Protocol):
+    """One transport, and the requests that come on it: keep-alive, pipelining, what a client may take its time for, the end.
+
+    The connection decides and its parts do: the *reader* turns bytes into heads and bodies, the *exchange* is the one request
+    that is being answered, the *stream* turns its response into bytes, the *writer* sends them. The connection is always in
+    one phase (see phase.py), which says what is done with bytes that arrive, and what a deadline means.
+
+    *Pressure.* What waits in memory, as a body for the application or as pipelined requests, is bounded: above the limit the
+    transport is not read, and the client finds that out from TCP. What waits for the client is the writer's.
+
+    *Slow clients.* There is one deadline, checked by the service once a second; it is set wherever it is the client's turn: to
+    send a head, a body at its least rate, the next request, or to take a last response. :meth:`expire` acts when it has passed.
+    While something written is still with us, the client's time has not begun: the service's deliveries watch it, and call
+    :meth:`delivered` when the client has all of it, or :meth:`cut_off` when it takes nothing for too long.
+
+    *The end.* A client must get what was written and be able to tell whether that is all. Closing with input unread resets a
+    TCP connection and can destroy a response on its way, so after a last response the connection *lingers*: it closes for
+    writing and reads on for a while. A response that breaks off is told by its missing end, or else by a reset.
+    """
+
+    # Slots: of more attributes than thirty without, each would be found the slow way.
     __slots__ = (
-        "_answered",
-        "_checked",
-        "_fast",
-        "_peer",
-        "_proxies",
-        "_reading",
-        "_resting",
-        "_scope",
-        "_skipped",
-        "_unlooked",
-        "refusal",
+        *("_answered", "_eof", "_exchange", "_last", "_peer", "_phase", "_proxies", "_reader", "_reading", "_refusal"),
+        *("_resting", "_scope", "_service", "_stream", "_surplus", "_writer", "deadline", "transport"),
     )
 
-    def __init__(self, service: Service, facts: Facts) -> None:
-        super().__init__(service)
+    def __init__(self, service: Service, transport: asyncio.Transport, facts: Facts) -> None:
+        self._service = service
+        self.transport = transport
         self._scope, self._peer = connection_scope(service, facts)
-        self.client = self._peer
-        self._fast = service.lane()
+        self._reader = RequestReader(service.lane(), service.codec, service.limits)
+        self._writer = Writer(service, transport)
+        self._stream: Http1Stream | None = None
+        """None before the first request, and when the connection is lost: it knows this object."""
+        self._exchange: Exchange | None = None
+        self._phase = IDLE
         proxies = service.proxies
-        self._proxies = proxies if proxies is not None and proxies.believes(facts.client, facts.server) else None
+        self._proxies: Proxies | None = (
+            proxies if proxies is not None and proxies.believes(facts.client, facts.server) else None
+        )
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
+        self._refusal: Refusal | None = MISSES_TLS if facts.misses_tls else None
+        """What the first request is answered with, whatever it is."""
         self._answered = False
         """At least one request was."""
         self._reading = True
         self._resting = False
         """There is more of the body to read in what has come, in the next turn."""
-        self._checked = 0
-        """Bytes of an unfinished head that are known to be good; looking at them again for each new byte would be quadratic."""
-        self._unlooked = 0
-        """How much more of an unfinished head may come before anybody needs to look at it. Slow lorises live here: a thousand
-        clients who send a byte at a time must cost little more than the loop needs to receive those."""
-        self._skipped = False
-        """The empty line that may stand before a request has been skipped."""
-        self.refusal: Refusal | None = SPEAKS_TLS if facts.misses_tls else None
-        """What the first request is answered with, whatever it is."""
+        self._eof = False
+        """The client sends no more."""
+        self._last = False
+        """After what has come there is nothing more to wait for: the client sends no more, or the worker stops."""
+        self._surplus = 0
+        """Bytes thrown away since the response."""
+        self.deadline = service.now + 1 + service.limits.request_head_time
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=self._service.limits.buffer)
-        self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-        self._service.opened(self)
-        most = self._service.limits.concurrency
-        if most is not None and len(self._service.connections) - self._service.unwanted > most:
-            self.refusal = TOO_MANY
-            self._service.unwanted += 1
-        if self._service.phase is STOPPING:
+        service = self._service
+        service.opened(self)
+        limit = service.limits.concurrency
+        if limit is not None and len(service.connections) - service.unwanted > limit:
+            self._refusal = TOO_MANY
+            service.unwanted += 1
+        if service.phase is STOPPING:
             # It waited in the listener's queue when the others were told.
             self.stop()
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is IDLE:
-            # Called from a variable: what is called as an attribute, but is no method, is found the slow way (CPython 3.11).
-            fast = self._fast
-            # A head ends with a line feed; to look for all of its END here would cost more than this saves the lane.
-            if data[-1] == LINE_FEED and (head := fast(data)) is not None:
-                self._begin(head, b"")
+        phase = self._phase
+        if phase is IDLE or phase is HEAD:
+            try:
+                head = self._reader.take(data)
+            except BadRequest as error:
+                self._refuse(error.status, error.reason)
+                return
+            if head is not None:
+                self._begin(head)
             else:
-                self._buffer = data
-                self._read_head()
-        elif self._phase is HEAD:
-            self._buffer += data
-            if len(data) <= self._unlooked and not CONTROLS.search(data):
-                self._unlooked -= len(data)
-            else:
-                self._read_head()
-        elif self._phase in (EXCHANGE, DISCARD):
-            if self._body is not None:
+                self._await_head()
+        elif phase is EXCHANGE or phase is DISCARD:
+            if self._reader.body is not None:
                 self._read_body(data)
             else:
-                self._buffer += data
+                self._reader.hold(data)
                 self._regulate()
-        elif self._phase is LINGER:
+        elif phase is LINGER:
             self._throw_away(len(data))
 
     def eof_received(self) -> bool:
         """The client has closed its side. It still gets the answers to what it has asked (RFC 9112 section 9.6)."""
         self._eof = self._last = True
         if not self.transport.can_write_eof():
-            # Half a TLS connection is more than asyncio can do: it closes, and complains of those who ask it not to.
+            # asyncio can't keep half a TLS connection: it closes, and complains if it is asked not to.
             return False
         if self._phase is BROKEN:
             # To close now would say that the response was whole.
             return True
-        if self._phase is EXCHANGE and self._body is None:
+        if self._phase is EXCHANGE and self._reader.body is None:
             if self._exchange is not None and has_left(self.transport):
                 self._exchange.half_close()
             else:
                 self.deadline = AT_NEXT_TICK
             return True
-        return self._phase is HEAD and END in self._buffer
+        return self._phase is HEAD and self._reader.has_head
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = CLOSED
@@ -133,22 +149,249 @@ class HttpConnection(Ending):
             self._exchange.disconnect()
             self._exchange = None
         # An application that runs on knows this object: it keeps nothing that was received or is to be sent.
-        self._buffer = b""
-        self._body = None
-        self._corked.clear()
-        self._chunk = 0
-        self.resume_writing()
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
-        self._service.unwanted -= self.refusal is TOO_MANY
+        self._stream = None
+        self._reader.clear()
+        self._writer.lose()
+        self._service.unwanted -= self._refusal is TOO_MANY
         self._service.closed(self)
 
-    # Called by the service.
+    def pause_writing(self) -> None:
+        self._service.deliveries.watch(self)
+        self._writer.pause()
+
+    def resume_writing(self) -> None:
+        self._writer.resume()
+
+    # Heads.
+
+    def _await_head(self) -> None:
+        """What has come is no whole head yet."""
+        if not self._reader.buffer and self._answered:
+            # Nothing but the empty line that some send behind a body: the connection is as idle as before.
+            self._next()
+        elif self._phase is IDLE:
+            self._phase = HEAD
+            if self._answered:
+                # From its first byte on; for the first request, from the opening of the connection.
+                self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+
+    def _begin(self, head: RequestHead) -> None:
+        """Run the request's exchange."""
+        if self._refusal is not None:
+            self._refuse(*self._refusal, method=head.method)
+            return
+        service, scope, client = self._service, self._scope, self._peer
+        terms = head.terms
+        if terms is not PLAIN:
+            if terms.proxied:
+                if self._proxies is not None:
+                    scope, client = self._proxies.unveil(scope, head.headers, client)
+                elif service.proxies is not None:
+                    service.proxies.ignore(scope["client"])
+            if terms.websocket and service.websocket is not None:
+                self._hand_over(service.websocket(self.transport, head, scope, client))
+                return
+        stream = self._stream
+        if stream is None:
+            stream = self._stream = Http1Stream(service, self._writer, self)
+        stream.open(head, client)
+        self._phase = EXCHANGE
+        self.deadline = NEVER
+        self._exchange = exchange = Exchange(service, stream, head, scope)
+        if head.length == 0 or self._begin_body(exchange, stream, head):
+            exchange.start()
+
+    def _hand_over(self, successor: asyncio.Protocol) -> None:
+        """Another protocol takes the transport; this object is done with."""
+        self._phase = CLOSED
+        self.deadline = NEVER
+        rest = self._reader.buffer
+        self.transport.set_protocol(successor)
+        # The successor first: a service that waits until it is empty must not see a moment without any connection.
+        successor.connection_made(self.transport)
+        self._service.closed(self)
+        if rest:
+            successor.data_received(rest)
+
+    def _next(self) -> None:
+        """Wait for the next request."""
+        if self._reader.buffer:
+            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. More may come
+            # before that turn, hence HEAD: what comes is appended.
+            self._phase = HEAD
+            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+            self._service.loop.call_soon(self._read_pipelined, context=self._service.clean_context())
+            return
+        self._phase = IDLE
+        if self._last:
+            self._close()
+            return
+        self.deadline = self._service.idle_until
+        if not self._reading:
+            self._regulate()
+
+    def _read_pipelined(self) -> None:
+        if self._phase is not HEAD:
+            return
+        try:
+            head = self._reader.next()
+        except BadRequest as error:
+            self._refuse(error.status, error.reason)
+        else:
+            if head is not None:
+                self._begin(head)
+            else:
+                self._await_head()
+        self._regulate()
+        if not self._eof:
+            return
+        if self._phase is EXCHANGE:
+            # The FIN came with the pipeline. Its age only says how long the earlier requests took.
+            self.deadline = AT_NEXT_TICK
+        elif self._phase is HEAD and not self._reader.has_head:
+            # What is left is no whole request, and the client sends no more.
+            self._close()
+
+    # Bodies.
+
+    def _begin_body(self, exchange: Exchange, stream: Http1Stream, head: RequestHead) -> bool:
+        """Expect the request's body; False if it was refused."""
+        reader = self._reader
+        try:
+            piece = reader.begin_body(head.length)
+        except BadRequest as error:
+            exchange.await_body()
+            self._fail(error)
+            return False
+        if piece:
+            exchange.feed(piece)
+        if reader.body is not None:
+            exchange.await_body()
+            stream.withheld = head.terms.expect_continue
+            self.await_body()
+            self._prolong_body(len(piece))
+            self._read_on_soon()
+            self._regulate()
+        return True
+
+    def _read_body(self, data: bytes) -> None:
+        reader = self._reader
+        try:
+            piece = reader.read(data)
+        except BadRequest as error:
+            self._fail(error)
+            return
+        if self._phase is DISCARD:
+            # What is behind the body is another request.
+            self._throw_away(len(data) - len(reader.buffer))
+            if self._phase is not DISCARD:
+                return
+        elif self._exchange is not None:
+            self._prolong_body(len(data))
+            if piece:
+                self._exchange.feed(piece)
+        if reader.body is not None:
+            self._read_on_soon()
+        else:
+            self.deadline = NEVER
+            if self._phase is DISCARD:
+                self._next()
+            elif self._exchange is not None and self._stream is not None:
+                self._stream.withheld = False
+                self._exchange.feed_end()
+        self._regulate()
+
+    def _read_on_soon(self) -> None:
+        """Read the rest of what has come when the others have had their turn, if it was too much for one."""
+        if self._reader.has_more:
+            self._resting = True
+            self._service.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._resting = False
+        if self._reader.body is not None:
+            self._read_body(b"")
+        else:
+            self._regulate()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes received that wait in memory: to be interpreted, or for the application."""
+        return len(self._reader.buffer) + (self._exchange.buffered if self._exchange is not None else 0)
+
+    def _regulate(self) -> None:
+        """Read on only while what waits in memory is within bounds."""
+        # A head has limits of its own, and nobody but the client can get it out of the buffer.
+        wanted = (self.waiting < self._service.limits.buffer or self._phase is HEAD) and not self._resting
+        if wanted is not self._reading and not self.transport.is_closing():
+            self._reading = wanted
+            if wanted:
+                self._service.clean_context().run(self.transport.resume_reading)
+                if self._reader.body is not None and self._phase is EXCHANGE:
+                    # While we did not read, the client could not send.
+                    self.await_body()
+            else:
+                self.transport.pause_reading()
+
+    # Called by the stream.
+
+    def answered(self, keep_alive: bool) -> None:
+        """The response is complete: on to the next request, or close."""
+        self._answered = True
+        self._exchange = None
+        reader = self._reader
+        if not keep_alive:
+            if reader.body is None and not reader.buffer:
+                self._close()
+            else:
+                self._linger()
+        elif reader.body is not None:
+            self._phase = DISCARD
+            self._surplus = 0
+            self.deadline = self._service.now + 1 + self._service.limits.linger_time
+            self._regulate()
+        elif reader.buffer or self._last or not self._reading:
+            self._next()
+        else:
+            # As _next would, but without a call in the case that comes most often.
+            self._phase = IDLE
+            self.deadline = self._service.idle_until
+
+    def consumed(self) -> None:
+        if not self._reading:
+            self._regulate()
+
+    def break_off(self, ends_body: bool) -> None:
+        self._exchange = None
+        self._writer.flush()
+        if not ends_body:
+            self._close()
+            return
+        # Where the connection's end is that of the body, only a reset says that it came too soon.
+        reset_when_closed(self.transport)
+        if self._service.deliveries.is_due(self):
+            # It would destroy what the client's system has not confirmed yet: whole responses, too, if they were pipelined.
+            self._phase = BROKEN
+            self._reader.clear()
+        else:
+            self.abort()
+
+    # Slow clients: deadlines.
+
+    def await_body(self) -> None:
+        """From now on it is the client's turn to send more of the body."""
+        self.deadline = self._service.now + 1 + self._service.limits.request_body_time
+
+    def _prolong_body(self, size: int) -> None:
+        """So many bytes came: time for as many more at the least rate, up to the longest pause."""
+        limits = self._service.limits
+        latest = self._service.now + 1 + limits.request_body_time
+        rate = limits.request_body_rate
+        self.deadline = min(latest, self.deadline + size / rate) if rate else latest
 
     def expire(self) -> None:
         """The deadline has passed: of a head, of keep-alive, of a body, or of lingering."""
-        if self._phase is HEAD and self._buffer:
-            self.client = self._peer
+        if self._phase is HEAD and self._reader.buffer:
             self._refuse(408, "the request head took too long")
         elif self._phase is EXCHANGE:
             self._expire_exchange()
@@ -161,14 +404,13 @@ class HttpConnection(Ending):
             self._close()
 
     def _expire_exchange(self) -> None:
-        exchange = self._exchange
-        if self._body is None or exchange is None:
+        if self._reader.body is None or self._stream is None:
             self._look_for_client()
-        elif self._reading and exchange.intake is not WITHHELD:
+        elif self._reading and not self._stream.withheld:
             self._fail(BadRequest(408, "the request body took too long"))
         else:
             # Not the client's fault: the application does not take what has come, or has not asked for it yet.
-            self._await_body()
+            self.await_body()
 
     def _look_for_client(self) -> None:
         """The client has closed its side, perhaps only that: tell the application when it shows no sign of life any more.
@@ -183,16 +425,36 @@ class HttpConnection(Ending):
             if self._exchange is not None:
                 self._exchange.half_close()
 
-    def _await_body(self) -> None:
-        """From now on it is the client's turn to send more of the body."""
-        self.deadline = self._service.now + 1 + self._service.limits.request_body_time
+    # Slow clients: what they have yet to take.
 
-    def _prolong_body(self, size: int) -> None:
-        """So many bytes came: time for as many more at the least rate, up to the longest pause."""
-        limits = self._service.limits
-        latest = self._service.now + 1 + limits.request_body_time
-        rate = limits.request_body_rate
-        self.deadline = min(latest, self.deadline + size / rate) if rate else latest
+    def is_owed(self) -> bool:
+        return self._phase in (IDLE, DISCARD, LINGER, CLOSED) and is_blocked(self.transport)
+
+    def delivered(self) -> None:
+        phase, service = self._phase, self._service
+        if phase is IDLE and self._last:
+            self._leave()
+        elif phase is IDLE:
+            self.deadline = service.idle_until
+        elif phase is DISCARD or phase is LINGER:
+            self.deadline = service.now + 1 + service.limits.linger_time
+        elif phase is BROKEN:
+            self.abort()
+        elif phase is CLOSED:
+            self.deadline = service.now + ALERT_TIME
+        elif self._exchange is not None and self._stream is not None and self._stream.sends_file:
+            # There is more, which the disk is slower to give than the client to take.
+            service.deliveries.watch(self)
+
+    def cut_off(self) -> None:
+        if is_blocked(self.transport):
+            reset_when_closed(self.transport)
+        elif self._phase is EXCHANGE:
+            # It does not keep us from sending more.
+            return
+        self.abort()
+
+    # The end.
 
     def drain(self) -> None:
         """Nothing ends at once: the next response says that it is the last."""
@@ -200,7 +462,7 @@ class HttpConnection(Ending):
     def stop(self) -> None:
         """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
         self._last = True
-        if self._phase is IDLE and not self._buffer:
+        if self._phase is IDLE:
             self._leave()
 
     def _leave(self) -> None:
@@ -228,221 +490,59 @@ class HttpConnection(Ending):
         else:
             self.deadline = min(self.deadline, self._service.now + 1)
 
-    # Reading.
+    def _refuse(self, status: int, reason: str, extra: bytes = b"", *, method: str | None = None) -> None:
+        """Answer the client's mistake; nothing after it on the connection is interpreted.
 
-    def _read_head(self) -> None:
-        """Start an exchange if the buffer holds a whole request head."""
-        try:
-            raw = self._whole_head(self._buffer)
-            if raw is None:
-                if not self._buffer and self._answered:
-                    # Nothing but the empty line that some send behind a body: the connection is as idle as before.
-                    self._next()
-                return
-            head = self._fast(raw)
-            if head is None:
-                sizes.check(raw, self._service.limits)
-                head = self._service.codec(raw)
-        except BadRequest as error:
-            # Not for whom a proxy has asked before.
-            self.client = self._peer
-            self._refuse(error.status, error.reason)
+        ``extra``: further header lines. ``method``: that of the request, if its exchange had begun (and has logged it);
+        otherwise what has come of it tells.
+        """
+        # RFC 9110 section 9.3.2: no content in a response to HEAD, whatever its status is.
+        is_head = method == "HEAD" if method is not None else self._reader.buffer.startswith(b"HEAD ")
+        self._reader.clear()
+        self._writer.write_last(plain(status, reason, self._service.defaults, extra=extra, with_body=not is_head))
+        if self._service.access is not None and method is None:
+            self._service.access(self._peer, "-", "-", "1.1", status, None)
+        self._linger()
+
+    def _fail(self, error: BadRequest) -> None:
+        """The body of the current request turned out malformed, or too large or too slow."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is None or self._stream is None:
+            # It has been answered, and the rest of its body was being thrown away.
+            self._close()
+        elif self._stream.has_head:
+            exchange.disconnect(exchange.status)
+            self._close()
+        else:
+            exchange.disconnect(error.status)
+            self._refuse(error.status, error.reason, method=exchange.request.method)
+
+    def _linger(self) -> None:
+        """Close for writing, and go on reading for a while (RFC 9112 section 9.6)."""
+        if self._eof or self.transport.is_closing():
+            self._close()
             return
-        self._checked = self._unlooked = 0
-        self._skipped = False
-        self._begin(head, self._buffer[len(raw) :])
+        self._phase = LINGER
+        self._surplus = 0
+        self._reader.clear()
+        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        self._writer.close_for_writing()
+        self._regulate()
 
-    def _whole_head(self, data: bytes) -> bytes | None:
-        """The request head at the start of ``data``; None while it is not whole. Raises BadRequest if it can't become one."""
-        if data[:2] == b"\r\n" and not self._skipped:
-            # RFC 9112 section 2.2: an empty line before the request line is ignored; one.
-            self._skipped = True
-            self._checked = 0
-            self._buffer = data = data[2:]
-        end = data.find(END, max(0, self._checked - 3)) + 4
-        if end < 4:
-            if self._phase is IDLE:
-                self._phase = HEAD
-                if self._answered:
-                    # From its first byte on; for the first request, from the opening of the connection.
-                    self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-            self._unlooked = sizes.check_unfinished(data, self._checked, self._service.limits)
-            self._checked = len(data)
-            return None
-        return data[:end]
+    def _throw_away(self, size: int) -> None:
+        self._surplus += size
+        if self._phase is DISCARD and self._surplus > MAX_DISCARDED:
+            self._linger()
+        elif self._surplus > MAX_LINGERED:
+            self.abort()
 
-    def _begin(self, head: RequestHead, rest: bytes) -> None:
-        """Run the request's exchange; ``rest`` is what came behind the head."""
-        if self.refusal is not None:
-            self._refuse(*self.refusal, method=head.method)
-            return
-        scope = self._scope
-        self.client = self._peer
-        terms = head.terms
-        if terms is not PLAIN:
-            if terms.proxied:
-                if self._proxies is not None:
-                    scope, self.client = self._proxies.unveil(scope, head.headers, self._peer)
-                elif self._service.proxies is not None:
-                    self._service.proxies.ignore(scope["client"])
-            if terms.websocket and self._service.websocket is not None:
-                self._hand_over(self._service.websocket(head, scope, self.client), rest)
-                return
-        self._phase = EXCHANGE
-        self.deadline = NEVER
-        self._exchange = exchange = Exchange(self._service, self, head, scope)
-        if head.length == 0:
-            self._buffer = rest
-        elif not self._begin_body(exchange, head.length, rest):
-            return
-        exchange.start()
-
-    def _begin_body(self, exchange: Exchange, length: int | None, rest: bytes) -> bool:
-        """Expect a body of ``length`` bytes, or a chunked one (None), of which ``rest`` is here; False if it was refused."""
-        limits = self._service.limits
-        self._buffer = b""
-        if length is not None and limits.body is not None and length > limits.body:
-            exchange.await_body()
-            self._fail(BadRequest(413, "request body too large"))
-            return False
-        if length == len(rest):
-            # All of it is here already: nothing to wait for, nothing to count.
-            exchange.feed(rest)
-            return True
-        exchange.await_body()
-        self._body = ChunkedReader(limits.trailers, limits.body) if length is None else LengthReader(length)
-        self._await_body()
-        if rest:
-            self._read_body(rest)
-        return self._exchange is not None
-
-    def _hand_over(self, successor: asyncio.Protocol, rest: bytes) -> None:
-        """Another protocol takes the transport; this object is done with."""
+    def _close(self) -> None:
+        """Close once all that is written has been sent."""
         self._phase = CLOSED
         self.deadline = NEVER
-        self.transport.set_protocol(successor)
-        # The successor first: a service that waits until it is empty must not see a moment without any connection.
-        successor.connection_made(self.transport)
-        self._service.closed(self)
-        if rest:
-            successor.data_received(rest)
+        if self._writer.close():
+            self._service.deliveries.watch(self)
 
-    def _read_body(self, data: bytes) -> None:
-        body = self._body
-        assert body is not None
-        try:
-            piece = body.feed(data)
-        except BadRequest as error:
-            self._body = None
-            self._fail(error)
-            return
-        if self._phase is DISCARD:
-            # Not what is behind the body: that is another request.
-            self._throw_away(len(data) - len(body.rest))
-            if self._phase is not DISCARD:
-                return
-        elif self._exchange is not None:
-            self._prolong_body(len(data))
-            if piece:
-                self._exchange.feed(piece)
-        if body.complete:
-            self._body = None
-            self.deadline = NEVER
-            self._buffer = body.rest
-            if self._phase is DISCARD:
-                self._next()
-            elif self._exchange is not None:
-                self._exchange.feed_end()
-        elif body.more:
-            self._resting = True
-            self._service.loop.call_soon(self._read_on)
-        self._regulate()
-
-    def _read_on(self) -> None:
-        """The others have had their turn: on with the body."""
-        self._resting = False
-        if self._body is not None:
-            self._read_body(b"")
-        else:
-            self._regulate()
-
-    def _regulate(self) -> None:
-        """Read on only while what waits in memory is within bounds."""
-        waiting = len(self._buffer) + (self._exchange.buffered if self._exchange is not None else 0)
-        # A head has limits of its own, and nobody but the client can get it out of the buffer.
-        wanted = (waiting < self._service.limits.buffer or self._phase is HEAD) and not self._resting
-        if wanted is not self._reading and not self.transport.is_closing():
-            self._reading = wanted
-            if wanted:
-                self._service.clean_context().run(self.transport.resume_reading)
-                if self._body is not None and self._phase is EXCHANGE:
-                    # While we did not read, the client could not send.
-                    self._await_body()
-            else:
-                self.transport.pause_reading()
-
-    def consumed(self) -> None:
-        if not self._reading:
-            self._regulate()
-
-    def ask_for_body(self) -> None:
-        self.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._await_body()
-
-    def respond(self, data: bytes, keep_alive: bool) -> None:
-        """The response is complete with ``data``: on to the next request, or close."""
-        if self._corked or not data:
-            self.write_last(data)
-        elif not self.transport.is_closing():
-            # Without a call of write_last in the case that comes most often.
-            self.transport.write(data)
-        self._answered = True
-        self._exchange = None
-        if self._body is None and keep_alive:
-            if self._buffer or self._last or not self._reading:
-                self._next()
-            else:
-                # As _next would, but without a call in the case that comes most often.
-                self._phase = IDLE
-                self.deadline = self._service.idle_until
-        elif not keep_alive:
-            if self._body is None and not self._buffer:
-                self._close()
-            else:
-                self._linger()
-        else:
-            self._phase = DISCARD
-            self._surplus = 0
-            self.deadline = self._service.now + 1 + self._service.limits.linger_time
-            self._regulate()
-
-    def _next(self) -> None:
-        """Wait for the next request."""
-        if self._buffer:
-            # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. More may come
-            # before that turn, hence HEAD: what comes is appended.
-            self._phase = HEAD
-            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
-            self._service.loop.call_soon(self._read_pipelined, context=self._service.clean_context())
-            return
-        self._phase = IDLE
-        if self._last:
-            self._close()
-            return
-        self.deadline = self._service.idle_until
-        if not self._reading:
-            self._regulate()
-
-    def _read_pipelined(self) -> None:
-        if self._phase is not HEAD:
-            return
-        self._read_head()
-        self._regulate()
-        if not self._eof:
-            return
-        if self._phase is EXCHANGE:
-            # The FIN came with the pipeline. Its age only says how long the earlier requests took.
-            self.deadline = AT_NEXT_TICK
-        elif self._phase is HEAD and END not in self._buffer:
-            # What is left is no whole request, and the client sends no more.
-            self._close()
+    def abort(self) -> None:
+        self._phase = CLOSED
+        self.transport.abort()

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from ..asgi import Field, Fields
 from ..memory import remember
 from ..proxy.headers import FIELDS as PROXY_FIELDS
-from .codec import PLAIN, TOKEN, RequestHead, Terms, decode_path, is_host
+from ..request import PLAIN, RequestHead, Terms, decode_path
+from .codec import TOKEN, is_host
 
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _CONTROLS = frozenset((*range(0x09), *range(0x0A, 0x20), 0x7F))

@@ -10,7 +10,8 @@ import re
 from ...errors import BadRequest
 from ..asgi import Fields
 from ..proxy.headers import FIELDS as PROXY_FIELDS
-from .codec import TOKEN, RequestHead, Terms, is_host, split_target
+from ..request import RequestHead, Terms, split_target
+from .codec import TOKEN, is_host
 
 _HEAD = re.compile(
     rb"(%b) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h11
 
 from ...errors import BadRequest
-from .codec import RequestHead
+from ..request import RequestHead
 from .grammar import check_grammar, interpret
 
 

@@ -6,7 +6,7 @@ import httptools
 
 from ...errors import BadRequest
 from ..asgi import Field
-from .codec import RequestHead
+from ..request import RequestHead
 from .grammar import check_grammar, interpret
 
 

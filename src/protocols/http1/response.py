@@ -12,7 +12,8 @@ from enum import Enum, auto
 
 from ...errors import AppError
 from ..memory import remember
-from .codec import TOKEN, RequestHead
+from ..request import RequestHead
+from .codec import TOKEN
 
 
 class Framing(Enum):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
-from typing import cast
 
 from ..asgi import Scope
 from ..context import Phase as ServicePhase
 from ..context import Service, Upgrade
 from ..delivery import ALERT_TIME, is_blocked, mark, reset_when_closed, waiting
-from ..http1.codec import RequestHead
-from ..http1.output import Corked
-from ..http1.response import plain
+from ..http1.stream import Http1Stream
+from ..request import RequestHead
+from ..writer import Writer
 from . import frames
 from .handshake import Offer, Refusal, judge
 from .session import INTERNAL_ERROR, Session
@@ -33,7 +32,7 @@ _PING = b"tricorn"
 
 def upgrade(service: Service, settings: Settings) -> Upgrade:
     """What takes over the service's connections that ask for WebSocket."""
-    return lambda head, base, client: WebSocketConnection(service, settings, head, base, client)
+    return lambda transport, head, base, client: WebSocketConnection(service, settings, transport, head, base, client)
 
 
 class Phase(Enum):
@@ -55,61 +54,100 @@ class Phase(Enum):
 _OPEN = Phase.OPEN
 
 
-class WebSocketConnection(Corked):
-    deadline = NEVER
-    _phase = Phase.HANDSHAKE
-    _session: Session | None = None
-    """None when the handshake was refused before there was one, and when the connection is lost."""
-    _reader: frames.Reader | None = None
-    """There when a session is."""
-    _reading = True
-    _early = 0
-    """Bytes received before the handshake was answered."""
-    _silent = False
-    """Nothing was received since the last ping."""
-    _ping_due = 0.0
-    _mark = 0
-    """What the client had taken when the last ping was sent (see delivery.py)."""
-    _pong: bytes | None = None
-    """Of the last ping, if it can't be answered yet. RFC 6455 section 5.5.3 allows to leave out the others."""
-    _farewell = b""
-    """With ENDING: the closing frame to send."""
-    _violated = False
-    _opened = False
-    """The client was let in."""
+class WebSocketConnection(asyncio.Protocol):
+    """One transport on which a client asks for a WebSocket, from the handshake to the end.
 
-    def __init__(self, service: Service, settings: Settings, head: RequestHead, base: Scope, client: str) -> None:
+    The connection decides and its parts do: the *reader* turns bytes into events, the *session* is the WebSocket as the
+    application sees it, the *writer* sends. The *stream* answers the handshake as long as it is an HTTP request, which is until
+    it is accepted. The connection is always in one phase, and the session in one of its own.
+
+    *Slow clients.* As in http1/connection.py there is one deadline, and the service's deliveries watch what a client has yet to
+    take. An open WebSocket may be silent for ever, unless it does not answer a ping; any byte is an answer.
+    """
+
+    __slots__ = (
+        *("_base", "_client", "_early", "_farewell", "_head", "_mark", "_opened", "_phase", "_ping_due", "_pong", "_reader"),
+        *(
+            "_reading",
+            "_service",
+            "_session",
+            "_settings",
+            "_silent",
+            "_stream",
+            "_violated",
+            "_writer",
+            "deadline",
+            "transport",
+        ),
+    )
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        transport: asyncio.Transport,
+        head: RequestHead,
+        base: Scope,
+        client: str,
+    ) -> None:
         """``head``: the request that asks for WebSocket; ``base``: the scope's common part; ``client``: for the access log."""
-        super().__init__(service)
+        self._service = service
         self._settings = settings
         self._head = head
         self._base = base
         self._client = client
+        self.transport = transport
+        self._writer = Writer(service, transport)
+        self._stream: Http1Stream | None = Http1Stream(service, self._writer, self, is_last=True)
+        """None when the connection is lost: it knows this object."""
+        self._stream.open(head, client)
+        self._session: Session | None = None
+        """None when the handshake was refused before there was one, and when the connection is lost."""
+        self._reader: frames.Reader | None = None
+        """There when a session is."""
+        self._phase = Phase.HANDSHAKE
+        self.deadline = NEVER
+        self._reading = True
+        self._early = 0
+        """Bytes received before the handshake was answered."""
+        self._silent = False
+        """Nothing was received since the last ping."""
+        self._ping_due = 0.0
+        self._mark = 0
+        """What the client had taken when the last ping was sent (see delivery.py)."""
+        self._pong: bytes | None = None
+        """Of the last ping, if it can't be answered yet. RFC 6455 section 5.5.3 allows to leave out the others."""
+        self._farewell = b""
+        """With ENDING: the closing frame to send."""
+        self._violated = False
+        """The client has broken the protocol."""
+        self._opened = False
+        """The client was let in."""
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
         self._service.opened(self)
-        # Whoever had the transport before may have paused it.
+        # HTTP, which had the transport before, may have paused it.
         self.transport.resume_reading()
         verdict = judge(self._head, self._settings.deflate)
         if isinstance(verdict, Offer) and self._service.phase is not ServicePhase.SERVING:
             # The application would open what has to be closed at once; so the client is sent to another worker right away.
             verdict = Refusal(503, "the server restarts", b"retry-after: 1\r\n")
-        if isinstance(verdict, Offer):
+        if isinstance(verdict, Offer) and self._stream is not None:
             self._reader = self._settings.reader(self._settings.max_size, verdict.deflate)
-            self._session = Session(self._service, self, self._settings, verdict, self._head, self._base)
+            self._session = Session(
+                self._service, self, self._writer, self._stream, self._settings, verdict, self._head, self._base
+            )
             self._session.start()
         else:
-            refusal = verdict or Refusal(400, "not a WebSocket handshake")
+            refusal = verdict if isinstance(verdict, Refusal) else Refusal(400, "not a WebSocket handshake")
             self.refuse(refusal.status, refusal.reason, refusal.extra)
 
     def data_received(self, data: bytes) -> None:
         self._silent = False
         # The answer to what has just arrived leaves at once; it is a new turn.
-        self._due = 0.0
-        self._work = 0
+        self._writer.end_burst()
         session, reader = self._session, self._reader
         if session is None or reader is None:
             return
@@ -134,9 +172,9 @@ class WebSocketConnection(Corked):
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
         self.deadline = NEVER
-        self._corked.clear()
         self._pong = None
-        self.resume_writing()
+        self._writer.lose()
+        self._stream = None
         session, self._session = self._session, None
         reader, self._reader = self._reader, None
         if reader is not None:
@@ -148,10 +186,14 @@ class WebSocketConnection(Corked):
         self._count()
         self._service.closed(self)
 
+    def pause_writing(self) -> None:
+        self._service.deliveries.watch(self)
+        self._writer.pause()
+
     def resume_writing(self) -> None:
-        super().resume_writing()
+        self._writer.resume()
         if self._pong is not None:
-            self.write(frames.pong(self._pong))
+            self._writer.write(frames.pong(self._pong))
             self._pong = None
 
     # Called by the service.
@@ -252,8 +294,8 @@ class WebSocketConnection(Corked):
 
     def _react(self, session: Session, event: frames.Event) -> None:
         if isinstance(event, frames.Ping):
-            if self.room is None:
-                self.write(frames.pong(event.payload))
+            if self._writer.room is None:
+                self._writer.write(frames.pong(event.payload))
             else:
                 self._pong = event.payload
         elif isinstance(event, (frames.Close, frames.Violation)):
@@ -275,7 +317,7 @@ class WebSocketConnection(Corked):
         """Send the last frame. The client's violation ends the connection; its closing frame is answered by ours."""
         assert self._session is not None
         self._session.end(frames.ABNORMAL, "", gone=True)
-        self.write(self._farewell)
+        self._writer.write(self._farewell)
         if self._violated:
             self._linger()
         else:
@@ -289,27 +331,27 @@ class WebSocketConnection(Corked):
             else:
                 self.transport.pause_reading()
 
-    # The session's Wire; writing itself is the base's.
+    # Called by the session (see session.Wire).
 
     def accepted(self, response: bytes) -> None:
         self._opened = True
         self._phase = Phase.OPEN
         self._log("[accepted]")
-        self.write(response)
+        self._writer.write(response)
         # The first message behind it is not to be collected.
-        self._due = 0.0
+        self._writer.end_burst()
         if self._settings.ping_interval:
             self.deadline = self._ping_due = self._service.now + self._settings.ping_interval
         self._pull()
 
     def refuse(self, status: int, reason: str, extra: bytes = b"") -> None:
-        with_body = self._head.method != "HEAD"
-        self.denied(status, plain(status, reason, self._service.defaults, extra=extra, with_body=with_body))
+        """Refuse the handshake with a response of the server's own; ``extra``: further header lines."""
+        self.denied(status)
+        if self._stream is not None:
+            self._stream.refuse(status, reason, extra)
 
-    def denied(self, status: int, data: bytes) -> None:
+    def denied(self, status: int) -> None:
         self._log(str(status))
-        self.write(data)
-        self._linger()
 
     def close(self, code: int, reason: str) -> None:
         if self._phase is Phase.ENDING:
@@ -317,7 +359,7 @@ class WebSocketConnection(Corked):
         elif self._phase is Phase.OPEN:
             self._phase = Phase.CLOSING
             self._await_close()
-            self.write(frames.close(code, reason))
+            self._writer.write(frames.close(code, reason))
             # What was left unread because the application was slow is thrown away now, up to the client's closing frame.
             self._pull()
 
@@ -342,12 +384,12 @@ class WebSocketConnection(Corked):
         elif self._silent and settings.ping_timeout and self._reading:
             assert self._session is not None
             self._session.end(frames.ABNORMAL, "keepalive ping timeout", gone=True)
-            self.write(frames.close(INTERNAL_ERROR, "keepalive ping timeout"))
+            self._writer.write(frames.close(INTERNAL_ERROR, "keepalive ping timeout"))
             self._finish()
         elif now < self._ping_due:
             self.deadline = self._ping_due
         else:
-            self.write(frames.ping(_PING))
+            self._writer.write(frames.ping(_PING))
             self._mark = mark(self.transport)
             self._silent = True
             self._ping_due = now + settings.ping_interval
@@ -358,11 +400,24 @@ class WebSocketConnection(Corked):
         before, self._mark = self._mark, mark(self.transport)
         return self._mark != before and waiting(self.transport) > 0
 
+    # Called by the stream: the handshake is answered by an HTTP response.
+
+    def answered(self, keep_alive: bool) -> None:
+        self._linger()
+
+    def break_off(self, ends_body: bool) -> None:
+        self.abort()
+
+    def consumed(self) -> None:
+        """A handshake has no body."""
+
+    def await_body(self) -> None:
+        """A handshake has no body."""
+
     # Ending.
 
     def _linger(self) -> None:
         """Close for writing, and go on reading for a while: closing with input unread could destroy what was sent last."""
-        self._uncork()
         self._pong = None
         if self.transport.is_closing() or not self.transport.can_write_eof():
             self._finish()
@@ -370,14 +425,14 @@ class WebSocketConnection(Corked):
         self._phase = Phase.LINGER
         self.deadline = self._service.now + 1 + self._service.limits.linger_time
         self._read(True)
-        self.transport.write_eof()
+        self._writer.close_for_writing()
 
     def _finish(self) -> None:
         """Close once all that is written has been sent."""
-        self._uncork()
         self._phase = Phase.CLOSED
         self.deadline = NEVER
-        self._close_transport()
+        if self._writer.close():
+            self._service.deliveries.watch(self)
 
     def _count(self) -> None:
         service = self._service

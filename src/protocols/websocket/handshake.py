@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from ...errors import AppError
 from ..asgi import Field, Fields
-from ..http1.codec import TOKEN, RequestHead
+from ..http1.codec import TOKEN
+from ..request import RequestHead
 from .deflate import Agreement, agree
 
 VERSION = b"13"

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum, auto
 from sys import getsizeof
 from typing import Protocol
 
 from ...errors import AppError
-from ..asgi import WEBSOCKET_VERSIONS, ClientDisconnected, Message, Scope
-from ..blame import is_torn_down, report
+from ..application import converse
+from ..asgi import WEBSOCKET_VERSIONS, ClientDisconnected, Field, Message, Scope
 from ..context import Service
-from ..http1.codec import RequestHead
+from ..exchange import as_bytes
 from ..http1.response import switching
+from ..request import RequestHead
 from ..scope import request_scope
+from ..stream import Stream
+from ..writer import Writer
 from . import frames
 from .deflate import SMALLEST, Deflater
-from .denial import Denial
 from .handshake import Offer, answer
 from .settings import Settings
 
@@ -34,7 +37,9 @@ class Phase(Enum):
     CONNECTING = auto()
     """It is yet to accept or to refuse."""
     DENYING = auto()
-    """It refuses with an HTTP response of its own."""
+    """It refuses with an HTTP response of its own, whose head is held back until the first part of the body."""
+    REFUSING = auto()
+    """The head of that response is sent, and the body follows."""
     OPEN = auto()
     CLOSED = auto()
     """It has closed or refused: nothing."""
@@ -49,17 +54,11 @@ _OPEN = Phase.OPEN
 class Wire(Protocol):
     """The session's connection, as the session knows it."""
 
-    room: asyncio.Future[None] | None
-    """What to wait for before sending more; None when there is room."""
-
-    def write(self, data: bytes) -> None:
-        """Send at once, but for what is sent without a pause: that leaves together, at the turn's end at the latest."""
-
     def accepted(self, response: bytes) -> None:
         """The application lets the client in."""
 
-    def denied(self, status: int, data: bytes) -> None:
-        """Send the rest of an HTTP response that refuses the handshake, and close."""
+    def denied(self, status: int) -> None:
+        """The application has refused the handshake with an HTTP response of its own."""
 
     def refuse(self, status: int, reason: str) -> None:
         """Refuse the handshake with a response of the server's own."""
@@ -73,35 +72,58 @@ class Wire(Protocol):
     def at_end(self) -> None:
         """The application has seen all that the client sent before it ended the connection."""
 
-    def abort(self) -> None: ...
-
 
 class Session:
-    phase = Phase.CONNECTING
-    ending: tuple[int, str] | None = None
-    """Code and reason that the application is told when it has received all messages."""
-    held = False
-    """Reading stopped because too much waits here: the connection wants to be told when it is taken."""
-    _told_connect = False
-    _size = 0
-    """Bytes of memory that the messages in ``inbox`` take: a text's characters take four each where one of them is an emoji."""
-    _owes = False
-    """The application works on a message: it has been given one, and has not asked for the next."""
-    _denial: Denial | None = None
-    _deflater: Deflater | None = None
-    _task: asyncio.Task[None]
-    since = 0.0
-    """When it began, as of ``Service.now``."""
+    """One WebSocket: the application on one side, the connection on the other.
 
-    def __init__(self, service: Service, wire: Wire, settings: Settings, offer: Offer, head: RequestHead, base: Scope) -> None:
+    The session knows ASGI's rules. Messages from the client wait in :attr:`inbox`; when as much waits as may, the connection
+    stops reading. What the application sends goes through the phases of :class:`Phase`, as the table ``_ACTS`` at the end says
+    for each phase and message: frames to the writer, and an HTTP response that refuses the handshake to the stream.
+    """
+
+    __slots__ = (
+        *("_deflater", "_denial", "_head", "_new_waiter", "_offer", "_owes", "_service", "_settings", "_size", "_stream"),
+        *("_task", "_told_connect", "_waiters", "_wire", "_writer", "ending", "held", "inbox", "phase", "scope", "since"),
+    )
+
+    def __init__(
+        self,
+        service: Service,
+        wire: Wire,
+        writer: Writer,
+        stream: Stream,
+        settings: Settings,
+        offer: Offer,
+        head: RequestHead,
+        base: Scope,
+    ) -> None:
         """``base``: the part of the scope that all requests of the connection share."""
         self._service = service
         self._wire = wire
+        self._writer = writer
+        self._stream = stream
+        """For an HTTP response that refuses the handshake."""
         self._settings = settings
         self._offer = offer
         self._head = head
+        self.phase = Phase.CONNECTING
+        self.since = service.now
+        """When it began, as of ``Service.now``."""
+        self.ending: tuple[int, str] | None = None
+        """Code and reason that the application is told when it has received all messages."""
         self.inbox: deque[str | bytes] = deque()
         """Messages that wait for :meth:`receive`."""
+        self._size = 0
+        """Bytes of memory that they take: a text's characters take four each where one of them is an emoji."""
+        self.held = False
+        """Reading stopped because too much waits here: the connection wants to be told when it is taken."""
+        self._told_connect = False
+        self._owes = False
+        """The application works on a message: it has been given one, and has not asked for the next."""
+        self._denial: tuple[int, Iterable[Field]] = 0, ()
+        """Status and headers of the response with which the application refuses."""
+        self._deflater: Deflater | None = None
+        self._task: asyncio.Task[None] | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._new_waiter = service.loop.create_future
         self.scope = scope = request_scope(service, base, head)
@@ -118,9 +140,8 @@ class Session:
 
     def start(self) -> None:
         """Run the application."""
-        self.since = self._service.now
-        self._service.works.add(self)
-        self._task = self._service.loop.create_task(self._run())
+        self._service.in_flight.add(self)
+        self._task = self._service.loop.create_task(converse(self._service, self, self._stream))
 
     @property
     def full(self) -> bool:
@@ -152,7 +173,8 @@ class Session:
     def cancel(self) -> None:
         """The server stops and waits no longer; the connection is aborted by its owner."""
         self.phase = Phase.GONE
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def _wake_one(self) -> bool:
         while self._waiters:
@@ -202,7 +224,7 @@ class Session:
         """
         kind = message["type"]
         if self.phase is _OPEN and kind == "websocket.send":
-            self._wire.write(self._encode(message))
+            self._writer.write(self._encode(message))
         elif self.phase is Phase.GONE:
             raise ClientDisconnected("the client has disconnected")
         else:
@@ -210,7 +232,7 @@ class Session:
             if act is None:
                 raise AppError(f"ASGI message {kind!r} sent {_WHEN[self.phase]}")
             act(self, message)
-        if (room := self._wire.room) is not None:
+        if (room := self._writer.room) is not None:
             # Several tasks may wait for it: the end of one must not be the end of all.
             await asyncio.shield(room)
 
@@ -255,55 +277,51 @@ class Session:
         self._wire.refuse(403, "the application refuses the connection")
 
     def _deny(self, message: Message) -> None:
-        self._denial = Denial(self._head, message["status"], message.get("headers") or (), self._service.defaults)
+        self._denial = message["status"], message.get("headers") or ()
         self.phase = Phase.DENYING
 
     def _deny_body(self, message: Message) -> None:
-        assert self._denial is not None
-        more = message.get("more_body", False)
-        data = self._denial.encode(message.get("body", b""), more)
-        if more:
-            self._wire.write(data)
+        body, more = as_bytes(message.get("body", b"")), message.get("more_body", False)
+        if self.phase is Phase.DENYING:
+            self._stream.send_head(*self._denial, body, more)
+            self.phase = Phase.REFUSING
         else:
+            self._stream.send_body(body, more)
+        if not more:
             self._end_by_app(frames.ABNORMAL, "")
-            self._wire.denied(self._denial.status, data)
+            self._wire.denied(self._denial[0])
 
     # The application's life.
 
-    async def _run(self) -> None:
-        try:
-            result = await self._service.app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
-            if result is not None:
-                raise AppError(f"the application returned {result!r}; an ASGI application returns None")
-            if self.phase in (Phase.CONNECTING, Phase.DENYING):
-                raise AppError("the application returned without accepting or refusing the connection")
-            if self.phase is Phase.OPEN:
-                self._end_by_app(NORMAL, "")
-                self._wire.close(NORMAL, "")
-        except BaseException as error:
-            # Also what would end the process, such as SystemExit: it is this client's, and the others are served on.
-            if is_torn_down(error):
-                raise
-            report(error, self.describe(), self.phase is Phase.GONE)
-            self._abandon()
-        finally:
-            # An application may keep ``receive`` for ever.
-            self.inbox.clear()
-            self._wire.at_end()
-            self._service.end(self)
+    @property
+    def is_over(self) -> bool:
+        return self.phase is Phase.GONE
 
-    def _abandon(self) -> None:
-        """The application gave up: the client is told in whichever way is left."""
+    def returned(self) -> Exception | None:
+        if self.phase in (Phase.CONNECTING, Phase.DENYING, Phase.REFUSING):
+            return AppError("the application returned without accepting or refusing the connection")
+        if self.phase is Phase.OPEN:
+            self._end_by_app(NORMAL, "")
+            self._wire.close(NORMAL, "")
+        return None
+
+    def abandon(self) -> None:
+        """The client is told in whichever way is left."""
         phase = self.phase
         if phase in (Phase.CLOSED, Phase.GONE):
             return
         self._end_by_app(INTERNAL_ERROR, "")
         if phase is Phase.OPEN:
             self._wire.close(INTERNAL_ERROR, "")
-        elif self._denial is not None and self._denial.started:
-            self._wire.abort()
+        elif phase is Phase.REFUSING:
+            self._stream.reset()
         else:
             self._wire.refuse(500, "Internal Server Error")
+
+    def settle(self) -> None:
+        # An application may keep ``receive`` for ever.
+        self.inbox.clear()
+        self._wire.at_end()
 
 
 _ACTS = {
@@ -311,11 +329,13 @@ _ACTS = {
     (Phase.CONNECTING, "websocket.close"): Session._forbid,
     (Phase.CONNECTING, "websocket.http.response.start"): Session._deny,
     (Phase.DENYING, "websocket.http.response.body"): Session._deny_body,
+    (Phase.REFUSING, "websocket.http.response.body"): Session._deny_body,
     (Phase.OPEN, "websocket.close"): Session._close,
 }
 _WHEN = {
     Phase.CONNECTING: "before 'websocket.accept'",
     Phase.DENYING: "during 'websocket.http.response'",
+    Phase.REFUSING: "during 'websocket.http.response'",
     Phase.OPEN: "after 'websocket.accept'",
     Phase.CLOSED: "after the application closed the connection",
 }

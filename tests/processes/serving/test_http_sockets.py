@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ async def serve_rows(kind: str, path: Path) -> list[str]:
         # One service for each connection, so that each knows its own requests.
         waiting.append(requests)
         service = Service(noted, loop, parse, fast=lane)  # type: ignore[arg-type]
-        return Opening(lambda transport, facts: HttpConnection(service, facts))
+        return Opening(partial(HttpConnection, service))
 
     waiting: list[list[Seen]] = []
     if kind == "tcp":

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tricorn.protocols.context import Service
 from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
 from tricorn.protocols.sendfile import AT_ONCE, READ_AT_ONCE, SMALL, File, in_thread
+from tricorn.protocols.writer import Writer
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.SelectorEventLoop}
 try:
@@ -51,7 +53,7 @@ async def fetch(app: App, data: bytes, limit: int | None = None) -> bytes:
     parse, lane = CODECS["auto"]
     service = Service(app, loop, parse, fast=lane)  # type: ignore[arg-type]
     ours, theirs = socket.socketpair()
-    await loop.connect_accepted_socket(lambda: Opening(lambda transport, facts: HttpConnection(service, facts)), ours)
+    await loop.connect_accepted_socket(lambda: Opening(partial(HttpConnection, service)), ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
     writer.write(data)
     if limit is not None:
@@ -109,11 +111,11 @@ def test_a_client_that_leaves_in_the_middle_of_a_file(loop: str, file: Path) -> 
 def test_a_file_that_was_not_sent_to_its_end_breaks_the_response_off(
     file: Path, end: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def half(self: HttpConnection, file: File) -> None:
+    async def half(self: Writer, file: File) -> None:
         self.write(file.read(0))
         raise TimeoutError
 
-    monkeypatch.setattr(HttpConnection, "send_file", half)
+    monkeypatch.setattr(Writer, "send_file", half)
 
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await send(start())

@@ -13,6 +13,7 @@ import tracemalloc
 import types
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from support.websocket_wire import Peer, client_close, client_frame, request
 from support.wire import CODECS, Receive, Send
 from tricorn import protocols
 from tricorn.protocols.context import Phase, Service
+from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.websocket.connection import upgrade
@@ -129,7 +131,7 @@ async def live(codec: str, ws: str, served: ssl.SSLContext | None, trusts: ssl.S
     parse, lane = CODECS[codec]
     service = Service(app, loop, parse, fast=lane, limits=Limits(linger_time=0.1, request_head_time=1))  # type: ignore[arg-type]
     service.websocket = upgrade(service, Settings(reader=reader_of(ws)))
-    server = await loop.create_server(lambda: HttpConnection(service), "127.0.0.1", 0, ssl=served)
+    server = await loop.create_server(lambda: Opening(partial(HttpConnection, service)), "127.0.0.1", 0, ssl=served)
     port = server.sockets[0].getsockname()[1]
     # What the first request and the first WebSocket bring with them for all others.
     await asyncio.gather(*(vanish(port, data, trusts) for data in (STORIES[0], STORIES[1], STORIES[14])))
@@ -140,7 +142,7 @@ async def live(codec: str, ws: str, served: ssl.SSLContext | None, trusts: ssl.S
         await asyncio.sleep(0.1)
         if drains:
             service.drain(Phase.STOPPING)
-        while any(not story.done() for story in stories) or service.connections or service.works:
+        while any(not story.done() for story in stories) or service.connections or service.in_flight:
             await asyncio.sleep(0.05)
             service.tick()
     server.close()
@@ -217,7 +219,7 @@ def test_a_text_that_waits_counts_as_large_as_it_is() -> None:
             if not peer.transport.paused:
                 await peer.say(client_frame(0x81, text.encode()))
         # 36 KiB each, and there is room for 64.
-        (session,) = peer.service.works
+        (session,) = peer.service.in_flight
         assert len(session.inbox) == 2  # type: ignore[attr-defined]
         peer.transport.lose()
 

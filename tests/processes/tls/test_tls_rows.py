@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,7 @@ async def serve_rows(files: tuple[str, str], trusting: ssl.SSLContext) -> list[s
         await app(scope, receive, send)
 
     service = Service(noted, loop, parse, fast=lane)
-    server = await loop.create_server(
-        lambda: Opening(lambda transport, facts: HttpConnection(service, facts)), "127.0.0.1", 0, ssl=context
-    )
+    server = await loop.create_server(lambda: Opening(partial(HttpConnection, service)), "127.0.0.1", 0, ssl=context)
     wrong = []
     for row in rows():
         requests.clear()

@@ -151,7 +151,7 @@ def test_a_client_that_leaves_releases_a_sender_that_waits() -> None:
         wire.transport.lose()
         await wire.settle()
         assert ends == ["sent"]
-        assert not wire.service.works
+        assert not wire.service.in_flight
 
 
 def test_what_is_sent_without_a_pause_is_one_write_behind_the_first(clock: Clock) -> None:
@@ -256,7 +256,7 @@ def test_nothing_is_left_of_a_chunk_whose_client_goes_in_its_turn(clock: Clock) 
         await wire.settle()
         assert len(wire.transport.writes) == 1
         assert not errors
-        assert not wire.service.works
+        assert not wire.service.in_flight
 
 
 def test_much_in_one_turn_does_not_wait_for_its_end() -> None:
@@ -316,7 +316,7 @@ def test_who_sends_without_pause_leaves_turns_to_others_when_the_client_has_gone
         wire = Wire(sends_without_pause(400, leave))
         tick()
         await wire.feed(GET)
-        while wire.service.works:
+        while wire.service.in_flight:
             await turn(wire.loop)
         assert len(sent) == 400
         # A MiB until it is told that the client has gone, and then one message in each turn.
@@ -370,7 +370,7 @@ def test_a_client_that_leaves_before_he_has_read_the_answer_before(caplog: pytes
         wire.transport.lose()
         await wire.settle()
         assert not wire.output
-        assert not wire.service.works
+        assert not wire.service.in_flight
 
     assert not caplog.records
 
@@ -583,7 +583,7 @@ def test_a_body_that_stops_coming_is_a_408() -> None:
         await wire.settle()
         assert [response.status for response in wire.responses()] == [408]
         assert wire.transport.closed
-        assert not wire.service.works
+        assert not wire.service.in_flight
 
 
 def test_a_body_that_the_application_does_not_take_may_wait() -> None:

@@ -264,7 +264,7 @@ def test_sending_without_end_to_a_client_that_has_left_is_ended(more: bool, capl
         wire.pass_seconds(5)
         await wire.settle()
         assert [type(error) for error in raised] == [ClientDisconnected]
-        assert not wire.service.works
+        assert not wire.service.in_flight
 
     assert not caplog.records
 

@@ -12,7 +12,8 @@ import pytest
 from support.mutate import END, NASTY, heads, mutate, rounds, seed
 from tricorn.errors import BadRequest
 from tricorn.protocols.http1 import fast, h11_codec, httptools_codec
-from tricorn.protocols.http1.codec import Codec, RequestHead
+from tricorn.protocols.http1.codec import Codec
+from tricorn.protocols.request import RequestHead
 
 ROUNDS = 100_000
 PLAIN = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nContent-Length: 3\r\n\r\n"

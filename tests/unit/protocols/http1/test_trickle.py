@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.play import run
 from support.wire import CODECS, Wire, converse, echo, split_bytes
-from tricorn.protocols.http1 import sizes
+from tricorn.protocols.http1 import head_limits
 from tricorn.protocols.limits import Limits
 
 HEAD = b"GET /path HTTP/1.1\r\nHost: a\r\nX: "
@@ -15,13 +15,13 @@ LIMITS = Limits(request_line=100, field_size=60, head=300, header_count=10)
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_byte_more_of_a_head_is_not_a_reason_to_look_at_the_head(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
-    check = sizes.check_unfinished
+    check = head_limits.check_unfinished
 
     def counted(data: bytes, checked: int, limits: Limits) -> int:
         looks.append(len(data))
         return check(data, checked, limits)
 
-    monkeypatch.setattr(sizes, "check_unfinished", counted)
+    monkeypatch.setattr(head_limits, "check_unfinished", counted)
 
     @run
     async def play() -> None:

@@ -8,7 +8,7 @@ from support.websocket_wire import KEY, Peer, request
 from support.wire import CODECS
 from tricorn.errors import AppError
 from tricorn.protocols.http1 import h11_codec
-from tricorn.protocols.http1.codec import RequestHead
+from tricorn.protocols.request import RequestHead
 from tricorn.protocols.websocket.deflate import Agreement
 from tricorn.protocols.websocket.handshake import Offer, Refusal, answer, judge
 

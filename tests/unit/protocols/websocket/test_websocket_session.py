@@ -103,7 +103,7 @@ def test_messages_go_to_and_fro_and_each_side_may_close() -> None:
         peer = Peer(diary)
         await peer.open(path="/ws?q")
         assert peer.status == 101
-        assert peer.service.works, "it counts as work in progress"
+        assert peer.service.in_flight, "it counts as work in progress"
         await peer.say(client_frame(TEXT, "grüße".encode()), client_frame(BINARY, b"\xff"), client_frame(PING, b"?"))
         await peer.say(client_close(3001, "bye"))
         assert peer.frames == [(TEXT, "grüße".encode()), (BINARY, b"\xff"), (PONG, b"?"), (CLOSE, CODE[3001])]
@@ -115,7 +115,7 @@ def test_messages_go_to_and_fro_and_each_side_may_close() -> None:
         assert isinstance(diary.error, ClientDisconnected)
         assert isinstance(diary.error, OSError)
         assert peer.transport.lost
-        assert not peer.service.works
+        assert not peer.service.in_flight
         assert not peer.service.connections
         assert peer.service.requests == 1
         assert peer.log == [
@@ -526,7 +526,7 @@ def test_reading_pauses_while_the_application_does_not_keep_up(reader: str) -> N
         # In one breath: what is above the bound has to stay unread bytes.
         await peer.say(b"".join(client_frame(TEXT, b"%d" % number) for number in range(10)))
         assert peer.transport.paused
-        session = next(iter(peer.service.works))
+        session = next(iter(peer.service.in_flight))
         assert len(session.inbox) == 4  # type: ignore[attr-defined]
         go.set()
         await peer.settle()
@@ -778,7 +778,7 @@ def test_a_silent_client_ends_with_the_grace() -> None:
         peer.service.cancel()
         await peer.settle()
         assert peer.transport.lost
-        assert not peer.service.works
+        assert not peer.service.in_flight
 
     play(scenario)
 

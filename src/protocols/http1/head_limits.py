@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...errors import BadRequest
 from ..limits import Limits
-from .codec import RequestHead
+from ..request import RequestHead
 from .fast import LONGEST_HEAD, MOST_FIELDS
 
 Parse = Callable[[bytes], RequestHead | None]

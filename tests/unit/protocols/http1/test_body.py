@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.mutate import mutate, rounds, seed
 from tricorn.errors import BadRequest
-from tricorn.protocols.http1 import framing
-from tricorn.protocols.http1.framing import BodyReader, ChunkedReader, LengthReader
+from tricorn.protocols.http1 import body as module
+from tricorn.protocols.http1.body import BodyReader, ChunkedReader, LengthReader
 
 LIMIT = 8192
 ROUNDS = 8_000
@@ -167,7 +167,7 @@ def test_a_line_that_trickles_is_not_looked_at_over_and_over(
             return self._pattern.fullmatch(data, start)
 
     for name in (pattern, "_REST_BEGUN"):
-        monkeypatch.setattr(framing, name, Watched(getattr(framing, name)))
+        monkeypatch.setattr(module, name, Watched(getattr(module, name)))
     reader = ChunkedReader(LIMIT)
     reader.feed(begin)
     for _ in range(5000):
