@@ -39,7 +39,7 @@ def listen() -> None:
 
 
 def take() -> tuple[list[int], HangUp]:
-    """The signals that came, in order, for who listens from now on; with it the terminal as it was at the beginning.
+    """The signals that came, in order, for the caller, who answers signals from now on; with them the terminal as it was first.
 
     The handlers stay as they are until replaced, and do nothing more.
     """

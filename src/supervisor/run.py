@@ -112,8 +112,8 @@ def greet(config: Config, listeners: Listeners) -> Greeter:
 class ConfigReader:
     """Gives each reload its configuration, read afresh; drops the reload if that is broken.
 
-    Where ``identity``, whom we fork workers as, can change the files that it is read from, these are not root's words: a reload
-    then obeys them with that user's rights alone.
+    Where ``identity``, whom we fork workers as, can change the files that it is read from, the files do not speak for root: a
+    reload then obeys them with that user's rights alone.
     """
 
     def __init__(self, config: Config, origin: Origin | None, identity: Identity | None = None) -> None:

@@ -1,4 +1,5 @@
-"""An application with processes of its own: a pool, one that ignores SIGTERM, a program, and one meant to outlive it."""
+"""An application with processes of its own: a pool, one that ignores SIGTERM, a program, one whose parent is gone already, and
+one meant to outlive it."""
 
 import json
 import multiprocessing
@@ -17,6 +18,19 @@ def ignore_term():
     time.sleep(600)
 
 
+def leave_grandchild():
+    """Fork a process that forks one, and is gone; returns the pid of that one."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if (grandchild := os.fork()) == 0:
+            time.sleep(600)
+        os.write(writer, str(grandchild).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return int(os.read(reader, 20))
+
+
 def start():
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(2, mp_context=context)
@@ -33,8 +47,12 @@ async def app(scope, receive, send):
     assert scope["type"] == "http"
     if scope["path"] == "/hang":
         time.sleep(600)
-    found, app.kept = start()
+    if scope["path"] == "/grandchild":
+        found = leave_grandchild()
+    else:
+        found, app.kept = start()
+        found["worker"] = os.getpid()
     if scope["path"] == "/exit":
         os._exit(7)
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": json.dumps(found | {"worker": os.getpid()}).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(found).encode()})

@@ -133,6 +133,8 @@ def test_what_was_our_child_before_is_left_alone() -> None:
 
 def test_they_are_not_named_like_workers() -> None:
     pytest.importorskip("setproctitle", reason="setproctitle is not installed")
-    with serve() as (_, started):
-        titles = {psutil.Process(pid).cmdline()[0] for pid in started["pool"]}
+    with serve() as (server, started):
+        # One whose parent is gone already, too.
+        grandchild = int(get(server.port, "/grandchild").body)
+        titles = {psutil.Process(pid).cmdline()[0] for pid in (*started["pool"], grandchild)}
         assert titles == {"tricorn: process of the application (worker 0)"}

@@ -112,7 +112,10 @@ def test_a_port_beside_a_unix_socket_is_not_dropped_in_silence(options: tuple[st
         (("--ssl-certfile", "/nowhere.pem"), 2),
         (("--ssl-certfile", os.devnull), 2),
         (("--user", "nobody-of-this-name"), 2),
+        (("--user", "54321"), 2),
+        (("--user", "4294967295"), 2),
         (("--group", "no-group-of-this-name"), 2),
+        (("--group", "4294967295"), 2),
         (("--chdir", "/nowhere"), 2),
         (("--env-file", "/nowhere"), 2),
         (("--error-log-file", "/nowhere/log"), 2),
@@ -121,11 +124,13 @@ def test_a_port_beside_a_unix_socket_is_not_dropped_in_silence(options: tuple[st
         (("--host", "no-such-host.invalid"), 1),
         (("--host", "192.0.2.1"), 1),
         (("--uds", "/nowhere/socket"), 1),
+        (("--fd", "77"), 1),
+        (("--pid-file", "/nowhere/pid"), 1),
     ],
 )
 @pytest.mark.parametrize("workers", ["1", "0"])
 def test_exit_codes_of_mistakes(options: tuple[str, str], code: int, workers: str) -> None:
-    if workers == "0" and options[0] in ("--user", "--group"):
+    if workers == "0" and options[0] in ("--user", "--group", "--pid-file"):
         pytest.skip("needs a supervisor")
     ended = run_tricorn(PROBE, "--workers", workers, "--port", "0", *options)
     assert ended.returncode == code, ended.stderr
