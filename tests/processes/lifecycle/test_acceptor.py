@@ -7,6 +7,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from tricorn.ipc.scoreboard import _USED, Field, Scoreboard
@@ -22,12 +23,16 @@ class Stage:
         self.accepted: list[socket.socket] = []
         self.address = listener.getsockname()
         self.clients: list[socket.socket] = []
-        self.acceptor = Acceptor(asyncio.get_running_loop(), [listener], asyncio.Protocol, self._admit, self.board, self.own)
+        self.acceptor = Acceptor(asyncio.get_running_loop(), [listener], self._make, self._admit, self.board, self.own)
         for row in (self.own, self.other):
             self.set(row, Field.SERVING, 1)
             self.set(row, Field.BEAT, time.monotonic())
 
-    async def _admit(self, connection: socket.socket, make: object) -> None:
+    def _make(self, transport: Any, facts: Any) -> asyncio.Protocol:
+        return asyncio.Protocol()
+
+    async def _admit(self, connection: socket.socket, make: Callable[[Any, Any], asyncio.Protocol]) -> None:
+        make(None, None)
         self.accepted.append(connection)
 
     def set(self, row: int, field: Field, value: float) -> None:
