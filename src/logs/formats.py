@@ -35,8 +35,9 @@ class Response:
         self.status = status
         self.size = ended.sent
         self.headers = {name.lower(): value for name, value in ended.response_headers}
-        self.seconds = time.perf_counter() - ended.began
-        self.began = time.time() - self.seconds
+        now = time.perf_counter()
+        self.seconds = (ended.ended or now) - ended.began
+        self.began = time.time() - (now - ended.began)
 
     def request_header(self, name: str) -> str:
         wanted = name.lower().encode("latin-1", "replace")

@@ -82,6 +82,8 @@ class Ended(Protocol):
     status: int
     began: float
     """As of ``time.perf_counter``; set if ``Service.timed``."""
+    ended: float
+    """The same; 0 if that is now."""
 
     @property
     def sent(self) -> int:

@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -56,13 +57,19 @@ def mark(transport: asyncio.Transport) -> int:
     With TCP on Linux it is what the client has confirmed so far: a transport's buffer does not shrink before a third of the
     kernel's, megabytes, is free. Otherwise it is what waits; it changes also when something is written, which is not for ever.
     """
-    if _IS_LINUX:
-        try:
-            info = _socket_of(transport).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + 8)
-            return int(struct.unpack_from("Q", info, _ACKNOWLEDGED)[0])
-        except (OSError, ValueError, struct.error):
-            pass
-    return waiting(transport)
+    confirmed = _confirmed(transport)
+    return waiting(transport) if confirmed is None else confirmed
+
+
+def _confirmed(transport: asyncio.Transport) -> int | None:
+    """Bytes that the client's system has confirmed so far; None where the kernel does not tell: of TCP on Linux it does."""
+    if not _IS_LINUX:
+        return None
+    try:
+        info = _socket_of(transport).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED + 8)
+        return int(struct.unpack_from("Q", info, _ACKNOWLEDGED)[0])
+    except (OSError, ValueError, struct.error):
+        return None
 
 
 def is_blocked(transport: asyncio.Transport) -> bool:
@@ -112,6 +119,16 @@ class Deliveries:
         self._watched: dict[Sender, tuple[int, float]] = {}
         """The mark of each at its last progress, and when it will be cut off."""
 
+        self._ends: dict[Sender, list[tuple[int, int, Callable[[int], None]]]] = {}
+        """Whom to tell when a response is delivered: at which number of confirmed bytes that is, and the number then."""
+
+    def tell(self, sender: Sender, end: Callable[[int], None]) -> None:
+        """Call ``end`` when all that was written until now is delivered, or can't be: with the bytes that were not."""
+        transport = sender.transport
+        now = _confirmed(transport) or 0
+        self._ends.setdefault(sender, []).append((now + waiting(transport), now, end))
+        self.watch(sender)
+
     def watch(self, sender: Sender) -> None:
         """From the next look on, until all is delivered."""
         self._watched.setdefault(sender, (-1, 0.0))
@@ -124,7 +141,12 @@ class Deliveries:
         return True
 
     def forget(self, sender: Sender) -> None:
+        """It is lost."""
         self._watched.pop(sender, None)
+        if sender in self._ends:
+            confirmed = _confirmed(sender.transport)
+            for whole, before, end in self._ends.pop(sender):
+                end(max(0, whole - (before if confirmed is None else confirmed)))
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -133,6 +155,8 @@ class Deliveries:
         """See who has made progress, who has taken all, and who has taken nothing for too long."""
         for sender, (known, until) in list(self._watched.items()):
             if not waiting(sender.transport):
+                for _, _, end in self._ends.pop(sender, ()):
+                    end(0)
                 self.forget(sender)
                 sender.delivered()
             elif (current := mark(sender.transport)) != known:

@@ -76,12 +76,14 @@ class Exchange:
         "_pieces",
         "_service",
         "_stream",
+        "_taken",
         "_task",
         "_trailers",
         "_waiter",
         "began",
         "buffered",
         "client_done",
+        "ended",
         "intake",
         "phase",
         "request",
@@ -101,6 +103,10 @@ class Exchange:
         """When it began, as of ``Service.now``."""
         self.began = 0.0
         """The same as of ``time.perf_counter``, if the access log wants it."""
+        self.ended = 0.0
+        """When the response was complete, as of ``time.perf_counter``, if it was delivered later; else 0."""
+        self._taken: int | None = None
+        """Bytes of the response's body that the client took, if that was waited for."""
         self.phase = EXPECTED
         self.status = 0
         """The response's; in the end the one that the access log has. 0 before there is one."""
@@ -182,7 +188,7 @@ class Exchange:
     @property
     def sent(self) -> int:
         """Bytes of the response's body that went out, when its end is told."""
-        return self._stream.sent
+        return self._stream.sent if self._taken is None else self._taken
 
     # The application's side.
 
@@ -313,12 +319,28 @@ class Exchange:
     def _complete(self) -> None:
         self.phase = COMPLETE
         self._pieces = None
-        self._count(CLIENT_LEFT if self.client_done else self.status)
+        status = CLIENT_LEFT if self.client_done else self.status
+        if self._service.access is not None and self._stream.owes():
+            self._count_delivered(status)
+        else:
+            self._count(status)
         if self._waiter is not None:
             self._wake()
 
-    def _count(self, status: int) -> None:
-        """The response is over, whole or not: log and count it, once."""
+    def _count_delivered(self, status: int) -> None:
+        """As ``_count``, when the client has taken the response, or has left before."""
+        client, sent = self._stream.client, self._stream.sent
+        if self._service.timed:
+            self.ended = time.perf_counter()
+
+        def end(missing: int) -> None:
+            self._taken = max(0, sent - missing)
+            self._count(CLIENT_LEFT if missing else status, client)
+
+        self._stream.when_delivered(end)
+
+    def _count(self, status: int, client: str | None = None) -> None:
+        """The response is over, whole or not: log and count it, once. ``client``: if it may be another's turn by now."""
         self.status = status
         service = self._service
         if service.access is not None:
@@ -327,7 +349,8 @@ class Exchange:
             if service.root_path or '"' in target or "\\" in target:
                 # Not always: what it does is seldom to be done, and the call is 1 % of a request.
                 target = service.name_target(request)
-            service.access(self._stream.client, request.method, target, request.terms.version, status, self)
+            client = self._stream.client if client is None else client
+            service.access(client, request.method, target, request.terms.version, status, self)
         service.requests += 1
         if service.on_request is not None:
             service.on_request()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .asgi import Field
@@ -57,6 +57,12 @@ class Stream(Protocol):
 
     def want_body(self) -> None:
         """The application waits for the request's body: a client that wants to be asked for it is asked."""
+
+    def owes(self) -> bool:
+        """Whether some of what was sent waits with us for the client."""
+
+    def when_delivered(self, end: Callable[[int], None]) -> None:
+        """Call ``end`` when the client has taken all that was sent, or has left: with the bytes that it has not."""
 
     def consumed(self, size: int) -> None:
         """The application has taken so many bytes of the request's body: the client may send as many."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ...errors import AppError
@@ -206,6 +206,12 @@ class Http1Stream:
             self.withheld = False
             self._writer.write_last(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._connection.await_body()
+
+    def owes(self) -> bool:
+        return self._writer.transport.get_write_buffer_size() > 0
+
+    def when_delivered(self, end: Callable[[int], None]) -> None:
+        self._service.deliveries.tell(self._connection, end)
 
     def consumed(self, size: int) -> None:
         self._connection.consumed()

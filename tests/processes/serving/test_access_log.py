@@ -6,10 +6,12 @@ import socket
 import struct
 
 import pytest
-from support.harness import Client, Server, raw_connection, send_request
+from support.harness import Client, Server, get, raw_connection, send_request
 
 APP = "tests.apps.idle_stream:app"
 EVENT = b"data: hello\n\n"
+SIZE = 6_000_000
+"""Bytes, as in tests/apps/large.py: more than the kernel holds for a client that does not read."""
 FORMATS = {
     "plain": ((), r'INFO:     127\.0\.0\.1:\d+ - "GET {path} HTTP/1\.1" {status}\b'),
     "json": (("--log-format=json",), r'"method": "GET", "path": "{path}", "version": "1\.1", "status": {status}'),
@@ -50,6 +52,24 @@ def test_clients_that_left(name: str, loop: str) -> None:
         assert client_of.get("/unfinished").status == 200
         server.wait_for_log(line.format(path="/unfinished", status=200, size=1))
         assert server.log.count("/slow") == server.log.count("/stream") == 1
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_large_response_of_which_the_client_took_little(loop: str) -> None:
+    """It is complete when the application has sent it, and over when the client has it or has left."""
+    with Server("tests.apps.large:app", "--loop", loop, "--access-log-format=%(r)s %(s)s %(B)s") as server:
+        with raw_connection(server.port) as client:
+            send_request(client, "/whole")
+            assert client.recv(100)
+            assert get(server.port, "/little").body == b"ok"
+            server.wait_for_log("GET /little")
+            assert "GET /whole" not in server.log
+            reset(client)
+        line = server.wait_for_log(r"GET /whole HTTP/1\.1 (\d+) (\d+)\n")
+        assert line[1] == "499"
+        assert 0 < int(line[2]) < SIZE
+        assert len(Client(server.port).get("/whole").body) == SIZE
+        server.wait_for_log(rf"GET /whole HTTP/1\.1 200 {SIZE}\n")
 
 
 def test_a_client_that_only_closed_its_side() -> None:
