@@ -11,24 +11,20 @@ import datetime
 import logging
 import os
 import signal
-import socket
 import sys
-from collections.abc import Sequence
 from types import FrameType, SimpleNamespace
 from typing import Any
 
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from .config import options
 from .embedding.config import Config
 from .embedding.server import Server
 from .logs.access import Access
-from .logs.formats import Response
+from .logs.formats import Record
 from .protocols.context import Ended
 from .protocols.request import decode_path
 from .worker import endure
-from .worker.serving import Server as InnerServer
 
 BEAT = 1.0
 """Seconds between two heartbeats to gunicorn's arbiter, and between two checks that it lives."""
@@ -46,22 +42,22 @@ class GunicornAccess:
         if ended is None:
             # Refused before there was a request; gunicorn's own workers do not log that.
             return
-        response = Response(ended, client, path, status)
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.request_headers]
-        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.items()]
+        record = Record(ended, client, path, status)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in record.request_headers]
+        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in record.headers.items()]
         environ = {
-            "REMOTE_ADDR": response.client,
+            "REMOTE_ADDR": record.client,
             "REQUEST_METHOD": method,
-            "RAW_URI": response.target,
+            "RAW_URI": record.target,
             "SERVER_PROTOCOL": f"HTTP/{version}",
-            "PATH_INFO": decode_path(response.path.encode("ascii")),
-            "QUERY_STRING": response.query,
+            "PATH_INFO": decode_path(record.path.encode("ascii")),
+            "QUERY_STRING": record.query,
             # As CGI names them (RFC 3875 section 4.1.18).
             **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers},
         }
-        told = SimpleNamespace(status=str(status), sent=response.size, headers=sent)
+        told = SimpleNamespace(status=str(status), sent=record.size, headers=sent)
         request = SimpleNamespace(headers=headers)
-        self._log.access(told, request, environ, datetime.timedelta(seconds=response.seconds))
+        self._log.access(told, request, environ, datetime.timedelta(seconds=record.seconds))
 
     def line(self, text: str) -> None:
         """Do nothing: gunicorn's own workers do not log WebSockets."""
@@ -77,10 +73,8 @@ class LoggedServer(Server):
         super().__init__(config)
         self._access = access
 
-    def _make_worker(self, settings: options.Config, listeners: Sequence[socket.socket]) -> InnerServer:
-        worker = super()._make_worker(settings, listeners)
-        worker.access = self._access
-        return worker
+    def _make_access(self) -> Access:
+        return self._access
 
 
 class TricornWorker(Worker):  # type: ignore[misc]  # gunicorn has no types

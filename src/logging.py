@@ -1,7 +1,7 @@
-"""Formatters for Tricorn's log, to be named in a configuration of Python's logging; they are used as uvicorn's of these names.
+"""Formatters for Tricorn's log. A configuration of Python's logging names them, and uses them as uvicorn's of the same names.
 
-``DefaultFormatter`` is for all that is logged but requests, ``AccessFormatter`` for requests. Both know ``%(levelprefix)s``,
-``%(time)s`` (RFC 3339, UTC) and ``%(process_name)s`` (such as ``worker 0``).
+``AccessFormatter`` is for requests, ``DefaultFormatter`` for all other records. Both know ``%(levelprefix)s``, ``%(time)s``
+(RFC 3339, UTC) and ``%(process_name)s`` (such as ``worker 0``).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _COLORS = {
 
 
 def wants_colors(choice: bool | None, stream: TextIO) -> bool:
-    """``choice`` if there is one, else whether ``stream`` is a terminal and NO_COLOR (no-color.org) is not set."""
+    """``choice``; if that is None, whether ``stream`` is a terminal and NO_COLOR (no-color.org) is not set."""
     return choice if choice is not None else stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def level_prefix(level: int, colors: bool) -> str:
-    """Uvicorn's prefix: the level's name, a colon, and spaces up to column nine."""
+    """The beginning of a line, as uvicorn's: the level's name, a colon, and spaces up to column nine."""
     name = logging.getLevelName(level)
     space = " " * (8 - len(name))
     return f"{_COLORS.get(level, '')}{name}{_RESET}:{space}" if colors else f"{name}:{space}"
 
 
 def status_text(status: int, colors: bool) -> str:
-    """The status with its reason: ``404 Not Found``."""
+    """The status with its reason, such as ``404 Not Found``."""
     text = f"{status} {reason(status)}".rstrip()
     if not colors:
         return text
@@ -49,7 +49,7 @@ def status_text(status: int, colors: bool) -> str:
 
 
 class ColourizedFormatter(logging.Formatter):
-    """Knows ``%(levelprefix)s``, in colours if asked for or, with None, if standard output is a terminal."""
+    """Knows ``%(levelprefix)s``, in colours if ``use_colors`` is true or, with None, if the stream is a terminal."""
 
     def __init__(
         self,
@@ -63,19 +63,21 @@ class ColourizedFormatter(logging.Formatter):
 
     @property
     def stream(self) -> TextIO:
-        """Where the lines are likely to go."""
+        """The stream to which the lines probably go."""
         return sys.stdout
 
     def should_use_colors(self) -> bool:
+        """Uvicorn's name for :attr:`use_colors`."""
         return self.use_colors
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        """Format a copy of the record, with the further fields."""
         shown = logging.makeLogRecord(record.__dict__)
         if "%(time)s" in (self._fmt or ""):
             shown.__dict__.update(time=json_time(record.created), process_name=process_name())
         shown.__dict__["levelprefix"] = level_prefix(record.levelno, self.use_colors)
         if self.use_colors and "color_message" in record.__dict__:
-            # How uvicorn's users give a line colours of its own.
+            # With this field users of uvicorn give a line colours of its own.
             shown.msg = record.__dict__["color_message"]
             shown.message = shown.getMessage()
         self.complete(shown)
@@ -86,15 +88,19 @@ class ColourizedFormatter(logging.Formatter):
 
 
 class DefaultFormatter(ColourizedFormatter):
+    """For all records that are no requests."""
+
     @property
     def stream(self) -> TextIO:
+        """Standard error."""
         return sys.stderr
 
 
 class AccessFormatter(ColourizedFormatter):
-    """For records of requests: knows ``client_addr``, ``request_line`` and ``status_code``, too."""
+    """For records of requests. It also knows ``client_addr``, ``request_line`` and ``status_code``."""
 
     def complete(self, record: logging.LogRecord) -> None:
+        """Add the fields of a request, from the five arguments of the record."""
         args: Any = record.args
         client, line, status = "", record.message, ""
         if isinstance(args, tuple) and len(args) == 5:
@@ -107,9 +113,10 @@ class AccessFormatter(ColourizedFormatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object in each line, with ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``pid`` and ``slot``."""
+    """One JSON object per line, with ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``pid`` and ``slot``."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of one record."""
         fields: dict[str, Any] = {
             "time": json_time(record.created),
             "level": record.levelname.lower(),
@@ -128,17 +135,18 @@ _process_name = "tricorn"
 
 
 def process_name() -> str:
-    """What this process is in the fleet: ``supervisor``, ``worker 0``; ``tricorn`` where there is no fleet."""
+    """The name of this process in the fleet, such as ``supervisor`` or ``worker 0``; ``tricorn`` if there is no fleet."""
     return _process_name
 
 
 def set_process_name(name: str) -> None:
+    """Let ``name`` be what :func:`process_name` returns."""
     global _process_name
     _process_name = name
 
 
 def json_time(at: float) -> str:
-    """``at``, in seconds since the epoch, as RFC 3339 writes it: 2030-01-31T12:00:00.123Z."""
+    """``at``, in seconds since the epoch, as in RFC 3339: 2030-01-31T12:00:00.123Z."""
     import time
 
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{int(at % 1 * 1000):03}Z"

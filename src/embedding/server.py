@@ -25,16 +25,17 @@ from typing import Any
 from ..config import options
 from ..config.frozen import replace
 from ..errors import EXIT_STARTUP, AppError, ConfigError
-from ..ipc import channel
-from ..ipc.scoreboard import Scoreboard
 from ..ipc.waits import Waits, describe
+from ..logs.access import Access
 from ..protocols.context import Connection, Phase, Service, Work
 from ..supervisor.hangup import is_typed
 from ..supervisor.listeners import Listeners, bind, set_nodelay
 from ..version import __version__
 from ..worker import endure
+from ..worker.current import CurrentWorker, enter
 from ..worker.loader import refuse_at_import
-from ..worker.serving import Server as Worker
+from ..worker.owner import OnlyPlace
+from ..worker.serving import Serving
 from ..worker.tls import Certificates
 from .config import Config
 from .launch import launch
@@ -104,6 +105,36 @@ class ServerState:
         return [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
 
 
+class Program:
+    """The owner of what serves in this process (see worker/owner.py)."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.tell_waits_at = math.inf
+        """When to say what a stop waits for, as of ``time.monotonic``: an ordinary request takes less."""
+
+    def beat(self) -> None:
+        """Nobody else need know."""
+
+    def retire(self, reason: str) -> bool:
+        """Nobody replaces the server, so it stops."""
+        if not self._server.should_exit:
+            logger.info("Stopping: %s", reason)
+            self._server.should_exit = True
+        return True
+
+    def waiting(self, waits: Waits) -> None:
+        """Say once what a stop waits for."""
+        if time.monotonic() >= self.tell_waits_at:
+            self.tell_waits_at = math.inf
+            again = "Ctrl-C again to stop now" if is_typed() else "SIGINT stops now"
+            grace = self._server.config.settings().timeout_graceful_shutdown
+            logger.info("Waiting for %s, up to %g s; %s", describe([waits]), grace, again)
+
+    def delivering(self) -> None:
+        """Only a worker that hands connections on gets here."""
+
+
 class Server:
     """Serves one application in this process. ``should_exit`` and ``force_exit`` may be set from any thread."""
 
@@ -119,10 +150,11 @@ class Server:
         """When ``callback_notify`` was called last, as of ``time.time``."""
         self._should_exit = self._force_exit = False
         self._captured: list[int] = []
-        self._tell_waits_at = math.inf
-        """When to say for what a stop waits, as of ``time.monotonic``: an ordinary request takes less."""
-        self._worker: Worker | None = None
-        """What serves, from the beginning of :meth:`startup` until all has ended."""
+        self._program = Program(self)
+        self._is_begun = False
+        """From the beginning of :meth:`startup` until all has ended."""
+        self._serving: Serving | None = None
+        """What serves, once the application has started up."""
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop that the two events below belong to."""
         self._changed = asyncio.Event()
@@ -167,8 +199,8 @@ class Server:
 
     def _look(self) -> None:
         self._changed.set()
-        if self._should_exit and self._force_exit and self._worker is not None and self.started:
-            self._worker.abandon()
+        if self._should_exit and self._force_exit and self._serving is not None:
+            self._serving.abandon()
 
     # ----------------------------------------------------------------------------------------------------------- serve
 
@@ -202,9 +234,10 @@ class Server:
 
         Raises SystemExit when the application does not start, or an address can't be had.
         """
-        if self._worker is not None:
+        if self._is_begun:
             await self._start_over.wait()
             return
+        self._is_begun = True
         self._enter_loop()
         self._start_over.clear()
         try:
@@ -234,46 +267,37 @@ class Server:
             logger.error("%s", error)
             sys.exit(error.exit_code)
         self.servers = [Listening(listeners)]
-        self._worker = worker = self._make_worker(settings, listeners.sockets)
+        current = enter(CurrentWorker(0, os.getpid()))
+        given = self.config.ssl if self.config.ssl_context_factory is not None else None
+        certificates = Certificates(settings) if given is None else GivenContext(given)
         if self.lifespan is None:
             self.lifespan = self.config.lifespan_class(self.config)
-        worker.lifespan = self.lifespan.inner
         try:
-            await worker.start()
+            await self.lifespan.inner.startup()
         except AppError as error:
             logger.error("%s", error)
             self.lifespan.should_exit = True
             sys.exit(EXIT_STARTUP)
+        self._serving = serving = Serving(
+            settings,
+            self.config.loaded_app,
+            listeners.sockets,
+            lifespan=self.lifespan.inner,
+            certificates=certificates,
+            current=current,
+            owner=self._program,
+            place=OnlyPlace(),
+            access=self._make_access(),
+        )
+        serving.start()
         self.started = True
-        self.server_state.service = worker.service
+        self.server_state.service = serving.service
         where = ", ".join(listeners.urls("https" if self.config.is_ssl else "http"))
         logger.info("Tricorn %s in process %d running on %s (press CTRL+C to quit)", __version__, os.getpid(), where)
 
-    def _make_worker(self, settings: options.Config, listeners: Sequence[socket.socket]) -> Worker:
-        # The other end is what a supervisor has: here, we are told when the worker wants to be replaced.
-        self._link, theirs = socket.socketpair()
-        self._theirs = theirs
-        for end in (self._link, theirs):
-            end.setblocking(False)
-        scoreboard = Scoreboard(1)
-        worker = Worker(settings, self.config.loaded_app, theirs, listeners, scoreboard, scoreboard.claim(), slot=0)
-        if self.config.ssl_context_factory is not None and self.config.ssl is not None:
-            worker.certificates = GivenContext(self.config.ssl)
-        assert self._loop is not None
-        self._loop.add_reader(self._link.fileno(), self._hear, channel.Decoder(channel.FROM_WORKER))
-        return worker
-
-    def _hear(self, decoder: channel.Decoder) -> None:
-        for message in decoder.feed(self._link.recv(65536)):
-            if message["kind"] == channel.RETIRE:
-                logger.info("Stopping: %s", message["reason"])
-                self.should_exit = True
-            elif message["kind"] == channel.WAITING and time.monotonic() >= self._tell_waits_at:
-                self._tell_waits_at = math.inf
-                waits = Waits(*(message[name] for name in Waits.__match_args__))
-                again = "Ctrl-C again to stop now" if is_typed() else "SIGINT stops now"
-                grace = self.config.settings().timeout_graceful_shutdown
-                logger.info("Waiting for %s, up to %g s; %s", describe([waits]), grace, again)
+    def _make_access(self) -> Access | None:
+        """The access log, if it is to be another than the options ask for."""
+        return None
 
     async def main_loop(self) -> None:
         """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
@@ -311,41 +335,41 @@ class Server:
 
     def _begin_to_end(self) -> asyncio.Task[None] | None:
         """The task that ends the server, made if there is none yet; None if nothing is served."""
-        if self._worker is None:
+        if not self._is_begun:
             return None
         if self._ending is None:
             # Whoever is in main_loop leaves it.
             self.should_exit = True
-            self._ending = asyncio.get_running_loop().create_task(self._end(self._worker), name="tricorn shutdown")
+            self._ending = asyncio.get_running_loop().create_task(self._end(), name="tricorn shutdown")
         return self._ending
 
-    async def _end(self, worker: Worker) -> None:
+    async def _end(self) -> None:
         try:
             await self._start_over.wait()
-            if self._worker is not worker:
+            if self._serving is None:
                 # It did not start.
                 return
             logger.info("Shutting down")
-            self._tell_waits_at = time.monotonic() + 1
+            self._program.tell_waits_at = time.monotonic() + 1
             if self._force_exit:
-                worker.abandon()
+                self._serving.abandon()
             else:
-                worker.drain(Phase.STOPPING)
-            await worker.finish()
+                self._serving.drain(Phase.STOPPING)
+            await self._serving.finish()
         finally:
             self._leave()
             self._ending = None
 
     def _leave(self) -> None:
         """Leave nothing behind, also when the end was cancelled or the start failed."""
-        if self._worker is None or self._loop is None:
+        if not self._is_begun:
             return
-        self._worker.release()
-        self._worker.lifespan.abandon()
-        self._loop.remove_reader(self._link.fileno())
-        self._worker = self.server_state.service = None
-        for end in (self._link, self._theirs):
-            end.close()
+        self._is_begun = False
+        if self._serving is not None:
+            self._serving.release()
+        if self.lifespan is not None:
+            self.lifespan.inner.abandon()
+        self._serving = self.server_state.service = None
         for server in self.servers:
             server.close()
 

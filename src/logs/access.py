@@ -17,22 +17,24 @@ from ..protocols.context import Ended
 
 
 class Access(Protocol):
-    """Told of every response, and of every request that was refused before it had an exchange."""
+    """Gets every response, and every request that was refused before its exchange began."""
 
     @property
     def timed(self) -> bool:
-        """Whether it wants to know how long each exchange took."""
+        """Whether it needs to know how long each exchange took."""
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None: ...
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
+        """Log a response. ``path`` has the query; ``ended`` is None if the request was refused before its exchange began."""
+
     def line(self, text: str) -> None:
-        """A line of what is no HTTP response, such as the opening and the end of a WebSocket."""
+        """Log an event that is no HTTP response, such as the opening or the end of a WebSocket."""
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the lines that wait."""
 
 
-class Writer:
-    """Lines written to a descriptor in one batch per turn of the event loop."""
+class LineWriter:
+    """Collects lines and writes them to a descriptor once per turn of the event loop."""
 
     timed = False
 
@@ -42,21 +44,21 @@ class Writer:
         self._lines: list[str] = []
 
     def write(self, line: str) -> None:
-        """``line`` ends with a newline."""
+        """Write ``line``, which ends with a newline, at the end of this turn."""
         if not self._lines:
             self._loop.call_soon(self.flush)
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the lines that wait."""
         data = "".join(self._lines).encode("utf-8", "backslashreplace")
         self._lines.clear()
         if data:
             self._descriptor.write(data)
 
 
-class AccessLog(Writer):
-    """A line for every response, in uvicorn's format. Formatting through ``logging`` would cost as much as answering."""
+class AccessLog(LineWriter):
+    """A line for every response, in uvicorn's format. Formatting by ``logging`` would cost as much as answering a request."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor, colors: bool) -> None:
         super().__init__(loop, descriptor)
@@ -65,17 +67,22 @@ class AccessLog(Writer):
         self._statuses: dict[int, str] = {}
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
+        # As write() does: its call, for each response, is spared.
         if not self._lines:
             self._loop.call_soon(self.flush)
         text = self._statuses.get(status) or self._statuses.setdefault(status, status_text(status, self._colors))
         self._lines.append(f'{self._prefix}{client} - "{method} {path} HTTP/{version}" {text}\n')
 
     def line(self, text: str) -> None:
+        """See :class:`Access`."""
         self.write(f"{self._prefix}{text}\n")
 
 
 class TimedAccessLog(AccessLog):
-    """The same for a file: each line begins with the time, that of the first line of its turn of the loop, and the process."""
+    """The same for a file: each line begins with the time and the process.
+
+    The time is that of the first line in its turn of the event loop.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor, colors: bool) -> None:
         super().__init__(loop, descriptor, colors)
@@ -86,6 +93,7 @@ class TimedAccessLog(AccessLog):
         super().__call__(client, method, path, version, status, ended)
 
     def line(self, text: str) -> None:
+        """See :class:`Access`."""
         self._stamp()
         super().line(text)
 
@@ -94,29 +102,31 @@ class TimedAccessLog(AccessLog):
             self._prefix = json_time(time.time()) + self._kind
 
 
-class JsonAccess(Writer):
+class JsonAccess(LineWriter):
     """A JSON object for every response."""
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         self.object(client=client, method=method, path=path, version=version, status=status)
 
     def line(self, text: str) -> None:
+        """See :class:`Access`."""
         self.object(message=text)
 
     def object(self, **fields: Any) -> None:
-        told = {"time": json_time(time.time()), "level": "info", "logger": "tricorn.access", **fields}
-        self.write(json.dumps(told, ensure_ascii=False) + "\n")
+        """Write one object: the fields that all have, then ``fields``."""
+        full = {"time": json_time(time.time()), "level": "info", "logger": "tricorn.access", **fields}
+        self.write(json.dumps(full, ensure_ascii=False) + "\n")
 
 
 class LoggedAccess:
-    """Through Python's logging, as records like uvicorn's: their arguments are the first five of a call, in this order."""
+    """Logs responses by Python's logging, as uvicorn does: a record's arguments are the first five of a call, in this order."""
 
     timed = False
 
     def __init__(self, config: Config, logger: logging.Logger) -> None:
         self._logger = logger
         if not logger.handlers and config.log_config is None:
-            # Somebody has added a filter, and is content with the handler that there usually is.
+            # The application has added only a filter, so the usual handler is wanted.
             handler = logging.StreamHandler(sys.stdout)
             line = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
             handler.setFormatter(
@@ -131,7 +141,8 @@ class LoggedAccess:
         self._logger.info('%s - "%s %s HTTP/%s" %d', client, method, path, version, status)
 
     def line(self, text: str) -> None:
+        """See :class:`Access`."""
         logging.getLogger("tricorn.error").info("%s", text)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: no line waits."""

@@ -1,7 +1,7 @@
 """``--log-config``: a file that configures Python's logging, in place of Tricorn's own log.
 
-Such files are often written for uvicorn. So its formatters' names stand for ours, and what is said of its loggers holds for
-ours.
+Such files are often written for uvicorn. So the names of its formatters stand for ours, and the configuration of its loggers
+applies to ours.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ..errors import ConfigError
 
 OURS, THEIRS = "tricorn", "uvicorn"
 NAMES = ("", ".error", ".access")
-"""Of loggers, behind the package's name."""
+"""Ends of the loggers' names, behind the package's name."""
 
 
 def release() -> None:
-    """Undo what was configured before, as far as it concerns our loggers and uvicorn's."""
+    """Undo an earlier configuration of our loggers and uvicorn's."""
     for package in (OURS, THEIRS):
         for name in NAMES:
             logger = logging.getLogger(package + name)
@@ -28,8 +28,11 @@ def release() -> None:
 
 
 def apply_file(path: str) -> None:
-    """Configure logging as the file says, by its ending: ``.json``, ``.yaml``, ``.yml``, or else ini. Raises ConfigError."""
-    # Late here and below: it takes as long to import as a worker to start, and few servers need it.
+    """Configure logging as the file says. Its name ends with ``.json``, ``.yaml`` or ``.yml``; any other is an ini file.
+
+    Raises ConfigError.
+    """
+    # Late here and below, because importing it takes as long as a worker's start, and few servers need it.
     import configparser
     import logging.config
 
@@ -51,14 +54,14 @@ def apply_file(path: str) -> None:
     except ConfigError:
         raise
     except Exception as error:
-        # Whatever a formatter's or a handler's constructor raises; the cause says more than what logging wraps it in.
+        # The constructor of a formatter or a handler may raise anything. logging wraps the error; its cause says more.
         cause = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         raise ConfigError(f"--log-config {path}: {cause}") from None
     follow()
 
 
 def apply_dict(settings: dict[str, Any], use_colors: bool | None) -> None:
-    """Configure logging as for :func:`logging.config.dictConfig`."""
+    """Configure logging by :func:`logging.config.dictConfig`. ``use_colors`` is for the formatters that uvicorn has."""
     import logging.config
 
     renamed = _rename_in(settings)
@@ -71,7 +74,7 @@ def apply_dict(settings: dict[str, Any], use_colors: bool | None) -> None:
 
 
 def apply_ini(settings: Any) -> None:
-    """Configure logging as for :func:`logging.config.fileConfig`, from a parser or an open file."""
+    """Configure logging by :func:`logging.config.fileConfig`, from a parser or an open file."""
     import logging.config
 
     logging.config.fileConfig(settings, disable_existing_loggers=False)
@@ -99,10 +102,10 @@ def _rename_in(value: Any) -> Any:
 
 
 def follow() -> None:
-    """Let each of our loggers that is not configured do as uvicorn's of its name, if that is configured."""
+    """Configure each of our loggers like uvicorn's of the same name, if only that one is configured."""
     for name in NAMES:
         ours, theirs = logging.getLogger(OURS + name), logging.getLogger(THEIRS + name)
-        # Loggers that a file does not name are disabled by it, unless it says that they are not.
+        # A file disables the loggers that it does not name, unless it says otherwise.
         ours.disabled = False
         if not is_configured(ours) and is_configured(theirs):
             ours.handlers[:] = theirs.handlers
@@ -111,4 +114,5 @@ def follow() -> None:
 
 
 def is_configured(logger: logging.Logger) -> bool:
+    """Whether the logger has a handler, a level, or does not propagate."""
     return bool(logger.handlers or logger.level or not logger.propagate)

@@ -1,6 +1,6 @@
-"""``--access-log-format``: access log lines of the operator's own making, from gunicorn's atoms, or as JSON with all there is.
+"""``--access-log-format``: access log lines in a format of the operator's, from gunicorn's atoms, or as JSON with all fields.
 
-What the usual line leaves out (times, sizes, headers) is looked up here, so only those who ask for it pay for it.
+The usual line leaves out times, sizes and headers. They are looked up here, so only operators who ask for them pay for them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Callable, Mapping
 from ..errors import ConfigError
 from ..ipc.descriptor import Descriptor
 from ..protocols.context import Ended
-from .access import JsonAccess, Writer
+from .access import JsonAccess, LineWriter
 
 JSON = "json"
 _ATOM = re.compile(r"%\(([^)]*)\)s|%%")
 _NAMED = re.compile(r"\{([^}]+)\}([ioe])")
 
 
-class Response:
-    """What is known of a request and its response when it is over."""
+class Record:
+    """What is known about a request and its response at the end."""
 
     def __init__(self, ended: Ended, client: str, target: str, status: int) -> None:
-        """``client``: its host and port; ``target``: as :meth:`Service.name_target` has it."""
+        """``client`` is its host and port; ``target`` is as :meth:`Service.name_target` returns it."""
         self.client = _host(client)
         self.target = target
         self.path, _, self.query = target.partition("?")
@@ -40,21 +40,23 @@ class Response:
         self.began = time.time() - (now - ended.began)
 
     def request_header(self, name: str) -> str:
+        """The last value of a request header; ``-`` if there is none."""
         wanted = name.lower().encode("latin-1", "replace")
         found: list[bytes] = [value for key, value in self.request_headers if key == wanted]
         return found[-1].decode("latin-1") if found else "-"
 
     def response_header(self, name: str) -> str:
+        """The last value of a response header; ``-`` if there is none."""
         value: bytes = self.headers.get(name.lower().encode("latin-1", "replace"), b"-")
         return value.decode("latin-1")
 
 
 def _host(client: str) -> str:
-    """Of a host and a port; a client without an address, as on a UNIX socket, has neither."""
+    """The host of ``HOST:PORT``; ``-`` for a client without an address, as on a UNIX socket."""
     return client.rpartition(":")[0] or "-"
 
 
-ATOMS: Mapping[str, Callable[[Response], object]] = {
+ATOMS: Mapping[str, Callable[[Record], object]] = {
     "h": lambda r: r.client,
     "l": lambda r: "-",
     "u": lambda r: "-",
@@ -75,44 +77,44 @@ ATOMS: Mapping[str, Callable[[Response], object]] = {
     "L": lambda r: f"{r.seconds:.6f}",
     "p": lambda r: f"<{os.getpid()}>",
 }
-"""As gunicorn's of these names: https://docs.gunicorn.org/en/stable/settings.html#access-log-format"""
+"""By name; they mean what gunicorn's mean: https://docs.gunicorn.org/en/stable/settings.html#access-log-format"""
 
 
-def compile_format(text: str) -> Callable[[Response], str]:
-    """What makes a line of a response. Raises ConfigError for an unknown atom."""
-    parts: list[str | Callable[[Response], object]] = []
+def compile_format(text: str) -> Callable[[Record], str]:
+    """The function that makes a line of a record. Raises ConfigError for an unknown atom."""
+    parts: list[str | Callable[[Record], object]] = []
     end = 0
     for found in _ATOM.finditer(text):
         parts += [text[end : found.start()], "%" if found[1] is None else _atom(found[1], text)]
         end = found.end()
     parts.append(text[end:])
-    return lambda response: "".join(part if isinstance(part, str) else _quote(part(response)) for part in parts)
+    return lambda record: "".join(part if isinstance(part, str) else _quote(part(record)) for part in parts)
 
 
-def _atom(name: str, text: str) -> Callable[[Response], object]:
+def _atom(name: str, text: str) -> Callable[[Record], object]:
     if name in ATOMS:
         return ATOMS[name]
     if (named := _NAMED.fullmatch(name)) is None:
         raise ConfigError(f"--access-log-format {text}: there is no %({name})s")
     key = named[1]
-    kinds: Mapping[str, Callable[[Response], object]] = {
-        "i": lambda response: response.request_header(key),
-        "o": lambda response: response.response_header(key),
-        "e": lambda response: os.environ.get(key, "-"),
+    kinds: Mapping[str, Callable[[Record], object]] = {
+        "i": lambda record: record.request_header(key),
+        "o": lambda record: record.response_header(key),
+        "e": lambda record: os.environ.get(key, "-"),
     }
     return kinds[named[2]]
 
 
 def _quote(value: object) -> str:
-    """What a client has sent must not end a line, or a quoted field in it."""
+    """``value`` as text that ends neither a line nor a quoted field of it, whatever a client has sent."""
     text = str(value)
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     return text.encode("unicode_escape").decode().replace('"', '\\"')
 
 
-class Refused(Response):
-    """What is known of a request that was refused before it had an exchange."""
+class RefusedRecord(Record):
+    """The same for a request that was refused before its exchange began: nearly nothing is known."""
 
     def __init__(self, client: str, version: str, status: int) -> None:
         self.method = self.target = self.path = "-"
@@ -127,7 +129,7 @@ class Refused(Response):
         self.began = time.time()
 
 
-class FormattedAccess(Writer):
+class FormattedAccess(LineWriter):
     """The access log of ``--access-log-format text``."""
 
     timed = True
@@ -137,10 +139,11 @@ class FormattedAccess(Writer):
         self._format = compile_format(text)
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
-        response = Refused(client, version, status) if ended is None else Response(ended, client, path, status)
-        self.write(self._format(response) + "\n")
+        record = RefusedRecord(client, version, status) if ended is None else Record(ended, client, path, status)
+        self.write(self._format(record) + "\n")
 
     def line(self, text: str) -> None:
+        """See :class:`Access`."""
         self.write(f"{text}\n")
 
 
@@ -153,28 +156,28 @@ class FullJsonAccess(JsonAccess):
         if ended is None:
             super().__call__(client, method, path, version, status, None)
             return
-        response = Response(ended, client, path, status)
+        record = Record(ended, client, path, status)
         self.object(
-            client=response.client,
+            client=record.client,
             method=method,
-            path=response.path,
-            query=response.query,
+            path=record.path,
+            query=record.query,
             version=version,
             status=status,
-            size=response.size,
-            seconds=round(response.seconds, 6),
-            referer=response.request_header("referer"),
-            user_agent=response.request_header("user-agent"),
+            size=record.size,
+            seconds=round(record.seconds, 6),
+            referer=record.request_header("referer"),
+            user_agent=record.request_header("user-agent"),
             pid=os.getpid(),
         )
 
 
 def make(text: str, loop: asyncio.AbstractEventLoop, descriptor: Descriptor) -> FormattedAccess | FullJsonAccess:
-    """The access log of the given format."""
+    """The access log of the format ``text``."""
     return FullJsonAccess(loop, descriptor) if text == JSON else FormattedAccess(loop, descriptor, text)
 
 
 def check(text: str) -> None:
-    """Raises ConfigError for a format that can't be."""
+    """Raises ConfigError for a format that can't be used."""
     if text != JSON:
         compile_format(text)

@@ -1,4 +1,4 @@
-"""The error log (every life-cycle event, every failure; standard error) and the access log (standard output)."""
+"""Configures the error log (events of processes, failures; by default standard error) and the access log (standard output)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .access import Access, AccessLog, JsonAccess, LoggedAccess, TimedAccessLog
 
 LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 FILE_LINE = "%(time)s %(levelprefix)s %(process_name)s [%(process)d]: %(message)s"
-"""A record in a log file: a terminal's reader knows the time, and the journal adds it and the process."""
+"""A record in a log file. It has the time and the process; on a terminal nobody misses them, and the journal adds them."""
 
 
 def configure(config: Config, identity: Identity | None = None) -> None:
-    """Let Tricorn's loggers write as the options say, and uvicorn's, which applications write to, do the same.
+    """Configure Tricorn's loggers as the options say, and uvicorn's too, because applications write to those.
 
-    Opens the log files, as fits workers that run as ``identity``. Raises ConfigError.
+    Opens the log files with the rights of ``identity``, which the workers run as. Raises ConfigError.
     """
     logging.addLevelName(TRACE, "TRACE")
     _check(config)
@@ -34,7 +34,7 @@ def configure(config: Config, identity: Identity | None = None) -> None:
     log_files.open_for("access_log_file", config.access_log_file, identity)
     log_config.release()
     if config.log_config is not None:
-        # Its handlers open what they like, and workers open that again: all of it with the workers' rights.
+        # Its handlers may open any file, and workers open it again. So it is opened with the workers' rights.
         with identity.acting() if identity is not None else nullcontext():
             log_config.apply_file(config.log_config)
         if is_set(config, "log_level"):
@@ -64,26 +64,26 @@ def _check(config: Config) -> None:
 
 
 def set_level(level: str | int) -> None:
-    """What is logged at all, whatever handlers there are; as uvicorn's ``log_level``."""
+    """Log only from ``level`` on, whatever handlers there are; as uvicorn's ``log_level``."""
     for name in log_config.NAMES[1:]:
         for package in (log_config.OURS, log_config.THEIRS):
             logging.getLogger(package + name).setLevel(LEVELS[level] if isinstance(level, str) else level)
 
 
 def reopen() -> dict[str, int]:
-    """Open log files again, those of Python's logging among them; returns the descriptors of our own, by option."""
+    """Open all log files again, also those of Python's logging. Returns the descriptors of our own, by option."""
     close_handlers()
     return log_files.reopen()
 
 
 def adopt(descriptors: Mapping[str, int]) -> None:
-    """As :func:`reopen`, with our own files opened by the supervisor."""
+    """As :func:`reopen`, with ``descriptors`` of our own files, which the supervisor has opened."""
     close_handlers()
     log_files.adopt(descriptors)
 
 
 def close_handlers() -> None:
-    """Close the files of Python's logging: the next record opens them."""
+    """Close the files of Python's logging. The next record opens them again."""
     known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     for logger in known:
         for handler in logger.handlers if isinstance(logger, logging.Logger) else ():
@@ -92,7 +92,7 @@ def close_handlers() -> None:
 
 
 def make_access(config: Config, loop: asyncio.AbstractEventLoop) -> Access:
-    """The access log that the options ask for, or that the application has configured in Python's logging."""
+    """The access log that the options ask for, or the one that the application has configured in Python's logging."""
     file = log_files.open_for("access_log_file", config.access_log_file)
     logger = next((one for one in map(logging.getLogger, ("tricorn.access", "uvicorn.access")) if _is_touched(one)), None)
     descriptor = file if file is not None else _descriptor_of_stdout()
@@ -109,12 +109,12 @@ def make_access(config: Config, loop: asyncio.AbstractEventLoop) -> Access:
 
 
 def _is_touched(logger: logging.Logger) -> bool:
-    """Whether somebody, such as an application that filters health checks, wants to see its records."""
+    """Whether the application wants the logger's records, for example to filter health checks."""
     return bool(logger.handlers or logger.filters)
 
 
 def _descriptor_of_stdout() -> Descriptor | None:
-    """None where standard output is something else, as in a notebook."""
+    """None where standard output has no descriptor, as in a notebook."""
     try:
         return Descriptor(sys.stdout.fileno())
     except (AttributeError, io.UnsupportedOperation):

@@ -112,6 +112,10 @@ class Service:
         state: dict[str, Any] | None = None,
         access: AccessLog | None = None,
         timed: bool = False,
+        websocket: Upgrade | None = None,
+        proxies: Proxies | None = None,
+        on_count: Callable[[int], None] = lambda count: None,
+        on_request: Callable[[], None] | None = None,
     ) -> None:
         self.app = app
         self.loop = loop
@@ -132,9 +136,9 @@ class Service:
         """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
         self.access = access
         self.timed = timed
-        self.websocket: Upgrade | None = None
+        self.websocket = websocket
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
-        self.proxies: Proxies | None = None
+        self.proxies = proxies
         """Knows which peers are believed when they say for whom they ask; None to believe nobody."""
         self.phase = Phase.SERVING
         self.now = 0.0
@@ -155,9 +159,9 @@ class Service:
         """Called with what is no longer in progress; until somebody waits for the last, there is nothing else to do."""
         self.requests = 0
         """Responses completed."""
-        self.on_count: Callable[[int], None] = lambda count: None
+        self.on_count = on_count
         """Told the number of open connections when it changes."""
-        self.on_request: Callable[[], None] | None = None
+        self.on_request = on_request
         """Called after each completed response."""
         self._empty: asyncio.Future[None] | None = None
         self._context = copy_context()
@@ -221,8 +225,9 @@ class Service:
         self.on_count(len(self.connections))
         self._check_empty()
 
-    def drain(self, phase: Phase) -> None:
-        """Rise to ``phase``. With STOPPING, idle connections close now."""
+    def drain(self, phase: Phase, hand_on: Callable[[int], bool] | None = None) -> None:
+        """Rise to ``phase``. With STOPPING, idle connections close now, or go to the next worker by ``hand_on``."""
+        self.hand_on = hand_on or self.hand_on
         before, self.phase = self.phase, max(self.phase, phase)
         for connection in list(self.connections):
             if before is Phase.SERVING:

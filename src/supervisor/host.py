@@ -297,7 +297,7 @@ class Host:
             child.begin_hang_report()
             # Another worker may have spoilt its row in the scoreboard: what it says itself counts, too.
             child.tell(PROBE)
-            self._signal(action.worker, worker_run.AUTOPSY_SIGNAL)
+            self._signal(action.worker, worker_run.HANG_REPORT_SIGNAL)
 
     def _quit(self, action: Quit) -> None:
         child = self._children.get(action.worker)

@@ -63,7 +63,7 @@ class Spawner:
                     listeners=self._listeners,
                     scoreboard=self._scoreboard,
                     row=row,
-                    autopsy=report.fileno(),
+                    hang_report=report.fileno(),
                     handover=self._handover,
                 )
                 pid = self._development.fork(birth) if self._development is not None else None

@@ -1,9 +1,10 @@
 """Takes connections off the shared listeners, fairly.
 
-All workers are woken for a connection and the first to accept it gets it, so left alone the one that runs just then takes a
-whole burst (measured: 63 of 64 connections on one of four workers). So a worker looks at the scoreboard first: one that has
-more connections than another leaves the queue alone for a moment. The least busy worker never waits, so an idle fleet answers
-as quickly as ever; and who has waited in vain, because the others are busy with something else, waits less the next time.
+The kernel wakes all workers for a new connection, and the first to accept it gets it. Without more, the worker that happens to
+run takes a whole burst (measured: 63 of 64 connections on one of four workers). So a worker looks at the scoreboard first. If
+it has more connections than another worker, it leaves the queue alone for a moment. The least busy worker never waits, so an
+idle fleet answers as fast as before. A worker that waited in vain, because the others are busy with requests, waits less the
+next time.
 """
 
 from __future__ import annotations
@@ -14,27 +15,28 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..ipc.scoreboard import Field, Scoreboard
+from ..ipc.scoreboard import Field
 from ..protocols.facts import Facts, MakeConnection
+from .owner import Place
 
 logger = logging.getLogger("tricorn.error")
 
 PAUSE = 0.5
-"""Seconds to leave connections waiting when none can be accepted: trying on would spin. Descriptors or memory have run out, or
-an application has shut the listener down for all workers."""
+"""Seconds to leave the queue alone when no connection can be accepted; without a pause the loop would spin. Descriptors or
+memory have run out, or an application has shut the listener down for all workers."""
 ADMISSION_GRACE = 1.0
 """Seconds that handshakes under way may take when a stop is asked for."""
 AT_ONCE = 32
-"""Connections taken in one turn of the loop; those that are open want to be served in between."""
+"""Connections taken in one turn of the loop, at most: open connections are served in between."""
 STEP = 0.001
-"""Seconds between two looks whether it is our turn."""
+"""Seconds between two looks at the scoreboard."""
 PATIENCE = 0.016
-"""Seconds to leave a connection to a less busy worker, at most."""
+"""Seconds to leave a connection to less busy workers, at most."""
 TOLERANCE = 8
-"""Having up to one in so many connections more than another is no reason to wait: perfect balance isn't worth many rounds."""
+"""A worker does not wait while it has at most 1/TOLERANCE more connections than another: perfect balance is not worth it."""
 CHURN = 16
-"""Nor is having one more for so many connections that were closed in the last second: where they come and go, how many a worker
-has at the moment says nothing, and waiting would cost half the throughput (measured with a connection per request)."""
+"""Nor while it has at most 1/CHURN of the connections closed in the last second more than another. Where connections come and
+go quickly, their number at one moment says nothing. Waiting would halve the throughput (measured, a connection per request)."""
 
 
 class Acceptor:
@@ -46,23 +48,20 @@ class Acceptor:
         listeners: Sequence[socket.socket],
         make: MakeConnection,
         admit: Callable[[socket.socket, MakeConnection], Awaitable[None]],
-        scoreboard: Scoreboard,
-        row: int,
+        place: Place,
     ) -> None:
-        """``admit`` has a connection made for a socket (see setup.py); ``row`` is the worker's own in ``scoreboard``."""
+        """``admit`` has a connection made for a socket (see setup.py); ``make`` makes it."""
         self._loop = loop
         self._listeners = listeners
         self._make = make
         self._admit = admit
-        self._scoreboard = scoreboard
-        self._row = row
-        self._own = scoreboard.row(row)
+        self._place = place
         self._made = 0
         """Open connections, as the service counts them."""
         self._connections = 0
         """Those, and the sockets that are not admitted yet."""
         self._trouble: int | None = None
-        """Why no connection could be accepted, if the last one could not."""
+        """The error number if the last attempt to accept failed."""
         self._patience = PATIENCE
         self._taken = 0
         self._before = 0
@@ -75,11 +74,12 @@ class Acceptor:
         """Listeners left alone for the moment."""
 
     def start(self) -> None:
+        """Accept on all listeners."""
         for listener in self._listeners:
             self._listen(listener)
 
     def stop(self, *, empty: bool) -> None:
-        """Accept no more and close the listeners; with ``empty``, first take what already waits in their queues."""
+        """Accept no more and close the listeners. With ``empty``, first take the connections that wait in their queues."""
         for listener in self._listeners:
             if listener.fileno() < 0:
                 continue
@@ -94,7 +94,7 @@ class Acceptor:
             self._loop.call_later(ADMISSION_GRACE, self.give_up)
 
     def tick(self) -> None:
-        """Once a second: see how many connections were closed since the last time."""
+        """Once a second: count the connections closed since the last call."""
         self._closed = self._taken - (self._connections - self._before)
         self._taken, self._before = 0, self._connections
 
@@ -105,15 +105,15 @@ class Acceptor:
 
     def _count(self) -> None:
         self._connections = self._made + len(self._pending)
-        self._own[Field.CONNECTIONS] = self._connections
+        self._place.row[Field.CONNECTIONS] = self._connections
 
     def give_up(self) -> None:
-        """Close what is not admitted yet."""
+        """Close the connections that are not admitted yet."""
         for task in list(self._tasks):
             task.cancel()
 
     async def settled(self) -> None:
-        """Wait until every connection accepted is known to the service, or gone."""
+        """Wait until every accepted connection is known to the service, or is gone."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -126,13 +126,13 @@ class Acceptor:
         self._waits[listener] = self._loop.call_later(seconds, then, listener, *args)
 
     def _ready(self, listener: socket.socket) -> None:
-        """A connection waits, or many do: take what is fair."""
+        """At least one connection waits: take a fair share."""
         if not self._is_our_turn():
             self._leave_alone(listener, STEP, self._look_again, self._loop.time() + self._patience)
             return
         self._patience = PATIENCE
-        # If one were taken in each turn, new clients would wait a turn of everybody's for each of them that came before. But
-        # finding that no more wait costs as much as taking one, and is done only while those taken last are still new.
+        # Taking one connection per turn would make each new client wait one turn for every client before it. But one more
+        # accept that finds nothing costs as much as one that succeeds. So try again only while earlier ones are still new.
         for _ in range(AT_ONCE if self._tasks else 1):
             if not self._accept(listener) or not self._is_our_turn():
                 break
@@ -146,21 +146,21 @@ class Acceptor:
             self._waits[listener] = self._loop.call_later(STEP, self._look_again, listener, until)
             return
         elif self._accept(listener):
-            # Nobody took it: they are busy with requests rather than with connections.
+            # No other worker took it: they are busy with requests.
             self._patience = max(STEP, self._patience / 2)
         else:
             self._patience = PATIENCE
         if listener not in self._waits:
-            # Nothing has run out meanwhile.
+            # Accepting did not fail meanwhile.
             self._listen(listener)
 
     def _is_our_turn(self) -> bool:
-        """Whether no other worker has notably fewer connections."""
-        fewest = self._scoreboard.fewest_connections(self._row, time.monotonic())
+        """Whether no other worker has clearly fewer connections."""
+        fewest = self._place.fewest_connections(time.monotonic())
         return fewest is None or self._connections <= fewest + fewest // TOLERANCE + self._closed // CHURN
 
     def _accept(self, listener: socket.socket) -> bool:
-        """Take one connection; whether there was one."""
+        """Take one connection; returns whether there was one."""
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -176,9 +176,9 @@ class Acceptor:
         return True
 
     def take(self, connection: socket.socket) -> None:
-        """Serve a connection that somebody accepted."""
+        """Serve a connection that was accepted here, or by an older worker that hands it on."""
         connection.setblocking(False)
-        # Counted at once, for the other workers to see, though its protocol comes to life a turn later.
+        # Counted at once, so that the other workers see it. Its protocol is made a turn later at the earliest.
         self._pending.add(connection)
         self._count()
         self._taken += 1
@@ -195,7 +195,7 @@ class Acceptor:
         try:
             await self._admit(connection, make)
         except (OSError, asyncio.CancelledError):
-            # The client is gone again already, was not admitted, or took longer than we have.
+            # The client is gone already, was not admitted, or took too long.
             connection.close()
             self._pending.discard(connection)
             self._count()

@@ -1,7 +1,7 @@
 """What an application may ask of the worker it runs in: ``tricorn.current_worker()``.
 
-It is no part of a scope or of the lifespan's state: those hold what the ASGI specification says and what the application put
-there, and nothing else.
+It is not in a scope or in the lifespan's state: those hold only what the ASGI specification names and what the application put
+there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class CurrentWorker:
         """0..N-1, kept by its successors."""
         self.pid = pid
         self.generation = generation
-        """How many reloads there were before it was born."""
+        """The number of reloads before this worker was started."""
         self.is_ready = True
-        """Whether new requests are welcome: false as soon as a stop was announced (``--shutdown-delay``) or a drain began."""
+        """Whether new requests are welcome. False once a stop is announced (``--shutdown-delay``) or a drain begins."""
 
     def __repr__(self) -> str:
         return f"CurrentWorker(slot={self.slot}, pid={self.pid}, generation={self.generation}, is_ready={self.is_ready})"
@@ -29,15 +29,15 @@ _worker: CurrentWorker | None = None
 
 
 def current_worker() -> CurrentWorker | None:
-    """The worker that this process is; None in a process that does not serve, such as one that imports the application alone.
+    """The worker that this process is; None in a process that does not serve.
 
-    In a program that serves several times in one process, it is what was started last.
+    A program can start several servers in one process. Then it is the one that was started last.
     """
     return _worker
 
 
 def enter(worker: CurrentWorker) -> CurrentWorker:
-    """Let ``worker`` be what :func:`current_worker` returns in this process; returns it."""
+    """Make ``worker`` the one that :func:`current_worker` returns in this process, and return it."""
     global _worker
     _worker = worker
     return worker

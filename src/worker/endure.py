@@ -1,4 +1,4 @@
-"""Run the event loop past what an application's tasks throw at it."""
+"""Keep the event loop running when a task of the application ends with SystemExit or KeyboardInterrupt."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 
 def run(main: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
-    """Run ``main`` to its end on a loop of its own, as :class:`asyncio.Runner` does, and longer than another task's exit.
+    """Run ``main`` to its end on a loop of its own, as :class:`asyncio.Runner` does, even if another task asks for an exit.
 
-    A task that ends with SystemExit or KeyboardInterrupt hands it to whoever awaits the task, and then event loops raise it
-    out of ``run_forever`` as well. Frameworks run handlers in such tasks (a middleware's task group, a stream): the request
-    gets the exception by awaiting, so here the loop only has to go on. If nobody awaits the task, asyncio logs it.
+    When a task ends with SystemExit or KeyboardInterrupt, the task that awaits it gets the exception, and the event loop raises
+    it out of ``run_forever`` as well. Frameworks run handlers in such tasks (a middleware's task group, a stream). The request
+    already gets the exception, so here the loop only has to go on. If no task awaits it, asyncio logs the exception.
     """
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
@@ -27,7 +27,7 @@ def run(main: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.Abst
 
 
 def _comes_from_a_task(error: BaseException) -> bool:
-    """Whether a coroutine raised ``error``; else it came from a callback or a signal's handler, and means the process."""
+    """Whether a coroutine raised ``error``. If not, a callback or a signal handler did, and means the whole process."""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_flags & inspect.CO_COROUTINE:

@@ -1,11 +1,11 @@
-"""With ``--reload``: what is served instead of an application that does not start, until a file is saved.
+"""With ``--reload``: the page that is served instead of an application that does not start, until a file is saved.
 
-An ASGI application of our own. Browsers get a page that comes back by itself: it keeps a request open (with the header
-``x-tricorn-wait``) which is answered when this worker has to leave, and then loads itself again. That request waits in the
-listener's queue until the next worker is there, with an application or with another error.
+It is an ASGI application of our own. Browsers get a page that loads itself again. The page keeps a request open, with the
+header ``x-tricorn-wait``, which is answered when this worker has to leave. Then the page asks for itself. That request waits in
+the listener's queue until the next worker serves, with the application or with another error.
 
-The error shows source code, so only the developer's own machine sees it: the client's address and the ``Host`` that it asked
-for are loopback ones. A page of another site can make a browser ask us, but under that name (DNS rebinding).
+The error shows source code, so only the developer's own machine sees it: both the client's address and the ``Host`` that it
+asks for must be loopback ones. (A page of another site can make a browser ask us, but under that site's name: DNS rebinding.)
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..protocols.asgi import Message, Receive, Scope, Send
 from .loader import trimmed
 from .modules import is_developers
 
-MOST = 20_000
-"""Characters of an error that are shown."""
+MAX_SHOWN = 20_000
+"""Characters of an error that are shown, at most."""
 
 ELSEWHERE = "The application failed to start. The error is in the log, and is shown at http://localhost on its machine only.\n"
 
@@ -60,14 +60,14 @@ class ErrorPage:
     """The ASGI application that shows ``error``."""
 
     def __init__(self, error: AppError) -> None:
-        self.text = developers_view(error)[:MOST]
+        self.text = developers_view(error)[:MAX_SHOWN]
         """The error, for the terminal as well."""
         self.files = sorted(_files_of(error))
-        """The developer's files that the error concerns: not loaded, so nobody else reports them to be watched."""
+        """The developer's files that the error concerns. They are not loaded, so they must be named to be watched."""
         self._released = asyncio.Event()
 
     def release(self) -> None:
-        """A file was saved: let those who wait ask again."""
+        """A file was saved: answer the requests that wait, so that their pages ask again."""
         self._released.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +99,7 @@ class ErrorPage:
         await send({"type": "http.response.body", "body": data})
 
     async def _wait(self, receive: Receive) -> None:
-        """Until a file is saved or the client has left."""
+        """Wait until a file is saved or the client has left."""
         left = asyncio.ensure_future(_left(receive))
         released = asyncio.ensure_future(self._released.wait())
         await asyncio.wait((left, released), return_when=asyncio.FIRST_COMPLETED)
@@ -117,19 +117,20 @@ class ErrorPage:
 
 
 def is_developer(client: tuple[str, int] | None, host: str) -> bool:
-    """Whether a request comes from this machine, and under one of its own names.
+    """Whether a request comes from this machine and asks for one of its loopback names.
 
-    ``client`` is the scope's: of a request through a trusted proxy, the address that the proxy tells. ``host`` is the header's
-    value, with or without a port.
+    ``client`` is the scope's. Behind a trusted proxy it is the address that the proxy tells. ``host`` is the value of the
+    header, with or without a port.
     """
     name = host.rpartition("]")[0].removeprefix("[") or host.partition(":")[0]
     name = name.lower().removesuffix(".")
-    # RFC 6761 section 6.3: these names always mean the machine itself.
+    # These names always mean the machine itself (RFC 6761 section 6.3).
     is_ours = name == "localhost" or name.endswith(".localhost") or is_loopback(name)
     return client is not None and is_loopback(client[0]) and is_ours
 
 
 def is_loopback(address: str) -> bool:
+    """Whether the address, IPv4 or IPv6, is a loopback one; False for text that is no address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -139,7 +140,7 @@ def is_loopback(address: str) -> bool:
 
 
 def developers_view(error: AppError) -> str:
-    """The error with the traceback of what caused it, of which only the developer's own frames are shown."""
+    """The error with the traceback of its cause, of which only the developer's own frames are shown."""
     summary, newline, _ = str(error).partition("\n")
     if not newline or error.__context__ is None:
         return str(error)

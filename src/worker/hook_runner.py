@@ -1,8 +1,7 @@
 """The hook runner: a process of its own that calls the hooks of the fleet, one after another.
 
-The supervisor imports nothing of the operator's, and no worker sees all the others; so it is neither. The functions are
-imported when the first of them is to be called: by then a worker has imported them, and said what is wrong with them if
-anything is.
+It is not the supervisor, because that imports no code of the operator. It is no worker, because a worker does not see the
+others. It imports the functions when the first call comes. By then a worker has imported them, and has reported any mistake.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from . import hooks
 from .main import watch_lifeline
 
 END = "end"
-"""To the runner: there is nothing more to come."""
+"""To the runner: there will be no more calls."""
 _OF_FLEET = Shape({"pid": whole, "size": whole, "generation": whole, "addresses": names})
 _OF_WORKER = Shape({"slot": whole, "pid": whole, "generation": whole, "exit_code": number, "cause": text})
 HEARS: channel.Table = {
@@ -36,17 +35,19 @@ HEARS: channel.Table = {
 
 
 class HookRunner:
+    """Calls hooks as the supervisor asks for them."""
+
     def __init__(self, config: Config, link: socket.socket) -> None:
         self._config = config
         self._link = link
         self._received: list[int] = []
         """Descriptors that came with a message."""
         self._functions: dict[str, hooks.Function] | None = None
-        # The same loop for all calls, so that a hook may keep what belongs to it, such as a client's connection.
+        # One loop for all calls, so that a hook may keep objects that belong to the loop, such as a client's connection.
         self._asyncio = asyncio.Runner()
 
     def run(self) -> int:
-        """Call what the supervisor asks for, until it asks for nothing any more; returns the exit code."""
+        """Call the hooks that the supervisor asks for, until it says that no more will come; returns the exit code."""
         decoder = channel.Decoder(HEARS)
         with self._asyncio:
             while data := self._receive():
@@ -61,8 +62,8 @@ class HookRunner:
         return 0
 
     def _receive(self) -> bytes:
-        """What the supervisor says next; nothing if it is gone."""
-        # The channel is non-blocking since its end is watched for.
+        """What the supervisor says next; empty if it is gone."""
+        # watch_lifeline has made the channel non-blocking.
         select.select([self._link], [], [])
         try:
             data, descriptors, _, _ = socket.recv_fds(self._link, 65536, log_files.MAX_FILES)
@@ -97,7 +98,7 @@ async def _wait(value: Awaitable[Any]) -> None:
 
 
 def main(config: Config, link: socket.socket) -> int:
-    """The process, from fork to exit code."""
-    # A hook that hangs must not outlive the supervisor for ever.
+    """The hook runner's process, from fork to exit code."""
+    # A hook that hangs must not outlive the supervisor.
     watch_lifeline(link)
     return HookRunner(config, link).run()

@@ -1,4 +1,4 @@
-"""``--hooks``: imports the operator's functions, and calls those that concern the worker."""
+"""``--hooks``: imports the operator's functions, and calls those that concern one worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Function = Callable[[Any], Any]
 
 
 def load(config: Config) -> dict[str, Function]:
-    """The functions that ``--hooks`` names, by hook. Raises AppError, which names the option, its value and the cause."""
+    """The functions that ``--hooks`` names, by hook. Raises AppError that names the option, its value and the cause."""
     name = config.hooks or ""
     found = locate(name, config.app_dir, "--hooks")
     try:
@@ -33,13 +33,13 @@ def load(config: Config) -> dict[str, Function]:
     if not functions:
         raise AppError(f"--hooks {name}: has no hook; there are {', '.join(HOOKS)}")
     for hook, function in functions.items():
-        if (cause := _judge(hook, function)) is not None:
+        if (cause := _fault_of(hook, function)) is not None:
             raise AppError(f"--hooks {name}: {cause}")
     return functions
 
 
-def _judge(hook: str, function: Any) -> str | None:
-    """What is wrong with ``function`` as this hook, None if nothing is."""
+def _fault_of(hook: str, function: Any) -> str | None:
+    """What is wrong with ``function`` as this hook; None if nothing is."""
     if hook not in HOOKS:
         close = difflib.get_close_matches(hook, HOOKS, 1)
         return f"{hook} is no hook; {f'did you mean {close[0]}?' if close else 'there are ' + ', '.join(HOOKS)}"
@@ -52,28 +52,28 @@ def _judge(hook: str, function: Any) -> str | None:
     except TypeError:
         return f"{hook} must take one argument, a tricorn.hooks.{HOOKS[hook].__name__}"
     except ValueError:
-        # Compiled, so nothing tells.
+        # A compiled function: its arguments are not known.
         return None
     return None
 
 
 def tell_failure(name: str | None, hook: str, error: BaseException) -> None:
-    """A hook has raised: nobody is refused for that."""
+    """Log that a hook raised. That stops nothing."""
     logger.error("--hooks %s: %s failed\n%s", name, hook, trimmed(error))
 
 
 class WorkerHooks:
-    """One worker's own hooks. A start that raises fails as the application's would; what else raises is logged."""
+    """One worker's own hooks. If ``on_worker_start`` raises, the worker fails to start; errors of other hooks are logged."""
 
     def __init__(self, config: Config, worker: Worker) -> None:
-        """Imports them. Raises AppError."""
+        """Import the hooks. Raises AppError."""
         self._functions = load(config)
         self._name = config.hooks
         self._worker = worker
         self._ready: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Before the application is imported. Raises AppError."""
+        """Call ``on_worker_start``, before the application is imported. Raises AppError."""
         function = self._functions.get(ON_WORKER_START)
         if function is not None:
             try:
@@ -82,11 +82,11 @@ class WorkerHooks:
                 raise AppError(f"--hooks {self._name}: {ON_WORKER_START} failed\n{trimmed(error)}") from None
 
     def ready(self) -> None:
-        """On the event loop, when connections are accepted. Does not wait for the hook."""
+        """Call ``on_worker_ready`` on the event loop, and do not wait for it. Connections are accepted by now."""
         self._ready = asyncio.get_running_loop().create_task(self._call(ON_WORKER_READY))
 
     async def stop(self) -> None:
-        """On the event loop, when the application was shut down."""
+        """Call ``on_worker_stop`` on the event loop, and wait for it. The application was shut down before."""
         await self._call(ON_WORKER_STOP)
 
     async def _call(self, hook: str) -> None:

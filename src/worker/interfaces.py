@@ -1,4 +1,4 @@
-"""Applications that speak another interface than ASGI 3, or want each request in a context of its own."""
+"""Makes an ASGI 3 application of what the operator has: ASGI 2, WSGI, or an application that needs fresh contexts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_app(config: Config) -> Application:
 
 
 def complete(found: Any, config: Config, interface: str) -> Application:
-    """The application ``found``, which speaks ``interface``, as ASGI 3, and as ``config`` wants it run."""
+    """The application ``found``, which speaks ``interface``, as ASGI 3, with what the options add to it."""
     adapted = adapt(found, interface)
     if not config.underscores_in_headers and interface != "wsgi":
         adapted = Filtered(adapted, drop_underscores)
@@ -32,7 +32,7 @@ def complete(found: Any, config: Config, interface: str) -> Application:
 
 
 def adapt(app: Any, interface: str) -> Application:
-    """An ASGI 3 application that runs ``app``, which speaks ``interface``: asgi3, asgi2 or wsgi."""
+    """An ASGI 3 application that runs ``app``. ``interface`` is asgi3, asgi2 or wsgi."""
     if interface == "wsgi":
         from a2wsgi import WSGIMiddleware
 
@@ -44,7 +44,7 @@ def adapt(app: Any, interface: str) -> Application:
 
 
 class Filtered:
-    """Gives ``app`` only what ``keep`` leaves of a request's headers."""
+    """Gives ``app`` only the request headers that ``keep`` returns."""
 
     def __init__(self, app: Application, keep: Callable[[list[Field]], list[Field]]) -> None:
         self._app = app
@@ -57,10 +57,10 @@ class Filtered:
 
 
 def drop_underscores(headers: list[Field]) -> list[Field]:
-    """``headers`` without those whose names have an underscore, as nginx drops them by default.
+    """``headers`` without names that have an underscore, as nginx drops them by default.
 
-    CGI's names, which WSGI and some frameworks use, have an underscore for each hyphen (RFC 3875 section 4.1.18): a client's
-    ``Remote_User`` could not be told from the ``Remote-User`` of a proxy that removes only the latter from what clients send.
+    WSGI and some frameworks use CGI's names, with an underscore for each hyphen (RFC 3875 section 4.1.18). Then the header
+    ``Remote_User`` of a client looks like ``Remote-User``, which a proxy sets and removes from what clients send.
     """
     return [field for field in headers if b"_" not in field[0]]
 
@@ -68,8 +68,8 @@ def drop_underscores(headers: list[Field]) -> list[Field]:
 def unambiguous(headers: list[Field]) -> list[Field]:
     """``headers`` as WSGI can hold them, with one value for each name.
 
-    The adapter joins values by commas, which is right for lists (RFC 9110 section 5.3) but not for cookies: several lines of
-    those are one by semicolons (RFC 9113 section 8.2.3). The parser has seen to fields that may come only once.
+    The adapter joins values by commas. That is right for lists (RFC 9110 section 5.3), but cookies are joined by semicolons
+    (RFC 9113 section 8.2.3), so it is done here. Fields that may come only once need nothing: the parser refuses a second one.
     """
     headers = drop_underscores(headers)
     cookies = [value for name, value in headers if name == b"cookie"]
@@ -79,16 +79,16 @@ def unambiguous(headers: list[Field]) -> list[Field]:
 
 
 def guess(app: Any, name: str) -> str:
-    """``asgi3`` or ``asgi2``, by how many arguments ``app`` takes. Raises AppError for a WSGI application."""
+    """``asgi3`` or ``asgi2``, by the number of arguments of ``app``. Raises AppError for a WSGI application."""
     try:
         signature = inspect.signature(app)
     except (ValueError, TypeError):
-        # Compiled, so nothing tells.
+        # A compiled application: its arguments are not known.
         return "asgi3"
     if _takes(signature, 3):
         return "asgi3"
     if _takes(signature, 2):
-        raise AppError(f"APP {name}: takes two arguments, as a WSGI application does; say --interface wsgi")
+        raise AppError(f"APP {name}: takes two arguments, as a WSGI application does; give --interface wsgi")
     return "asgi2" if _takes(signature, 1) else "asgi3"
 
 
@@ -101,7 +101,7 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 
 
 class Asgi2:
-    """ASGI 2: called with the scope, the application returns what is called with ``receive`` and ``send``."""
+    """An ASGI 2 application as ASGI 3: called with the scope, it returns a coroutine function of ``receive`` and ``send``."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -112,7 +112,7 @@ class Asgi2:
 
 
 class FreshContext:
-    """Runs each request in an empty context: what the lifespan or another request has set is not seen."""
+    """Runs each request in an empty context, without variables that the lifespan or another request has set."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
@@ -125,5 +125,5 @@ class FreshContext:
         async def run() -> None:
             await self._app(scope, receive, send)
 
-        # Cancelling us cancels it.
+        # If this task is cancelled, so is the one that it awaits.
         await asyncio.get_running_loop().create_task(run(), context=Context())

@@ -1,8 +1,8 @@
-"""Imports, while nobody waits, what requests may need later.
+"""Imports, while no request is in flight, the modules that requests may need later.
 
-A worker starts with what its first answer needs. The rest must not wait for the request that needs it: a deploy may replace or
-delete the installed packages under a running server, and then that request would find nothing, or another version. So does the
-supervisor, for the workers that it forks later.
+A worker starts with the modules that its first answer needs. The other modules must not wait for the request that needs them: a
+deploy may replace or delete the installed packages under a running server. Then that request would find no module, or another
+version. The supervisor does the same, for the workers that it forks later.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..config.options import Config
 logger = logging.getLogger("tricorn.error")
 
 PAUSE = 0.05
-"""Seconds between two imports, so that each holds up the event loop by itself. The longest takes about 20 ms."""
+"""Seconds between two imports, so that the event loop turns in between. The longest import takes about 20 ms."""
 PATIENCE = 20
-"""How often an import gives way to requests in flight: a second. A worker that is never idle imports in between."""
+"""Times that an import is put off because of requests in flight: one second in all. A busy worker imports after that."""
 
 
 def names(config: Config) -> list[str]:
-    """The modules, not imported yet, that requests may need, whatever they are; in small portions."""
-    # The first is asyncio's, for what runs in a thread (``asyncio.to_thread``).
+    """The names of the modules that requests may need and that are not imported yet. Each is small."""
+    # asyncio needs the first one to run something in a thread (``asyncio.to_thread``).
     found = ["concurrent.futures.thread", "urllib.parse", "ipaddress", "random", "tricorn.protocols.http1.grammar"]
     if config.http != "httptools":
         found += ["h11", "tricorn.protocols.http1.h11_codec"]
@@ -40,21 +40,21 @@ def names(config: Config) -> list[str]:
 
 
 def import_next(names: list[str]) -> None:
-    """Import the first of ``names`` and take it off; after the last one, say so."""
+    """Import the first of ``names`` and remove it from the list; log when the list is empty."""
     name = names.pop(0)
     try:
         importlib.import_module(name)
     except Exception as error:
-        # The request that needs it says so again.
+        # The request that needs the module will fail with the same error.
         logger.debug("Importing %s fails: %s: %s", name, type(error).__name__, error)
     if not names:
         logger.debug("Imported all that requests may need")
-        # As after the start: what lives now is here to stay.
+        # As after the start: these objects stay, so the garbage collector need not look at them again.
         gc.freeze()
 
 
 class LateImports:
-    """Imports ``names`` one by one on the event loop, while it ``is_idle``."""
+    """Imports ``names`` one by one on the event loop, as a rule when ``is_idle`` says so."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, names: list[str], is_idle: Callable[[], bool]) -> None:
         self._loop = loop
@@ -64,11 +64,12 @@ class LateImports:
         self._next: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Start importing, unless that is under way or done."""
+        """Start importing, unless it has started or there is nothing to import."""
         if self._next is None and self._names:
             self._next = self._loop.call_later(PAUSE, self._import)
 
     def cancel(self) -> None:
+        """Import no more."""
         if self._next is not None:
             self._next.cancel()
 

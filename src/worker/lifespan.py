@@ -15,14 +15,18 @@ logger = logging.getLogger("tricorn.error")
 
 
 class Lifespan:
-    """One application's lifespan. ``mode`` is ``auto``, ``on`` or ``off`` as in ``--lifespan``."""
+    """One application's lifespan: a task of its own that gets ``startup``, then ``shutdown``, and answers each.
+
+    ``mode`` is ``auto``, ``on`` or ``off``, as in ``--lifespan``. With ``auto``, an application that raises at the start is
+    served without a lifespan.
+    """
 
     def __init__(self, app: Application, mode: str, state: dict[str, Any] | None = None) -> None:
         self._app = app
         self._mode = mode
         self._initial = {} if state is None else state
         self.state: dict[str, Any] | None = None
-        """What the application keeps for its requests; None when it does not speak lifespan."""
+        """What the application keeps for its requests; None if it does not speak lifespan."""
         self._task: asyncio.Task[None] | None = None
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._started: asyncio.Future[None] | None = None
@@ -38,18 +42,18 @@ class Lifespan:
         scope: Scope = {"type": "lifespan", "asgi": dict(LIFESPAN_VERSIONS), "state": self.state}
         self._task = loop.create_task(self._run(scope))
         self._inbox.put_nowait({"type": "lifespan.startup"})
-        # Who waits may be cancelled; the future is still the application's to fulfil.
+        # Our task may be cancelled while it waits. The application still answers, so the future must stay as it is.
         await asyncio.shield(self._started)
 
     async def shutdown(self) -> None:
-        """Run the application's shutdown; what goes wrong is logged."""
+        """Run the application's shutdown. Errors are logged."""
         if self._task is None or self._task.done() or self._stopped is None:
             return
         self._inbox.put_nowait({"type": "lifespan.shutdown"})
         await self._stopped
 
     def abandon(self) -> None:
-        """Cancel the application's task unless its shutdown is done: nobody is going to wait for it."""
+        """Cancel the application's task, unless its shutdown is done. No caller will wait for it."""
         if self._task is not None and self._stopped is not None and not self._stopped.done():
             self._task.cancel()
 
@@ -74,9 +78,9 @@ class Lifespan:
                 logger.error("Exception in ASGI lifespan", exc_info=error)
         elif self._mode == "auto" and isinstance(error, Exception):
             if self._inbox.empty() and not isinstance(error, AppError):
-                # It took the message, so it speaks lifespan; uvicorn goes on all the same, and so may its users rely on it.
+                # The application took the message, so it speaks lifespan. Uvicorn goes on all the same, and users rely on that.
                 logger.warning("The application's start-up raised %s: %s; going on", type(error).__name__, error)
-            # The specification's way to find out: an application that does not know the scope raises.
+            # By the specification, an application that does not know the scope raises.
             self._unsupported(f"raised {type(error).__name__}: {error}")
         else:
             failure = AppError(f"application start-up failed\n{trimmed(error)}")
@@ -114,6 +118,6 @@ class Lifespan:
 
 
 def _is_cancelled(error: BaseException) -> bool:
-    """Whether ``error`` is a cancellation of the current task, and not one that the application has raised by itself."""
+    """Whether ``error`` is a cancellation of the current task, and not one that the application raised by itself."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

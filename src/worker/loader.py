@@ -1,4 +1,4 @@
-"""From ``module:attribute`` to an ASGI application, with errors that name the culprit."""
+"""From ``module:attribute`` to an ASGI application, with errors that say whose mistake it is."""
 
 from __future__ import annotations
 
@@ -18,24 +18,32 @@ from . import suggest
 logger = logging.getLogger("tricorn.error")
 
 _being_imported: ContextVar[str | None] = ContextVar("_being_imported", default=None)
-"""For people: what this thread is importing just now."""
+"""What this thread is importing at the moment, as an error calls it."""
 
-_OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OURS = (f"{_PACKAGE}/", f"{os.path.realpath(_PACKAGE)}/")
+"""Where Tricorn's own modules are: as Python names their files, and without symbolic links."""
+
+
+def is_ours(filename: str) -> bool:
+    """Whether the file is one of Tricorn's own modules."""
+    return filename.startswith(_OURS)
 
 
 def load(name: str, *, app_dir: str = "", factory: bool = False) -> Any:
     """Import the application ``name``, such as ``package.module:app``, from ``app_dir`` or the import path.
 
-    With ``factory`` call what was found; without, too, if it takes no arguments, and so can't be an application.
-    Raises :class:`AppError`: one line for an operator's mistake, the application's own traceback for its own.
+    With ``factory`` the object found is called, and makes the application. A function without arguments can't be an
+    application, so it is called too. Raises :class:`AppError`: one line for a mistake of the operator, a traceback for one of
+    the application.
     """
     return resolve(locate(name, app_dir), name, factory)
 
 
 def resolve(found: Any, name: str, factory: bool) -> Any:
-    """The application that ``found``, which ``name`` stands for, is or makes. Raises AppError as :func:`load`."""
+    """The application that ``found`` is or makes; ``name`` is its name. Raises AppError as :func:`load`."""
     if not factory and _is_factory(found):
-        logger.warning("APP %s is a function that makes an application; it was called, but say so: --factory", name)
+        logger.warning("APP %s is a function that makes an application, so it was called; better give --factory", name)
         factory = True
     if factory:
         try:
@@ -50,11 +58,11 @@ def resolve(found: Any, name: str, factory: bool) -> Any:
 
 
 def locate(name: str, app_dir: str = "", option: str = "APP") -> Any:
-    """What ``name``, which ``option`` gave, stands for. Raises AppError."""
+    """The object that ``name`` stands for; ``option`` gave the name. Raises AppError."""
     directory = prepare_path(app_dir)
     module_name, _, path = name.partition(":")
     found: Any = _import(module_name, name, directory, option)
-    # Without a path it is the module itself.
+    # Without an attribute it is the module itself.
     for part in filter(None, path.split(".")):
         try:
             found = getattr(found, part)
@@ -65,7 +73,7 @@ def locate(name: str, app_dir: str = "", option: str = "APP") -> Any:
 
 
 def _is_factory(found: Any) -> bool:
-    """Whether ``found`` can be called without arguments, as an application never is, and is no coroutine function."""
+    """Whether ``found`` is a plain function that can be called without arguments, which no application can."""
     if not inspect.isfunction(found) or inspect.iscoroutinefunction(found):
         return False
     parameters = inspect.signature(found).parameters.values()
@@ -91,7 +99,7 @@ def _import(module_name: str, name: str, directory: str, option: str) -> Any:
     except AppError:
         raise
     except ModuleNotFoundError as error:
-        # Missing is the module asked for, or one of its parents; anything else is an import inside the application.
+        # The missing module is the one asked for or one of its parents. If not, an import inside the application failed.
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             where = f"(looked in {directory} and the import path)"
             hint = suggest.module(name, directory, suggest.USUAL if option == "APP" else ())
@@ -106,15 +114,15 @@ def _import(module_name: str, name: str, directory: str, option: str) -> Any:
 
 
 def refuse_at_import(call: str) -> None:
-    """Raises AppError if an application is just being imported in this thread: it must not ``call`` what serves it."""
+    """Raises AppError if this thread is importing an application: an application must not make this ``call`` at import."""
     if (name := _being_imported.get()) is not None:
         raise AppError(f'{name}: importing it calls {call}; put that call under if __name__ == "__main__":')
 
 
 def trimmed(error: BaseException, of_interest: Callable[[str], bool] = lambda filename: True) -> str:
-    """The traceback without the frames of Tricorn and of the import machinery, as text without a final newline.
+    """The traceback without the frames of Tricorn and of Python's import system, as text without a final newline.
 
-    Of the others those in files ``of_interest`` are kept, and where there are none the innermost.
+    Of the other frames those in files ``of_interest`` are kept; if there are none, the innermost frame is kept.
     """
     summary = traceback.TracebackException.from_exception(error)
     current: traceback.TracebackException | None = summary
@@ -127,4 +135,4 @@ def trimmed(error: BaseException, of_interest: Callable[[str], bool] = lambda fi
 
 
 def _is_noise(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", _OURS)) or filename == importlib.__file__
+    return filename.startswith("<frozen importlib") or filename == importlib.__file__ or is_ours(filename)

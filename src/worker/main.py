@@ -1,4 +1,4 @@
-"""What a forked worker runs, from fork to exit code."""
+"""What a worker runs, from fork to exit code; and what the supervisor prepares for all workers before it forks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config import packages
 from ..config.frozen import Value
@@ -33,49 +33,48 @@ from ..ipc.text import many_lines
 from ..logging import set_process_name
 from ..logs import setup as logs
 from ..protocols.asgi import Application
-from . import endure, late, tls
-from . import hang_report as autopsy
+from . import endure, hang_report, late, tls
+from .assembly import codec_of
+from .current import CurrentWorker, enter
 from .interfaces import make_app
 from .loader import locate
-from .serving import Server, codec_of
+from .owner import FleetPlace
+from .process import Failure, Hooks, Report, WorkerProcess
 from .setup import trusted_by
-
-if TYPE_CHECKING:
-    from .hooks import WorkerHooks
 
 logger = logging.getLogger("tricorn.error")
 
-AUTOPSY_SIGNAL = signal.SIGUSR2
-"""Makes a worker write all its stacks to the descriptor ``Birth.autopsy``."""
+HANG_REPORT_SIGNAL = signal.SIGUSR2
+"""Makes a worker write all its stacks to the descriptor ``Birth.hang_report``."""
 PEEKED = 4096
-"""Bytes of what a worker is told before it serves: a message or two."""
+"""Bytes to look at of what the supervisor says before the worker serves: one or two messages."""
 ORPHAN_LIMIT = 0.9
 """Seconds after which an orphan that has not finished is killed by its own alarm."""
 
 
 class Birth(Value):
-    """All a worker gets from the supervisor that forked it."""
+    """All that a worker gets from the supervisor that forked it."""
 
     id: int
-    """Never used again."""
+    """The worker's number, never used again."""
     slot: int
-    """0..N-1, kept across restarts."""
+    """0..N-1; the worker that replaces this one gets the same."""
     generation: int
-    """The reload it was born in, from 0."""
+    """The number of reloads before this worker was started."""
     channel: socket.socket
     """The worker's end of the socketpair (see channel.py)."""
     listeners: tuple[socket.socket, ...]
     scoreboard: Scoreboard
     row: int
-    """Its row's index in the scoreboard."""
-    autopsy: int
-    """Descriptor of the file to which all stacks are written when the supervisor sends AUTOPSY_SIGNAL."""
+    """The index of the worker's row in the scoreboard."""
+    hang_report: int
+    """Descriptor of the file to which the worker writes all stacks when the supervisor sends HANG_REPORT_SIGNAL."""
     handover: Ends | None = None
-    """With --reload: where this worker puts its idle connections when it leaves, and where it takes those of the one before."""
+    """With --reload: the queue through which a worker that leaves hands its idle connections on to the next one."""
 
 
 def main(config: Config, birth: Birth) -> int:
-    """Serve until told to stop; returns the process's exit code."""
+    """Serve until ordered to stop; returns the process's exit code."""
     _prepare_signals(birth)
     name_process(f"tricorn: worker {birth.slot}")
     try:
@@ -92,7 +91,7 @@ def main(config: Config, birth: Birth) -> int:
 
 
 def open_handover() -> Ends:
-    """The queue through which workers hand on their connections, for :class:`Birth`."""
+    """The queue through which workers hand their connections on, for :class:`Birth`."""
     return open_ends()
 
 
@@ -101,22 +100,18 @@ def _serve(config: Config, birth: Birth) -> None:
         sys.breakpointhook = _break_here
     try:
         hooks = _begin_hooks(config, birth) if config.hooks is not None else None
-        server = _make_server(config, make_app(config), birth)
-        server.hooks = hooks
-        _run(server, config)
+        _run(config, _live(config, birth, make_app(config), hooks=hooks))
     except AppError as error:
         if not config.reload:
             raise
         from .error_page import ErrorPage
 
         page = ErrorPage(error)
-        server = _make_server(config, page, birth)
-        server.error_page = page
-        _run(server, config)
+        _run(config, _live(config, birth, page, failure=page))
 
 
-def _begin_hooks(config: Config, birth: Birth) -> WorkerHooks:
-    # Late, for most do without.
+def _begin_hooks(config: Config, birth: Birth) -> Hooks:
+    # Late, because most operators have none.
     from ..hooks import Worker
     from .hooks import WorkerHooks
 
@@ -127,25 +122,42 @@ def _begin_hooks(config: Config, birth: Birth) -> WorkerHooks:
 
 def _break_here(*args: Any, **kwargs: Any) -> None:
     """With ``--reload``: what ``breakpoint()`` does, unless the developer has chosen a debugger (PEP 553)."""
-    # Late, for pdb takes longer to import than a worker to start.
+    # Late, because pdb takes longer to import than a worker to start.
     from .debugging import Debugger
 
     Debugger().set_trace(sys._getframe(1))
 
 
-def _make_server(config: Config, app: Application, birth: Birth) -> Server:
-    server = Server(config, app, birth.channel, birth.listeners, birth.scoreboard, birth.row, birth.slot, birth.generation)
-    server.handover = Handover(birth.handover) if birth.handover is not None else None
-    return server
+async def _live(
+    config: Config, birth: Birth, app: Application, *, hooks: Hooks | None = None, failure: Failure | None = None
+) -> None:
+    await WorkerProcess(
+        config,
+        app,
+        birth.channel,
+        birth.listeners,
+        current=enter(CurrentWorker(birth.slot, os.getpid(), birth.generation)),
+        place=FleetPlace(birth.scoreboard, birth.row),
+        handover=Handover(birth.handover) if birth.handover is not None else None,
+        hooks=hooks,
+        report=_make_report() if config.reload else None,
+        failure=failure,
+    ).live()
 
 
-def _run(server: Server, config: Config) -> None:
-    autopsy.subject = server
-    endure.run(server.serve(), loop_factory(config.loop, config.app_dir))
+def _make_report() -> Report:
+    # Late, because only --reload needs it.
+    from .modules import ImportReport
+
+    return ImportReport()
+
+
+def _run(config: Config, life: Coroutine[Any, Any, None]) -> None:
+    endure.run(life, loop_factory(config.loop, config.app_dir))
 
 
 def name_process(title: str) -> None:
-    """Show ``title`` in log files and, where the extra setproctitle is installed, in ps and top."""
+    """Show ``title`` in log files and, if the package setproctitle is installed, in ps and top."""
     set_process_name(title.removeprefix("tricorn: "))
     if is_usable("setproctitle"):
         importlib.import_module("setproctitle").setproctitle(title)
@@ -153,7 +165,7 @@ def name_process(title: str) -> None:
 
 @cache
 def is_usable(package: str) -> bool:
-    """Whether the ``package``, which we can do without, can be imported; one that is installed and can't be is logged once."""
+    """Whether the optional ``package`` can be imported. If it is installed but can't be imported, that is logged once."""
     if importlib.util.find_spec(package) is None:
         return False
     if (cause := packages.problem(package)) is not None:
@@ -169,15 +181,15 @@ def loop_name(choice: str) -> str:
 
 
 def describe(config: Config) -> str:
-    """What the workers run on, for people: event loop and parser."""
+    """Event loop and parser of the workers, for the log."""
     parser = "fast lane and h11" if config.http == "auto" else config.http
     return f"{loop_name(config.loop)}, HTTP by {parser}"
 
 
 def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes the event loop of ``--loop choice``.
+    """The function that makes the event loop of ``--loop choice``.
 
-    Raises AppError for a function that can't be imported, ConfigError if uvloop can't be.
+    Raises AppError if the application's own function can't be imported, ConfigError if uvloop can't be.
     """
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
     if ":" in choice:
@@ -191,24 +203,24 @@ def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.Abstrac
 
 
 def late_modules(config: Config) -> list[str]:
-    """What requests may need and the first answer does not; for :func:`import_next`."""
+    """The names of modules that requests may need and the first answer does not; for :func:`import_next`."""
     return late.names(config)
 
 
 def import_next(names: list[str]) -> None:
-    """Import the first of ``names``, and take it off."""
+    """Import the first of ``names``, and remove it from the list."""
     late.import_next(names)
 
 
 def reopen_logs() -> dict[str, int]:
-    """Open log files again, in the supervisor: they may have been moved away. Returns their descriptors for the workers."""
+    """In the supervisor: open log files again, which may have been moved away. Returns their descriptors for the workers."""
     return logs.reopen()
 
 
 def preload(config: Config) -> None:
-    """Do in the supervisor, once for all workers, what each needs beside the application: imports, and the certificate.
+    """In the supervisor: do once what all workers need beside the application, such as imports and loading the certificate.
 
-    Raises ConfigError for what no worker could start with.
+    Raises ConfigError for a mistake that lets no worker start.
     """
     for name, known in OPTIONS.items():
         if known.needs_package and (package := known.needs_package.get(value := getattr(config, name))) is not None:
@@ -216,7 +228,7 @@ def preload(config: Config) -> None:
     if config.limit_max_rss is not None:
         packages.require(f"--limit-max-rss {config.limit_max_rss}", "psutil")
     if ":" not in config.loop:
-        # A function of the application's side is imported by workers only.
+        # Only workers import a function of the application's.
         loop_factory(config.loop)
     codec_of(config.http)
     tls.preload(config)
@@ -224,39 +236,39 @@ def preload(config: Config) -> None:
 
 
 def _prepare_signals(birth: Birth) -> None:
-    # What reaches the whole process group (Ctrl-C, a hang-up) already does nothing here: the supervisor alone decides.
+    # Signals to the whole process group (Ctrl-C, a hang-up) are ignored here already: the supervisor alone decides.
     signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
-    # Python's handler runs when the interpreter still does and adds the tasks; faulthandler's writes the stacks even while
-    # the GIL is held, then calls it (chain).
-    signal.signal(AUTOPSY_SIGNAL, lambda number, frame: autopsy.write(birth.autopsy))
-    faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy, all_threads=True, chain=True)
+    # faulthandler writes the stacks, even while some code holds the GIL. Then it calls Python's handler (chain), which adds the
+    # tasks if the interpreter still runs.
+    signal.signal(HANG_REPORT_SIGNAL, lambda number, frame: hang_report.write(birth.hang_report))
+    faulthandler.register(HANG_REPORT_SIGNAL, file=birth.hang_report, all_threads=True, chain=True)
     watch_lifeline(birth.channel, lambda: _leave_if_called_off(birth))
     os.register_at_fork(after_in_child=lambda: _release_child(birth))
 
 
 def _release_child(birth: Birth) -> None:
-    """Let a process that the application forks be a process like any other: ours are the signals, the port and the channel.
+    """In a process that the application has forked: give up the worker's signals, ports and channel.
 
-    Left as they are, its signals would be written to the worker's event loop (signal.set_wakeup_fd), it could not be ended by
-    SIGTERM, and while it lives it would hold the port.
+    Without this, its signals would wake the worker's event loop (signal.set_wakeup_fd), SIGTERM would not end it, and it would
+    hold the port as long as it lives.
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGIO, channel.DRAIN_SIGNAL):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    faulthandler.unregister(AUTOPSY_SIGNAL)
-    signal.signal(AUTOPSY_SIGNAL, signal.SIG_DFL)
+    faulthandler.unregister(HANG_REPORT_SIGNAL)
+    signal.signal(HANG_REPORT_SIGNAL, signal.SIG_DFL)
     for shared in (birth.channel, *birth.listeners):
         shared.close()
     name_process(f"tricorn: process of the application (worker {birth.slot})")
 
 
 def _leave_if_called_off(birth: Birth) -> None:
-    """Exit if we are to drain and do not serve yet: who imports an application reads no orders, and nobody is to wait for that.
+    """Exit if a drain is ordered before the worker serves: while it imports the application, it reads no orders.
 
-    Runs between any two byte codes of the main thread. Once there is a service, the event loop carries the order out.
+    Runs between any two byte codes of the main thread. Once the worker serves, its event loop carries the order out.
     """
-    if getattr(autopsy.subject, "service", None) is not None:
+    if hang_report.is_watching():
         return
     with contextlib.suppress(OSError):
         if channel.DRAIN_BEGINS in birth.channel.recv(PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT):
@@ -266,7 +278,7 @@ def _leave_if_called_off(birth: Birth) -> None:
 def watch_lifeline(link: socket.socket, hear: Callable[[], None] = lambda: None) -> None:
     """Notice the supervisor's death even while the event loop does not turn: during the import, or in a hung handler.
 
-    The kernel sends SIGIO when the socket becomes readable or is closed (fcntl(2), O_ASYNC). ``hear`` is called then, too.
+    The kernel sends SIGIO when the socket becomes readable or is closed (fcntl(2), O_ASYNC). Then ``hear`` is called too.
     """
 
     def look(number: int, frame: FrameType | None) -> None:
@@ -276,19 +288,19 @@ def watch_lifeline(link: socket.socket, hear: Callable[[], None] = lambda: None)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT)
 
     signal.signal(signal.SIGIO, look)
-    # A signal in the middle of a system call of the application's must not fail it (sigaction(2), SA_RESTART).
+    # The signal must not make a system call of the application fail (sigaction(2), SA_RESTART).
     signal.siginterrupt(signal.SIGIO, False)
     fcntl.fcntl(link.fileno(), fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(link.fileno(), fcntl.F_SETFL, fcntl.fcntl(link.fileno(), fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
-    # It may have died before we began to watch.
+    # The supervisor may have died before this worker began to watch.
     look(signal.SIGIO, None)
 
 
 def _is_cut(link: socket.socket) -> bool:
-    """Whether the other end is closed, also when there is something left to read that nobody reads."""
+    """Whether the other end is closed, even if unread messages are left."""
     try:
         poll = select.poll()
-        # Nothing is asked for; that it hung up is told all the same (poll(2)).
+        # Without any event asked for, poll still tells of a hang-up (poll(2)).
         poll.register(link, 0)
         return bool(poll.poll(0)) or link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
@@ -306,8 +318,8 @@ def _say_failed(birth: Birth, error: str) -> None:
 
 
 def _run_exit_functions() -> None:
-    """What a process does at its end and ``os._exit`` does not: the application may have registered functions."""
-    # Threads that are no daemons are waited for, as at any exit of Python; the deadline of the drain is their limit.
+    """Do what Python does at exit and ``os._exit`` does not: the application may have registered functions."""
+    # Wait for threads that are no daemons, as Python does at exit. The deadline of the drain limits that.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

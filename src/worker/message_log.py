@@ -1,4 +1,4 @@
-"""``--log-level trace``: every ASGI message that an application gets and sends, as a line of the log; as uvicorn shows them."""
+"""``--log-level trace``: logs every ASGI message that an application receives and sends, in uvicorn's format."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ logger = logging.getLogger("tricorn.asgi")
 
 
 def is_wanted() -> bool:
+    """Whether the logger's level asks for these lines."""
     return logger.isEnabledFor(TRACE)
 
 
 class MessageLog:
-    """``app``, with each of its scopes and messages logged. Contents are left out: they may be long, or secrets."""
+    """Runs ``app`` and logs its scopes and messages. Contents are left out: they may be long or secret."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
@@ -48,7 +49,7 @@ class MessageLog:
 
 
 def shown(message: Mapping[str, Any]) -> dict[str, Any]:
-    """What is logged of a scope or message: bodies by their lengths, headers and state not at all."""
+    """A scope or message as it is logged: bodies only by their length, headers and state not at all."""
     return {name: _placeholder(name, value) for name, value in message.items()}
 
 

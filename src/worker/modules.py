@@ -1,4 +1,4 @@
-"""With ``--reload``: what the application has imported, as far as reloading concerns it."""
+"""With ``--reload``: the modules that the application has imported, as far as a reload needs to know them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ..ipc import channel
-
-_OURS = str(Path(__file__).resolve().parent.parent) + "/"
+from .loader import is_ours
 
 
 @cache
 def installed_directories() -> tuple[str, ...]:
-    """Where packages are installed to, each with a final slash."""
+    """The directories of installed packages, each with a final slash."""
     paths = sysconfig.get_paths()
     found = {paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()}
     return tuple(sorted(f"{path.rstrip('/')}/" for path in found))
@@ -30,24 +28,24 @@ def _library() -> tuple[str, ...]:
 
 
 def is_installed(file: str) -> bool:
-    """Whether the module of ``file`` comes from an installed package; one that is installed editable lies elsewhere."""
+    """Whether the module of ``file`` comes from an installed package. (An editable package lies elsewhere, so it does not.)"""
     return file.startswith(installed_directories())
 
 
 def is_developers(file: str) -> bool:
-    """Whether the developer may well edit ``file``: it belongs to no installed package, nor to Python or Tricorn."""
-    return not file.startswith(("<", _OURS, *_library(), *installed_directories()))
+    """Whether the developer may edit ``file``: it belongs neither to an installed package nor to Python or Tricorn."""
+    return not file.startswith(("<", *_library(), *installed_directories())) and not is_ours(file)
 
 
-class Report:
-    """What of the loaded modules has not been told to the supervisor yet."""
+class ImportReport:
+    """Tells the supervisor which modules were imported since the last time."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._count = 0
 
     def news(self, files: Iterable[str] = ()) -> Iterator[bytes]:
-        """Messages of the developer's files (``files`` among them) and the installed modules that were imported since."""
+        """Messages that name the developer's files (and ``files``) and the installed modules that were imported since."""
         if len(sys.modules) == self._count and not files:
             return
         self._count = len(sys.modules)
@@ -71,10 +69,10 @@ class Report:
 
 
 def file_of(module: Any) -> str | None:
-    """The file that a module comes from, if there is one."""
+    """The path of the file that a module comes from; None if there is none."""
     try:
         file = module.__spec__.origin if module.__spec__ is not None else module.__file__
     except Exception:
-        # Anything can stand in sys.modules.
+        # Any object can stand in sys.modules.
         return None
     return file if isinstance(file, str) and file.startswith("/") else None

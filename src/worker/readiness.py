@@ -1,4 +1,4 @@
-"""Says at a path of its own whether the worker is to be sent requests: what load balancers ask, and Kubernetes' probes."""
+"""``--ready-path``: tells load balancers and Kubernetes' probes whether to send requests to this worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..protocols.asgi import Application, Receive, Scope, Send
 
 
 class Readiness:
-    """``app``, but for the path that ``--ready-path`` names."""
+    """Answers requests for the path that ``--ready-path`` names, and leaves all others to ``app``."""
 
     def __init__(self, app: Application, path: str, is_ready: Callable[[], bool]) -> None:
         self._app = app

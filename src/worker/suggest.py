@@ -1,31 +1,26 @@
-"""What an operator may have meant who named an application that is not there."""
+"""Guesses which application the operator meant, when the one that was named does not exist."""
 
 from __future__ import annotations
 
 import ast
+import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 USUAL = ("app", "application", "api", "asgi", "create_app", "make_app")
-"""What applications, and functions that make them, are called."""
+"""Usual names of applications, and of functions that make them."""
 
 
 def module(name: str, directory: str, usual: Sequence[str] = USUAL) -> str:
-    """The end of a sentence: what is named ``module:attribute`` in ``directory`` and whose module is spelled most like it.
+    """The end of an error's sentence, which suggests the application in ``directory`` with the most similar module name.
 
-    ``usual`` are names that are likely if none is spelled like it.
+    ``name`` is what the operator gave, ``module:attribute``. ``usual`` are likely attributes, if no similar one is found. The
+    result is empty if there is nothing to suggest.
     """
-    # Late, as difflib below: only a mistake needs it.
-    from pathlib import Path
-
     wanted, _, path = name.partition(":")
     package, _, last = wanted.rpartition(".")
-    place = Path(directory, *package.split(".")) if package else Path(directory)
-    names = [found.stem for found in place.glob("*.py")] + [found.parent.name for found in place.glob("*/__init__.py")]
+    place = os.path.join(directory, *package.split(".")) if package else directory
+    names = list(_modules_in(place))
     close = _closest(last, names)
     if not close:
         return ""
@@ -35,7 +30,7 @@ def module(name: str, directory: str, usual: Sequence[str] = USUAL) -> str:
 
 
 def attribute(name: str, usual: Sequence[str] = USUAL) -> str:
-    """The same for an attribute of a module that was imported."""
+    """The same for an attribute of a module that is imported."""
     wanted, _, path = name.partition(":")
     loaded = sys.modules.get(wanted)
     callables = [key for key, value in vars(loaded).items() if callable(value) and key != path] if loaded else []
@@ -44,17 +39,30 @@ def attribute(name: str, usual: Sequence[str] = USUAL) -> str:
 
 
 def _choose(wanted: str, names: list[str], usual: Sequence[str]) -> str:
-    """The name that is meant: itself, one spelled like it, or one that applications usually have."""
+    """The name among ``names`` that is meant: the wanted one, a similar one, or a usual one. Empty if there is none."""
     if wanted in names:
         return wanted
     return _closest(wanted, names) or next((one for one in usual if one in names), "")
 
 
-def _assigned(place: Path, module: str) -> list[str]:
-    """The names that a module's source sets at its top; the module is not run."""
-    file = place / f"{module}.py"
+def _modules_in(directory: str) -> Iterator[str]:
     try:
-        tree = ast.parse((file if file.exists() else place / module / "__init__.py").read_bytes())
+        entries = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.endswith(".py"):
+            yield entry.removesuffix(".py")
+        elif os.path.exists(os.path.join(directory, entry, "__init__.py")):
+            yield entry
+
+
+def _assigned(directory: str, module: str) -> list[str]:
+    """The names that a module's source sets at its top level; the module is not run."""
+    file = os.path.join(directory, f"{module}.py")
+    try:
+        with open(file if os.path.exists(file) else os.path.join(directory, module, "__init__.py"), "rb") as source:
+            tree = ast.parse(source.read())
     except (OSError, SyntaxError, ValueError):
         return []
     names: list[str] = []
@@ -69,7 +77,7 @@ def _assigned(place: Path, module: str) -> list[str]:
 
 
 def _closest(wanted: str, names: list[str]) -> str:
-    # Late, for it is needed only when something is wrong.
+    # Late, because only a mistake needs it.
     import difflib
 
     return next(iter(difflib.get_close_matches(wanted, names, 1)), "")

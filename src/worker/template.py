@@ -1,17 +1,17 @@
-"""With ``--reload``: a process that has imported the installed packages, from which workers are forked.
+"""With ``--reload``: the template, a process that has imported the installed packages and forks workers.
 
-It imports what the application imported last time and what comes from installed packages, never the developer's own code. A
-worker forked from it finds those modules there, and imports the rest. Three things could be shared that must not be, so what
-brings them is left out, and the process, which has it by then, is made anew without:
+It imports those modules of installed packages that the application imported last time, never the developer's own code. A worker
+that it forks finds these modules loaded, and imports the others. Workers must not share three things. A module that brings one
+of them is left out, and the template, which has it by then, is started again without that module:
 
-- *threads*: a thread does not live on in a forked process, and a lock it held stays locked. Threads that are gone after a trial
-  fork are no harm: their library puts them away before a fork and starts them again when needed, as OpenBLAS does
+- *threads*: in a forked process a thread is gone, and a lock that it held stays locked. Threads that are gone after a trial
+  fork do no harm: their library stops them before a fork and starts them again when needed, as OpenBLAS does
   (``pthread_atfork(3)``);
-- *descriptors*: sockets, event loops (an epoll descriptor and a pair of sockets) and open files would be shared by all workers;
-- *the developer's code*, which a package may import by itself: it would be old after the next save.
+- *descriptors*: all workers would share sockets, event loops (an epoll descriptor and a pair of sockets) and open files;
+- *the developer's code*, which a package may import by itself: after the next save it would be old.
 
-Workers are the supervisor's children: they are forked twice, and as the process in between is gone at once, the kernel gives
-them to the supervisor, which has declared itself the one to reap them (``PR_SET_CHILD_SUBREAPER``, prctl(2)).
+Workers are children of the supervisor. The template forks twice, and the process in between exits at once. So the kernel gives
+the worker to the supervisor, which has asked to reap it (``PR_SET_CHILD_SUBREAPER``, prctl(2)).
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ from .loader import prepare_path
 from .main import Birth
 
 IMPORT, FORK = "import", "fork"
-"""To the template: import these modules; fork a worker (with its channel and the file for its autopsy)."""
+"""To the template: import these modules; fork a worker (its channel and the file for its hang report come along)."""
 WARM, LEFT_OUT, STALE, FORKED = "warm", "left out", "stale", "forked"
-"""From it: so many modules were looked at; this one is left out, and I exit if it did harm; I am outdated and exit; the pid."""
+"""From the template: it has tried so many modules; it leaves this one out, and exits if that did harm; it is outdated and
+exits; the pid of a worker."""
 SAYS: channel.Table = {
     WARM: channel.Shape({"seen": channel.whole}),
     LEFT_OUT: channel.Shape({"module": channel.text, "why": channel.log_line, "harmful": channel.flag}),
     STALE: channel.Shape(),
     FORKED: channel.Shape({"pid": channel.whole}),
 }
-"""All that the template says."""
+"""All messages from the template."""
 HEARS: channel.Table = {
     IMPORT: channel.Shape({"names": channel.names}),
     FORK: channel.Shape({"birth": channel.record}),
@@ -57,33 +58,36 @@ State = tuple[int, int]
 
 
 class Heritage(Value):
-    """What the template passes on to all workers, as the supervisor does to those that it forks itself."""
+    """What all workers of the template inherit, as those that the supervisor forks itself do."""
 
     listeners: tuple[socket.socket, ...]
     scoreboard: Scoreboard
     handover: Ends | None
     main: Callable[[Config, Birth], int]
     live: Callable[[Callable[[], int]], NoReturn]
-    """Lives the given life to its exit code, and exits with that, whatever happens."""
+    """Calls the given function and exits with the code that it returns, whatever happens."""
 
 
 class Harmful(Exception):
-    """Importing a module did what would be shared by all workers; the text says what."""
+    """Importing a module made something that workers must not share; the text says what."""
 
 
 class Template:
-    def __init__(self, config: Config, link: socket.socket, heritage: Heritage) -> None:
+    """Imports modules and forks workers, as the supervisor asks."""
+
+    def __init__(self, config: Config, link: socket.socket, heritage: Heritage, without: Iterable[str]) -> None:
+        """``without``: packages that are left out."""
         self._config = config
         self._link = link
         self._heritage = heritage
+        self._without = frozenset(without)
         self._seen = 0
-        """Modules that were looked at, be they imported or left out."""
+        """The number of modules tried, imported or left out."""
         self._files: dict[str, State | None] = {}
         self._decoder = channel.Decoder(HEARS)
 
-    def run(self, names: Iterable[str], without: Iterable[str]) -> int:
-        """Import ``names`` but for those in packages ``without``, then do what is asked until the supervisor is gone."""
-        self._without = frozenset(without)
+    def run(self, names: Iterable[str]) -> int:
+        """Import ``names``, then do what the supervisor asks until it is gone."""
         prepare_path(self._config.app_dir)
         try:
             self._import(names)
@@ -96,7 +100,7 @@ class Template:
     # ------------------------------------------------------------------------------------------------------------ import
 
     def _import(self, names: Iterable[str]) -> None:
-        """Raises Harmful, having said of which module."""
+        """Raises Harmful, after it has told the supervisor of the module."""
         for name in names:
             self._seen += 1
             if self._is_left_out(name) or name in sys.modules:
@@ -113,7 +117,7 @@ class Template:
                 raise
         self._remember_files()
         gc.collect()
-        # Frozen, the collector does not touch it, so workers go on sharing its pages and collect faster.
+        # The garbage collector does not touch frozen objects, so workers go on sharing their pages, and collect faster.
         gc.freeze()
         self._say(WARM, seen=self._seen)
 
@@ -127,16 +131,16 @@ class Template:
             file = modules.file_of(module)
             if file is not None and modules.is_installed(file):
                 self._files.setdefault(file, _state(file))
-        # A package that is installed or removed changes the directory; another may then import it if it is there.
+        # Installing or removing a package changes the directory. Other packages may import it only if it is there.
         for directory in modules.installed_directories():
             self._files.setdefault(directory, _state(directory))
 
     def _is_outdated(self) -> bool:
-        """Whether a worker that imports everything itself would get something else than from us."""
+        """Whether a worker that imports all modules itself would get others than from us."""
         return any(_state(path) != state for path, state in self._files.items()) or self._is_shadowed()
 
     def _is_shadowed(self) -> bool:
-        """Whether the developer has made a module that goes before an installed one of the same name."""
+        """Whether the developer has made a module that hides an installed one of the same name."""
         tops = {name.partition(".")[0] for name, module in list(sys.modules.items()) if _is_installed(module)}
         for directory in sys.path:
             if modules.is_installed(f"{directory}/"):
@@ -148,7 +152,7 @@ class Template:
     # -------------------------------------------------------------------------------------------------------------- fork
 
     def _serve(self) -> bool:
-        """Do what is asked next; false when nothing will be any more."""
+        """Do what is asked next; returns False when nothing more will come."""
         data, descriptors, _, _ = socket.recv_fds(self._link, REQUEST, 2)
         if not data:
             return False
@@ -164,8 +168,8 @@ class Template:
                     os.close(descriptor)
         return True
 
-    def _fork(self, birth: dict[str, Any], link: int, autopsy: int) -> None:
-        # What a module printed and is still buffered would be written once more by every worker.
+    def _fork(self, birth: dict[str, Any], link: int, hang_report: int) -> None:
+        # Otherwise every worker would write what a module printed and Python still buffers.
         sys.stdout.flush()
         sys.stderr.flush()
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -174,15 +178,15 @@ class Template:
             try:
                 worker = os.fork()
                 if worker == 0:
-                    self._heritage.live(lambda: self._be_worker(birth, link, autopsy, unblocked))
-                # Before the supervisor can come to know of the worker's death: that is not before we are gone.
+                    self._heritage.live(lambda: self._be_worker(birth, link, hang_report, unblocked))
+                # The supervisor can reap the worker only when this process is gone. So it learns the pid in time.
                 self._say(FORKED, pid=worker)
             finally:
                 os._exit(0)
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.waitpid(between, 0)
 
-    def _be_worker(self, details: dict[str, Any], link: int, autopsy: int, unblocked: set[Any]) -> int:
+    def _be_worker(self, details: dict[str, Any], link: int, hang_report: int, unblocked: set[Any]) -> int:
         self._link.close()
         reseed()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
@@ -192,7 +196,7 @@ class Template:
             channel=socket.socket(fileno=link),
             listeners=heritage.listeners,
             scoreboard=heritage.scoreboard,
-            autopsy=autopsy,
+            hang_report=hang_report,
             handover=heritage.handover,
         )
         os.environ["TRICORN_SLOT"] = str(birth.slot)
@@ -203,35 +207,36 @@ class Template:
 
 
 def reseed() -> None:
-    """After the fork: let chance be each worker's own. Python's ``random`` sees to that itself, NumPy does not."""
+    """After the fork: give each worker random numbers of its own. Python's ``random`` does that itself, NumPy does not."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
 
 
 class Surroundings(Value):
-    """What importing a module may have changed beyond its own memory."""
+    """What importing a module may change beyond the memory of the process."""
 
     threads: int
     descriptors: dict[str, str]
     own: int
-    """How many of the developer's modules there are."""
+    """The number of the developer's modules that are loaded."""
 
 
 def look_around() -> Surroundings:
+    """The surroundings of this process at the moment."""
     descriptors = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             descriptors[name] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
-            # The one that listed the directory.
+            # The descriptor that listed the directory is gone.
             continue
     own = sum(1 for module in list(sys.modules.values()) if _is_own(module))
     return Surroundings(len(os.listdir("/proc/self/task")), descriptors, own)
 
 
 def check_harm(before: Surroundings) -> None:
-    """Raises Harmful if since ``before`` something came to be that workers must not share."""
+    """Raises Harmful if this process has something since ``before`` that workers must not share."""
     after = look_around()
     opened = {target for name, target in after.descriptors.items() if before.descriptors.get(name) != target}
     if opened:
@@ -245,12 +250,12 @@ def check_harm(before: Surroundings) -> None:
 
 
 def _threads_after_fork() -> int:
-    """How many threads this process has left when it has forked: a library that knows of forks puts its own away before."""
+    """The number of threads after a trial fork: a library that knows about forks stops its threads before."""
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    # A thread that was joined is there for a moment more.
+    # A thread that was joined is still there for a moment.
     deadline = time.monotonic() + 0.2
     while (count := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -286,8 +291,8 @@ def _state(path: str) -> State | None:
 
 
 def main(config: Config, link: socket.socket, heritage: Heritage, names: Iterable[str], without: Iterable[str]) -> int:
-    """The template's process, from fork to exit code."""
+    """The process of the template, from fork to exit code."""
     try:
-        return Template(config, link, heritage).run(names, without)
+        return Template(config, link, heritage, without).run(names)
     except (BrokenPipeError, ConnectionResetError):
         return 0

@@ -1,7 +1,7 @@
-"""The certificate and the rules of TLS: loaded, judged, and loaded anew when the files change.
+"""The certificate and the rules of TLS: loads and checks them, and loads them again when the files change.
 
-Good defaults: TLS 1.2 or newer (RFC 8996 retires what is older), no compression (RFC 7525 section 3.3), no renegotiation, ALPN
-``http/1.1`` (RFC 7301).
+The defaults are safe: TLS 1.2 or newer (RFC 8996 retires older versions), no compression (RFC 7525 section 3.3), no
+renegotiation, ALPN ``http/1.1`` (RFC 7301).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VERSIONS: dict[int, tuple[ssl.TLSVersion, ssl.TLSVersion]] = {
     ssl.PROTOCOL_TLS_SERVER: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.MAXIMUM_SUPPORTED),
     ssl.PROTOCOL_TLSv1_2: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
 }
-"""By the number that the ssl module gives a protocol."""
+"""The oldest and the newest version allowed, by the ssl module's number of a protocol."""
 T = TypeVar("T")
 
 _MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
@@ -39,9 +39,9 @@ class TlsDenied(TlsError, SystemRefused):
 
 
 def load(config: Config) -> Context | None:
-    """The context that ``config`` describes; None when it says nothing of TLS.
+    """The context that the options describe; None if they name no certificate.
 
-    Reads the files, so what comes out may be another the next time. Raises ConfigError, TlsError for what is wrong in a file.
+    Reads the files each time. Raises TlsError for a mistake in a file, ConfigError for one in an option.
     """
     _check_options(config)
     if config.ssl_certfile is None:
@@ -75,7 +75,9 @@ def _check_options(config: Config) -> None:
             if known.needs_option == "ssl_certfile" and is_set(config, name):
                 raise ConfigError(f"{known.show(getattr(config, name))}: needs --ssl-certfile")
     if config.ssl_cert_reqs and config.ssl_ca_certs is None:
-        raise ConfigError(f"--ssl-cert-reqs {config.ssl_cert_reqs}: needs --ssl-ca-certs, who may sign clients' certificates")
+        raise ConfigError(
+            f"--ssl-cert-reqs {config.ssl_cert_reqs}: needs --ssl-ca-certs, the authorities that sign clients' certificates"
+        )
 
 
 def _load_certificate(context: Context, config: Config, certfile: str) -> None:
@@ -83,7 +85,7 @@ def _load_certificate(context: Context, config: Config, certfile: str) -> None:
     asked = False
 
     def password() -> str:
-        # Without this OpenSSL would ask at the terminal, and wait.
+        # Without this function OpenSSL would ask at the terminal, and wait.
         nonlocal asked
         asked = True
         return config.ssl_keyfile_password or ""
@@ -127,7 +129,7 @@ def _unreadable(name: str, path: str, error: OSError) -> TlsError:
 
 
 def _first_certificate(path: str) -> str:
-    """The first certificate of a chain, the server's own; raises ValueError if there is none."""
+    """The first certificate of a chain, which is the server's own. Raises ValueError if there is none."""
     with open(path, encoding="ascii", errors="replace") as file:
         text = file.read()
     begin, end = text.find(ssl.PEM_HEADER), text.find(ssl.PEM_FOOTER)
@@ -146,27 +148,27 @@ def _check_file(path: str) -> None:
 Signature = tuple[tuple[int, int, int] | None, ...]
 
 _last_good: tuple[Config, Context | None] | None = None
-"""What the supervisor has loaded, inherited by its forks."""
+"""The options and the context that the supervisor has loaded. Workers inherit them."""
 
 
 def preload(config: Config) -> None:
-    """Load in the supervisor, before a worker is forked. Raises as :func:`load`, so an operator's mistake is told at once.
+    """In the supervisor, before a worker is forked: load the context. Raises as :func:`load`, so a mistake shows at once.
 
-    It leaves something to fall back on to workers that are started later and find the files broken.
+    Workers that start later and find the files broken use this context.
     """
     global _last_good
     _last_good = config, load(config)
 
 
 def load_or_inherit(config: Config) -> Context | None:
-    """:func:`load`, or if the files have become unusable since :func:`preload` of the same options, what that has loaded."""
+    """:func:`load`; or, if the files have become unusable since, the context of :func:`preload` with the same options."""
     try:
         return load(config)
     except TlsError as error:
         if _last_good is None or _chosen(_last_good[0]) != _chosen(config):
             raise
         if not isinstance(error, TlsDenied):
-            logger.error("TLS goes on with the certificate of the last start or reload: %s", error)
+            logger.error("TLS uses the certificate of the last start or reload, because: %s", error)
         return _last_good[1]
 
 
@@ -175,9 +177,9 @@ def _chosen(config: Config) -> list[object]:
 
 
 class Certificates:
-    """A worker's context for new connections, replaced when the files change and what they hold is right.
+    """A worker's context for new connections. It is replaced when the files change and can be used.
 
-    Connections that are open keep what they were opened with.
+    Open connections keep the context that they began with.
     """
 
     def __init__(self, config: Config) -> None:
@@ -187,25 +189,25 @@ class Certificates:
         """None without TLS."""
 
     def refresh(self) -> None:
-        """Once a second: load the files anew if they have changed; what can't be used is logged, once, and left alone."""
+        """Once a second: load the files again if they have changed. If they can't be used, log that once."""
         if self.context is None or (sign := self._sign()) == self._applied:
             return
         if sign != self._seen:
-            # Certificate and key are two files, and just now one was written: by the next time the other is, too.
+            # Certificate and key are two files, and one was just written. Wait a second for the other.
             self._seen = sign
             return
         self._applied = sign
         try:
             self.context = load(self._config)
         except TlsDenied:
-            logger.warning("%s has changed; only the supervisor may read it, so send it HUP", self._config.ssl_certfile)
+            logger.warning("%s has changed. Only the supervisor may read it, so send SIGHUP to that", self._config.ssl_certfile)
         except ConfigError as error:
-            logger.error("The certificate in use stays, the new one can't be loaded: %s", error)
+            logger.error("The certificate in use stays, because the new one can't be loaded: %s", error)
         else:
-            logger.info("Certificate replaced: new connections get %s as it is now", self._config.ssl_certfile)
+            logger.info("Certificate replaced: new connections use %s as it is now", self._config.ssl_certfile)
 
     def _sign(self) -> Signature:
-        """What tells one state of the files from another; a replaced symbolic link counts as a change, too."""
+        """Changes whenever the files change, or a symbolic link to one does."""
         paths = (self._config.ssl_certfile, self._config.ssl_keyfile, self._config.ssl_ca_certs)
         return tuple(_sign_of(path) for path in paths if path is not None)
 

@@ -1,4 +1,4 @@
-"""WebSocket as the operator configured it; a module of its own because it is imported only when a client asks for it."""
+"""WebSocket as the options say. It is a module of its own because it is imported only when a client asks for WebSocket."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..protocols.websocket.settings import Settings, reader_of
 
 
 def make_upgrade(service: Service, config: Config, access: Callable[[str], None] | None) -> Upgrade:
-    """What takes over connections that ask for WebSocket; ``access`` writes a line to the access log."""
+    """The function that makes WebSocket connections; ``access`` writes a line to the access log."""
     settings = Settings(
-        # Uvicorn has two ways to use that library; here there is one.
+        # Uvicorn has two names for the library websockets; here both mean the same reader.
         reader=reader_of(config.ws.removesuffix("-sansio")),
         max_size=config.ws_max_size,
         max_queue=config.ws_max_queue,

@@ -75,7 +75,7 @@ def be_immortal():
 
 
 def hang_with(report):
-    report(birth().autopsy)
+    report(birth().hang_report)
     print(f"hang begins in {os.getpid()}", flush=True)
     time.sleep(60)
 

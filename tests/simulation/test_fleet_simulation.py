@@ -46,7 +46,7 @@ class Process:
     leaving: bool = False
     """Whether it was told to drain, quit or die."""
     examined: bool = False
-    """Whether an autopsy was ordered, and no beat came since."""
+    """Whether a hang report was ordered, and no beat came since."""
     hung_until: float = 0.0
     beat: float = 0.0
     next_beat: float = NEVER

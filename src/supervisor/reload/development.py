@@ -68,7 +68,7 @@ class Development:
             return None
         details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}
         try:
-            return self._warming.fork(link, details, [birth.channel.fileno(), birth.autopsy])
+            return self._warming.fork(link, details, [birth.channel.fileno(), birth.hang_report])
         except OSError:
             # Perhaps it has forked and could not say so. That worker finds its channel closed and leaves.
             self._auxiliaries.dismiss(self._warming)

@@ -7,11 +7,14 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from tricorn.ipc.scoreboard import _USED, Field, Scoreboard
+from tricorn.protocols.facts import Facts, MakeConnection
 from tricorn.worker.acceptor import PATIENCE, Acceptor
+from tricorn.worker.owner import FleetPlace
+
+FACTS = Facts(client=None, server=None)
 
 
 class Stage:
@@ -23,17 +26,25 @@ class Stage:
         self.accepted: list[socket.socket] = []
         self.address = listener.getsockname()
         self.clients: list[socket.socket] = []
-        self.acceptor = Acceptor(asyncio.get_running_loop(), [listener], self._make, self._admit, self.board, self.own)
+        self.made = 0
+        place = FleetPlace(self.board, self.own)
+        self.acceptor = Acceptor(asyncio.get_running_loop(), [listener], self._make, self._admit, place)
         for row in (self.own, self.other):
             self.set(row, Field.SERVING, 1)
             self.set(row, Field.BEAT, time.monotonic())
 
-    def _make(self, transport: Any, facts: Any) -> asyncio.Protocol:
+    def publish(self, made: int) -> None:
+        """So many connections are open."""
+        self.made = made
+        self.acceptor.publish(made)
+
+    def _make(self, transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
+        self.publish(self.made + 1)
         return asyncio.Protocol()
 
-    async def _admit(self, connection: socket.socket, make: Callable[[Any, Any], asyncio.Protocol]) -> None:
-        make(None, None)
+    async def _admit(self, connection: socket.socket, make: MakeConnection) -> None:
         self.accepted.append(connection)
+        make(asyncio.Transport(), FACTS)
 
     def set(self, row: int, field: Field, value: float) -> None:
         self.board.row(row)[field] = value
@@ -68,7 +79,7 @@ def test_a_worker_with_notably_more_connections_leaves_them_to_others(
 ) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.acceptor.publish(own)
+        stage.publish(own)
         stage.set(stage.other, Field.CONNECTIONS, other)
         assert stage.acceptor._is_our_turn() is ours
 
@@ -79,7 +90,7 @@ def test_a_worker_with_notably_more_connections_leaves_them_to_others(
 def test_who_does_not_serve_or_does_not_beat_is_not_waited_for(listener: socket.socket, field: Field) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.acceptor.publish(7)
+        stage.publish(7)
         assert not stage.acceptor._is_our_turn()
         stage.set(stage.other, field, 0)
         assert stage.acceptor._is_our_turn()
@@ -93,7 +104,7 @@ def test_what_can_not_be_on_the_scoreboard_stops_nobody(listener: socket.socket,
 
     async def run() -> None:
         stage = Stage(listener)
-        stage.acceptor.publish(7)
+        stage.publish(7)
         for field in Field:
             stage.set(stage.other, field, nonsense)
             stage.set(stage.own, field, nonsense)
@@ -117,7 +128,7 @@ def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> 
             stage.connect()
         stage.set(stage.other, Field.CONNECTIONS, 100)
         await stage.until(lambda: len(stage.accepted) == 32)
-        stage.acceptor.publish(2)
+        stage.publish(2)
         stage.set(stage.other, Field.CONNECTIONS, 1)
         assert not stage.acceptor._is_our_turn()
         stage.acceptor.tick()  # 32 were taken, 2 are left: 30 were closed
@@ -132,7 +143,7 @@ def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> 
 def test_a_connection_that_nobody_takes_is_taken_in_the_end_and_the_next_one_sooner(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.acceptor.publish(9)
+        stage.publish(9)
         stage.acceptor.start()
         stage.connect()
         await stage.until(lambda: len(stage.accepted) == 1)
@@ -167,7 +178,7 @@ def test_a_crowd_is_taken_in_a_few_turns_but_fairly(listener: socket.socket) -> 
 def test_a_stop_takes_what_waits_in_the_queue(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.acceptor.publish(9)
+        stage.publish(9)
         for _ in range(3):
             stage.connect()
         stage.acceptor.stop(empty=True)

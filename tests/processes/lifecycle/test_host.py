@@ -42,7 +42,7 @@ from tricorn.supervisor.messages import (
 )
 from tricorn.supervisor.resources import MemorySampler
 from tricorn.supervisor.wakeup import ORDERS
-from tricorn.worker.main import AUTOPSY_SIGNAL, Birth
+from tricorn.worker.main import HANG_REPORT_SIGNAL, Birth
 
 CONFIG = Config(app="a:b")
 Main = Callable[[Config, Birth], int]
@@ -263,7 +263,7 @@ def test_orphans_that_nobody_started_are_reaped(stage: Stage) -> None:
 
 def test_a_hang_report_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     def hanging(config: Config, birth: Birth) -> int:
-        faulthandler.register(AUTOPSY_SIGNAL, file=birth.autopsy)
+        faulthandler.register(HANG_REPORT_SIGNAL, file=birth.hang_report)
         stuck_for_ever(birth)
         return 0
 

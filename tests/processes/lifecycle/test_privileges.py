@@ -260,7 +260,7 @@ def test_a_key_that_only_root_may_read_is_read_again_at_a_reload(place: Path) ->
         server.wait_for_ready(1)
         before = served(server.port)
         Path(authority.issue()[1]).chmod(0o600)
-        server.wait_for_log("only the supervisor may read it, so send it HUP")
+        server.wait_for_log("Only the supervisor may read it, so send SIGHUP to that")
         assert served(server.port) == before
         server.send(signal.SIGHUP)
         server.wait_for_log("Reload complete")

@@ -151,7 +151,7 @@ def test_what_the_grace_was_too_short_for_is_told(workers: str) -> None:
         send_request(connection, "/slow?seconds=60")
         server.wait_for_log("slow begins")
         assert server.stop() == 0
-        server.wait_for_log(r"Cancelled, for the grace is over: 1 request \(GET /slow, \d+ s\)")
+        server.wait_for_log(r"Cancelled, because the grace is over: 1 request \(GET /slow, \d+ s\)")
 
 
 def test_a_reload_tells_for_what_old_workers_wait(tmp_path: Path) -> None:

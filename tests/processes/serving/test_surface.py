@@ -141,7 +141,7 @@ def test_uvicorns_variables_are_read() -> None:
         ("intrefaces:environment", "; did you mean interfaces:environment?"),
         ("interfaces:enviroment", "has no attribute 'enviroment'; did you mean interfaces:environment?"),
         ("interfaces:not_an_app", "str object is not callable, so it is no ASGI application"),
-        ("interfaces:wsgi", "takes two arguments, as a WSGI application does; say --interface wsgi"),
+        ("interfaces:wsgi", "takes two arguments, as a WSGI application does; give --interface wsgi"),
     ],
 )
 def test_an_application_that_is_not_there(app: str, error: str) -> None:
@@ -163,7 +163,7 @@ def test_a_missing_module_is_not_a_missing_import_of_the_application(tmp_path: P
 def test_a_factory_without_factory_is_called_and_it_is_said() -> None:
     with Server(f"{INTERFACES}:make_app") as server:
         assert get(server.port).status == 200
-        assert "it was called, but say so: --factory" in server.log
+        assert "so it was called; better give --factory" in server.log
 
 
 def test_a_client_of_a_unix_socket(tmp_path: Path) -> None:

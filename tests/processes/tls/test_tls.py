@@ -334,7 +334,9 @@ def test_a_broken_certificate_changes_nothing(tmp_path: Path) -> None:
     with served(files) as server:
         server.wait_for_ready(1)
         Path(files[0]).write_text("broken")
-        server.wait_for_log("The certificate in use stays, the new one can't be loaded: --ssl-certfile .*no certificate in PEM")
+        server.wait_for_log(
+            "The certificate in use stays, because the new one can't be loaded: --ssl-certfile .*no certificate in PEM"
+        )
         assert served_certificate(server.port, context) == before
         server.send(signal.SIGHUP)
         server.wait_for_log("Reload abandoned.*--ssl-certfile .*no certificate in PEM")
@@ -342,7 +344,7 @@ def test_a_broken_certificate_changes_nothing(tmp_path: Path) -> None:
         [worker] = server.workers()
         os.kill(worker, signal.SIGKILL)
         server.wait_for_ready(2)
-        server.wait_for_log("TLS goes on with the certificate of the last start or reload")
+        server.wait_for_log("TLS uses the certificate of the last start or reload")
         assert served_certificate(server.port, context) == before
         authority.issue()
         server.wait_for_log("Certificate replaced")

@@ -1,0 +1,94 @@
+"""A worker's end of the channel to its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from ..ipc import channel
+from ..logs.files import MAX_FILES
+from ..logs.setup import adopt
+
+logger = logging.getLogger("tricorn.error")
+
+READ_SIZE = 65536
+"""Bytes read at a time: far more than the supervisor ever says at once."""
+
+
+class SupervisorLink:
+    """Says what the worker has to say, and hears what the supervisor wants, from :meth:`open` to :meth:`close`.
+
+    It answers by itself what concerns no other part: probes, and log files that were opened again.
+    """
+
+    def __init__(self, end: socket.socket, obey: Callable[[channel.Message], None], lost: Callable[[bool], None]) -> None:
+        """``end`` is the worker's end of the socketpair. ``obey`` gets each order; ``lost`` is called when none will come any
+        more, with whether the supervisor is gone."""
+        self._loop = asyncio.get_running_loop()
+        self._end = end
+        self._obey = obey
+        self._lost = lost
+        self._outbox = channel.Outbox(end)
+        self._decoder = channel.Decoder(channel.TO_WORKER)
+        self._received: list[int] = []
+        """Descriptors that came through the channel, for the next message that speaks of some."""
+
+    def open(self) -> None:
+        """Hear the supervisor from now on."""
+        self._loop.add_reader(self._end.fileno(), self._read)
+
+    def close(self) -> None:
+        """Neither hear nor send any more. The socket stays open: while it is, the supervisor knows that the worker lives."""
+        self._loop.remove_reader(self._end.fileno())
+        self._loop.remove_writer(self._end.fileno())
+
+    def say(self, kind: str, **details: Any) -> bool:
+        """Whether the message goes out: not if the supervisor is dead, or does not read."""
+        return self.send(channel.encode(kind, **details))
+
+    def send(self, message: bytes) -> bool:
+        """The same with an encoded message."""
+        is_taken = self._outbox.send(message)
+        if not self._outbox.is_empty:
+            self._loop.add_writer(self._end.fileno(), self._send_rest)
+        return is_taken
+
+    def _send_rest(self) -> None:
+        if not self._outbox.flush() or self._outbox.is_empty:
+            self._loop.remove_writer(self._end.fileno())
+
+    def _read(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._end, READ_SIZE, MAX_FILES)
+            self._received += descriptors
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._end.fileno())
+            logger.error("The supervisor is gone: worker stops")
+            self._lost(True)
+            return
+        try:
+            messages = self._decoder.feed(data)
+        except channel.Violation as violation:
+            # Perhaps the application has read from our end.
+            self._loop.remove_reader(self._end.fileno())
+            logger.error("The supervisor can't be understood, it says %s: worker stops", violation)
+            self._lost(False)
+            return
+        for message in messages:
+            self._hear(message)
+
+    def _hear(self, message: channel.Message) -> None:
+        if message["kind"] == channel.PROBE:
+            self.say(channel.ALIVE)
+        elif message["kind"] == channel.REOPEN:
+            adopt(dict(zip(message["files"], self._received, strict=False)))
+            self._received.clear()
+        else:
+            self._obey(message)

@@ -1,0 +1,60 @@
+"""What serving knows of whoever started it. That is a supervisor, or a program that serves in its own process."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..ipc.scoreboard import WIDTH, Row, Scoreboard
+from ..ipc.waits import Waits
+
+
+class Owner(Protocol):
+    """Is told of a server's life. None of the calls may wait."""
+
+    def beat(self) -> None:
+        """Connections are accepted; called once a second."""
+
+    def retire(self, reason: str) -> bool:
+        """The server asks to be replaced, perhaps again and again; returns whether the owner can be asked."""
+
+    def waiting(self, waits: Waits) -> None:
+        """The server drains, and still waits for this; called once a second."""
+
+    def delivering(self) -> None:
+        """The server has drained, but clients still take responses; called once a second."""
+
+
+class Place(Protocol):
+    """A server's place in its fleet."""
+
+    @property
+    def row(self) -> Row:
+        """Where the server shows how it is doing."""
+
+    def fewest_connections(self, now: float) -> float | None:
+        """The fewest connections that another server has; None if no other one serves. ``now`` is CLOCK_MONOTONIC's."""
+
+
+class FleetPlace:
+    """The place of a worker: a row of the scoreboard, where all workers see each other."""
+
+    def __init__(self, scoreboard: Scoreboard, index: int) -> None:
+        """``index`` is the index of the worker's own row."""
+        self.row = scoreboard.row(index)
+        self._scoreboard = scoreboard
+        self._index = index
+
+    def fewest_connections(self, now: float) -> float | None:
+        """See :meth:`Scoreboard.fewest_connections`."""
+        return self._scoreboard.fewest_connections(self._index, now)
+
+
+class OnlyPlace:
+    """The place of a server without others. Nobody else reads its row."""
+
+    def __init__(self) -> None:
+        self.row = Row(memoryview(bytearray(WIDTH * 8)).cast("d"))
+
+    def fewest_connections(self, now: float) -> float | None:
+        """There is no other server."""
+        return None
