@@ -15,7 +15,9 @@ RETIRED = {
     "doorbell": "InotifyWaiter",
     "companion": "auxiliary",
     "companions": "auxiliaries",
+    "autopsy": "hang report",
     "heir": "hand off",
+    "heirs": "hand off",
     "lest": "so that ... not",
 }
 """Words that were given up, in lower case, with what to say instead. They are sought as whole words, also inside of names."""
