@@ -26,7 +26,7 @@ demo: $(READY)
 	@$(BIN)/tricorn examples.hello:app --workers 4 --port $(PORT)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 # No process, no address: half a minute, for after each edit.
 test-fast: $(READY)

@@ -59,7 +59,7 @@ def hammer(port: int, requests: int, connections: int, path: str = "/") -> None:
     [
         ("examples.hello:app", "/", 20_000),
         ("examples.fastapi_app:app", "/notes/1", 20_000),
-        ("tests.apps.django_app:app", "/", 20_000),
+        ("tests.apps.django_app:app", "/", 5_000),
     ],
 )
 def test_load_over_200_connections_without_an_error(app: str, path: str, requests: int) -> None:
