@@ -67,7 +67,7 @@ def make_setup(config: Config, loop: asyncio.AbstractEventLoop, certificates: Ce
 
 def lane_of(choice: str) -> Callable[[], Parse] | None:
     """The fast lane of ``--http choice``, if it has one."""
-    return fast.lane if choice == "auto" else None
+    return fast.HeadCache().lane if choice == "auto" else None
 
 
 def codec_of(choice: str) -> Codec:

@@ -24,7 +24,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[Any]]
 
 CODECS: dict[str, tuple[Codec, Callable[[], Callable[[bytes], RequestHead | None]] | None]] = {
-    "auto": (h11_codec.parse, fast.lane),
+    "auto": (h11_codec.parse, fast.HeadCache().lane),
     "h11": (h11_codec.parse, None),
     "httptools": (httptools_codec.parse, None),
 }

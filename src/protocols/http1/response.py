@@ -31,17 +31,30 @@ _NAME = re.compile(TOKEN)
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _MEANINGFUL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
 """Fields that mean something to the server."""
-_SECRET = frozenset((b"set-cookie", b"authorization", b"www-authenticate"))
+_HARMLESS = frozenset(
+    (
+        *(b"accept-ch", b"accept-ranges", b"access-control-allow-credentials", b"access-control-allow-headers", b"allow"),
+        *(b"access-control-allow-methods", b"access-control-allow-origin", b"access-control-expose-headers", b"alt-svc"),
+        *(b"access-control-max-age", b"cache-control", b"content-encoding", b"content-language", b"content-type", b"vary"),
+        *(b"cross-origin-embedder-policy", b"cross-origin-opener-policy", b"cross-origin-resource-policy", b"keep-alive"),
+        *(b"origin-agent-cluster", b"permissions-policy", b"pragma", b"referrer-policy", b"strict-transport-security"),
+        *(b"timing-allow-origin", b"x-accel-buffering", b"x-content-type-options", b"x-dns-prefetch-control"),
+        *(b"x-download-options", b"x-frame-options", b"x-permitted-cross-domain-policies", b"x-powered-by", b"x-robots-tag"),
+        *(b"x-ua-compatible", b"x-xss-protection"),
+    )
+)
+"""Names of fields that tell of a kind of response, not of one client or one resource. All others are private: never remembered,
+and on the wire behind these."""
 _LONGEST = 200
-"""Bytes of a line that is remembered."""
+"""Bytes of a value that is remembered."""
 _MOST = 1024
 """Lines remembered; then all are forgotten, so that no application can fill the memory."""
 
 _lines: dict[tuple[bytes, bytes], bytes] = {}
-"""Fields already found valid, as lines: applications send the same few again and again."""
+"""Harmless fields already found valid, as lines: applications send the same few again and again."""
 _heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
 """What was encoded for status, kind of body and fields (the key): the bytes before the default block, and what they promise.
-Only for requests of HTTP/1.1 that want the body, and only without fields that are secret."""
+Only for requests of HTTP/1.1 that want the body, and less the fields that are private."""
 _recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
 """Of those, for each size of a body the one used last, with its fields and status: the next response of that size is likely
 to have the same, and to compare them takes a fifth of the time of a look-up."""
@@ -119,7 +132,7 @@ def encode(
     terms = request.terms
     keep_alive = keep_alive and terms.keep_alive
     if terms.version != "1.1" or request.method == "HEAD":
-        return _encode(request, status, tuple(headers), defaults, whole, keep_alive, None)
+        return _encode(request, status, tuple(headers), defaults, whole, keep_alive)
     tail = defaults.tail if keep_alive else defaults.last
     recent = _recent.get(whole)
     if recent is not None:
@@ -127,21 +140,41 @@ def encode(
         if its_fields == headers and its_status == status:
             return before + tail, framing, size, keep_alive
     fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
-    key = (status, whole is None, fields)
     try:
-        known = _heads.get(key)
+        known = _heads.get((status, whole is None, fields))
     except TypeError:
         # A field that is a list can't be looked up.
-        return _encode(request, status, fields, defaults, whole, keep_alive, None)
+        return _encode(request, status, fields, defaults, whole, keep_alive)
+    private = b""
     if known is None:
-        return _encode(request, status, fields, defaults, whole, keep_alive, key)
+        fields, private = _split(fields)
+        key = (status, whole is None, fields)
+        known = _heads.get(key) if private else None
+        if known is None:
+            return _encode(request, status, fields, defaults, whole, keep_alive, key, private)
     before, framing, size = known
     if size < 0:
         size = whole or 0
         before += b"content-length: %d\r\n" % size
-    if type(headers) is list:
+    if private:
+        before += private
+    elif type(headers) is list:
         remember(_recent, whole, (headers.copy(), status, before, framing, size), _MOST)
     return before + tail, framing, size, keep_alive
+
+
+def _split(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
+    """The fields that may be remembered, and the lines of the others. Raises :class:`AppError` for what no line can be."""
+    public: list[tuple[bytes, bytes]] = []
+    lines: list[bytes] = []
+    for field in fields:
+        name, value = field
+        lowered = name.lower() if type(name) is bytes else b""
+        if lowered in _MEANINGFUL or (lowered in _HARMLESS and type(value) is bytes and len(value) <= _LONGEST):
+            public.append(field)
+        else:
+            lines.append(_check(name, value))
+    return tuple(public), b"".join(lines)
 
 
 def _encode(
@@ -151,12 +184,13 @@ def _encode(
     defaults: Defaults,
     whole: int | None,
     keep_alive: bool,
-    key: tuple[object, ...] | None,
+    key: tuple[object, ...] | None = None,
+    private: bytes = b"",
 ) -> ResponseHead:
-    """What :func:`encode` does for a head that it does not know yet; remembers it under ``key``."""
+    """What :func:`encode` does for a head that it does not know yet; remembers it under ``key``, but for ``private`` lines."""
     parts = [_status_line(status)]
     block = defaults.block
-    meaningful, secret = _collect(headers, parts)
+    meaningful = _collect(headers, parts)
     given = _content_length(meaningful)
     if len(meaningful) > 1 or (meaningful and given is None):
         key = None
@@ -169,7 +203,7 @@ def _encode(
         keep_alive = False
     if given is not None and size is not None:
         parts.append(b"content-length: %d\r\n" % size)
-    if key is not None and not secret and (framing is not Framing.EMPTY):
+    if key is not None and framing is not Framing.EMPTY:
         remember(_heads, key, (b"".join(parts), framing, -1 if given is None and size is not None else size or 0), _MOST)
     if given is None and size is not None:
         parts.append(b"content-length: %d\r\n" % size)
@@ -177,17 +211,13 @@ def _encode(
         parts.append(b"connection: close\r\n")
     elif request.terms.version == "1.0":
         parts.append(b"connection: keep-alive\r\n")
-    parts += block, b"\r\n"
+    parts += private, block, b"\r\n"
     return b"".join(parts), framing, size or 0, keep_alive
 
 
-def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Append the checked lines of ``headers`` to ``parts``.
-
-    Returns the fields that mean something to the server instead, and whether there is one that should not be remembered.
-    """
+def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Append the checked lines of ``headers`` to ``parts``; returns the fields that mean something to the server instead."""
     meaningful: list[tuple[bytes, bytes]] = []
-    secret = False
     for pair in headers:
         try:
             line = _lines.get(pair)
@@ -202,12 +232,10 @@ def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> tupl
             if lowered in _MEANINGFUL:
                 meaningful.append((lowered, value))
                 continue
-            if lowered in _SECRET or len(line) > _LONGEST:
-                secret = True
-            else:
+            if lowered in _HARMLESS and len(value) <= _LONGEST:
                 remember(_lines, pair, line, _MOST)
         parts.append(line)
-    return meaningful, secret
+    return meaningful
 
 
 def encode_lines(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
@@ -299,7 +327,7 @@ def switching(lines: bytes, headers: Iterable[tuple[bytes, bytes]], defaults: De
     What says how a body is framed has no meaning here and is left away. Raises :class:`AppError`.
     """
     parts = [b"HTTP/1.1 101 Switching Protocols\r\n", defaults.block]
-    meaningful, _ = _collect(headers, parts)
+    meaningful = _collect(headers, parts)
     if meaningful:
         parts[1] = _apply(meaningful, parts, defaults)
     return b"".join((*parts, lines, b"\r\n"))
