@@ -106,7 +106,7 @@ def living() -> Counter[str]:
             code = one.cr_code if isinstance(one, types.CoroutineType) else one.gi_code
             if code.co_filename.startswith(str(OURS)) or "/websockets/" in code.co_filename:
                 found[code.co_qualname] += 1
-        elif f"{type(one).__module__}.".startswith(MODULES) and type(one).__name__ not in ("Terms", "RequestHead"):
+        elif f"{type(one).__module__}.".startswith(MODULES) and type(one).__name__ != "Terms":
             found[f"{type(one).__module__}.{type(one).__qualname__}"] += 1
     return found
 
