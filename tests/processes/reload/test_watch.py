@@ -179,7 +179,7 @@ def watching(folder: Path, **options: Any) -> Iterator[Watched]:
     thread = threading.Thread(target=watcher.run)
     thread.start()
     try:
-        wait_until(lambda: watcher._notifier)
+        wait_until(lambda: watcher._waiter)
         yield Watched(folder, ours, watcher)
     finally:
         ours.close()
