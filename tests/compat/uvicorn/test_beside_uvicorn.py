@@ -34,7 +34,7 @@ from support.harness import (
     wait_until_read,
 )
 
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+uvicorn = pytest.importorskip("uvicorn", minversion="0.54", reason="uvicorn is not installed")
 
 APP = "tests.apps.beside:app"
 ROWS: dict[str, Callable[[], None]] = {}
