@@ -85,6 +85,7 @@ class Exchange:
         "client_done",
         "ended",
         "intake",
+        "is_complete",
         "phase",
         "request",
         "response_headers",
@@ -108,6 +109,8 @@ class Exchange:
         self._taken: int | None = None
         """Bytes of the response's body that the client took, if that was waited for."""
         self.phase = EXPECTED
+        self.is_complete = False
+        """The response is: the phase is COMPLETE."""
         self.status = 0
         """The response's; in the end the one that the access log has. 0 before there is one."""
         self.response_headers: Iterable[Field] = ()
@@ -318,6 +321,7 @@ class Exchange:
 
     def _complete(self) -> None:
         self.phase = COMPLETE
+        self.is_complete = True
         self._pieces = None
         status = CLIENT_LEFT if self.client_done else self.status
         if self._service.access is not None and self._stream.owes():
@@ -367,11 +371,8 @@ class Exchange:
     def is_over(self) -> bool:
         return self.client_done
 
-    def settle(self) -> None:
-        """Nothing is left to do."""
-
     def returned(self) -> Exception | None:
-        if self.phase is COMPLETE or self.phase is GONE:
+        if self.phase is GONE:
             return None
         if self.phase is TRAILING and not self._trailers:
             # The body is whole: servers without trailers miss none that were announced. ASGIWebDAV sends none, ever.

@@ -27,7 +27,7 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
         text, path = service.root_path + text, service.root_path.encode("ascii") + path
     # The base has all keys already, so that the copy need not grow.
     scope: Scope = {**base}
-    scope["asgi"] = {**HTTP_VERSIONS}
+    scope["asgi"] = HTTP_VERSIONS.copy()
     # Written out, since a copy would share the inner dictionaries.
     extensions: dict[str, Any]
     scope["extensions"] = extensions = {"http.response.trailers": {}, "http.response.early_hint": {}}

@@ -34,8 +34,11 @@ class Stream(Protocol):
     def room(self) -> asyncio.Future[None] | None:
         """What to wait for before sending more; None when there is room. Several may wait, so shield it."""
 
-    def begin(self) -> None:
-        """The application starts now."""
+    bursts: bool
+    """The last response on the connection was sent without a pause between its pieces."""
+
+    def begin_burst(self) -> None:
+        """With :attr:`bursts`, the application starts now: another burst is to leave as a whole."""
 
     def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> None:
         """Send the head and ``body``. ``size``: of the whole body, where it is known although there is more."""

@@ -52,7 +52,7 @@ class Http1Stream:
 
     __slots__ = (
         *("_body", "_connection", "_file", "_is_last", "_keep_alive", "_length", "_request", "_sent", "_service", "_writer"),
-        *("client", "withheld"),
+        *("bursts", "client", "withheld"),
     )
 
     def __init__(self, service: Service, writer: Writer, connection: Owner, *, is_last: bool = False) -> None:
@@ -63,6 +63,7 @@ class Http1Stream:
         self._is_last = is_last
         self._request = _NONE
         self.client = ""
+        self.bursts = False
         self.withheld = False
         """The client may be waiting to be asked for the body (Expect: 100-continue)."""
         self._body: Framing | None = None
@@ -81,6 +82,7 @@ class Http1Stream:
         """A request begins; ``client``: for the access log."""
         self._request = request
         self.client = client
+        self.bursts = self._writer.bursts
         self._body = None
         self._sent = 0
 
@@ -103,9 +105,8 @@ class Http1Stream:
     def room(self) -> asyncio.Future[None] | None:
         return self._writer.room
 
-    def begin(self) -> None:
-        if self._writer.bursts:
-            self._writer.begin_burst()
+    def begin_burst(self) -> None:
+        self._writer.begin_burst()
 
     def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> None:
         service = self._service

@@ -141,7 +141,7 @@ class Session:
     def start(self) -> None:
         """Run the application."""
         self._service.in_flight.add(self)
-        self._task = self._service.loop.create_task(converse(self._service, self, self._stream))
+        self._task = self._service.loop.create_task(self._run())
 
     @property
     def full(self) -> bool:
@@ -293,6 +293,18 @@ class Session:
 
     # The application's life.
 
+    async def _run(self) -> None:
+        try:
+            await converse(self._service, self, self._stream)
+        finally:
+            # An application may keep ``receive`` for ever.
+            self.inbox.clear()
+            self._wire.at_end()
+
+    @property
+    def is_complete(self) -> bool:
+        return self.phase is Phase.CLOSED
+
     @property
     def is_over(self) -> bool:
         return self.phase is Phase.GONE
@@ -317,11 +329,6 @@ class Session:
             self._stream.reset()
         else:
             self._wire.refuse(500, "Internal Server Error")
-
-    def settle(self) -> None:
-        # An application may keep ``receive`` for ever.
-        self.inbox.clear()
-        self._wire.at_end()
 
 
 _ACTS = {
