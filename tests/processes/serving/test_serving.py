@@ -231,7 +231,8 @@ def test_start_up_lines_say_what_is_served_where_and_how() -> None:
         head = server.log.split("ready in", 1)[0]
         for word in (PROBE, f"http://127.0.0.1:{server.port}", "2 workers", "asyncio", "h11"):
             assert word in head
-        assert server.log.count("http://") == 1, "one URL to click on"
+        server.wait_for_log(r"Serving .* on http://.* \(press CTRL\+C to quit\)")
+        assert server.log.count("http://") == 2, "the URL stands in two lines: of the start, and when a worker serves"
 
 
 def test_idle_is_idle() -> None:
