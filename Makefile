@@ -25,8 +25,9 @@ demo: $(READY)
 	@echo
 	@$(BIN)/tricorn examples.hello:app --workers 4 --port $(PORT)
 
+# Most of them wait for processes rather than for a processor, so three run at a time on two.
 test: $(READY)
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 $(PYTEST_ARGS)
 
 # No process, no address: half a minute, for after each edit.
 test-fast: $(READY)
