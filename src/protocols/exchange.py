@@ -260,7 +260,7 @@ class Exchange:
                 return
             self.phase = STREAMING
             if (room := stream.room()) is not None:
-                # Shielded: who is cancelled while waiting must not take the others' future along.
+                # Shielded: a cancelled waiter must not cancel the future that others wait for.
                 await asyncio.shield(room)
             return
         await _ACTS.get((phase, kind), Exchange._misplaced)(self, message)

@@ -30,7 +30,7 @@ def is_host(value: bytes) -> bool:
     if match is None or int(match[2] or 0) > 65535:
         return False
     if match[1] is not None:
-        # Late, for hardly a client asks so.
+        # Imported here because hardly any client asks so.
         import ipaddress
 
         try:

@@ -47,7 +47,7 @@ def check_unfinished(data: bytes, checked: int, limits: Limits) -> int:
     Returns how many bytes may follow unchecked, as long as none of them is a control character: they can't end the head, nor
     spoil it, nor exceed a limit.
     """
-    # Late, for heads seldom come in pieces.
+    # Imported here because heads seldom come in pieces.
     from . import grammar
 
     grammar.check_unfinished(data, checked)
