@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from .frozen import Value
 from .option import Option, option
 from .option import flag as flag
-from .validators import parse_workers, wrong_app, wrong_bind, wrong_header, wrong_hooks, wrong_mode
+from .validators import parse_workers, wrong_app, wrong_bind, wrong_header, wrong_hooks, wrong_mode, wrong_path
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
@@ -171,6 +171,12 @@ class Config(Value):
         None,
         "At this path Tricorn itself answers 200 'ready', or 503 once a stop was announced (see --shutdown-delay).",
         section="Processes",
+    )
+    warm_path: tuple[str, ...] = option(
+        (),
+        "Before a worker is ready, ask its application for this path; a failure is a failed start; may be given several times.",
+        section="Processes",
+        validator=wrong_path,
     )
     limit_max_requests: int | None = option(
         None, "Replace a worker after this many requests; 0 for never.", section="Processes", minimum=0

@@ -48,6 +48,11 @@ def wrong_hooks(text: str) -> str | None:
     return None if re.fullmatch(r"[^:]+(:[^:]+)?", text) else "must be a module, or have the form MODULE:OBJECT"
 
 
+def wrong_path(text: str) -> str | None:
+    """The target of a request: a path, perhaps with a query (RFC 9112 section 3.2.1)."""
+    return None if re.fullmatch(r"/[!-~]*", text) and "#" not in text else "must begin with / and have neither spaces nor #"
+
+
 def wrong_header(line: str) -> str | None:
     """``Name:Value``, a header of every response (RFC 9110 section 5)."""
     name, colon, value = line.partition(":")

@@ -278,7 +278,7 @@ class Server:
             logger.error("%s", error)
             self.lifespan.should_exit = True
             sys.exit(EXIT_STARTUP)
-        self._serving = serving = Serving(
+        serving = Serving(
             settings,
             self.config.loaded_app,
             listeners.sockets,
@@ -289,11 +289,25 @@ class Server:
             place=OnlyPlace(),
             access=self._make_access(),
         )
+        await self._warm_up(serving, settings)
+        self._serving = serving
         serving.start()
         self.started = True
         self.server_state.service = serving.service
         where = ", ".join(listeners.urls("https" if self.config.is_ssl else "http"))
         logger.info("Tricorn %s in process %d running on %s (press CTRL+C to quit)", __version__, os.getpid(), where)
+
+    async def _warm_up(self, serving: Serving, settings: options.Config) -> None:
+        try:
+            await serving.warm_up(settings.timeout_worker_startup)
+        except AppError as error:
+            logger.error("%s", error)
+            assert self.lifespan is not None
+            self.lifespan.should_exit = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(settings.timeout_graceful_shutdown):
+                    await self.lifespan.inner.shutdown()
+            sys.exit(EXIT_STARTUP)
 
     def _make_access(self) -> Access | None:
         """The access log, if it is to be another than the options ask for."""

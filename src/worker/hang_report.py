@@ -7,11 +7,9 @@ import contextlib
 import io
 import os
 import traceback
-from types import FrameType
-from typing import Any
 
 from ..protocols.context import Service
-from .loader import is_ours
+from .places import waiting_frames
 
 _service: Service | None = None
 
@@ -38,27 +36,10 @@ def write(fd: int) -> None:
         # No event loop runs: the worker imports its application, or exits.
         tasks = set()
     for task in tasks:
-        frames = _frames(task.get_coro())
-        if frames:
+        if frames := waiting_frames(task.get_coro()):
             print(f"Task {task.get_name()!r}, most recent call last:", file=text)
-            text.writelines(traceback.format_list(frames))
+            for frame in frames:
+                text.writelines(traceback.format_list(traceback.extract_stack(frame, limit=1)))
     with contextlib.suppress(OSError):
         # The file has a fixed size; what does not fit is lost.
         os.write(fd, text.getvalue().encode("utf-8", "backslashreplace"))
-
-
-def _frames(awaited: Any) -> list[traceback.FrameSummary]:
-    """The frames of a coroutine and of all that it awaits, down to the one that waits, without Tricorn's own.
-
-    ``Task.print_stack`` shows only the outermost frame of a suspended coroutine, which is never the one that waits.
-    """
-    frames: list[traceback.FrameSummary] = []
-    while awaited is not None:
-        kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(awaited, f"{kind}_frame")), None)
-        if kind is None:
-            break
-        frame: FrameType | None = getattr(awaited, f"{kind}_frame")
-        if frame is not None and not is_ours(frame.f_code.co_filename):
-            frames += traceback.extract_stack(frame, limit=1)
-        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
-    return frames

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from functools import cache
@@ -75,10 +76,11 @@ class Birth(Value):
 
 def main(config: Config, birth: Birth) -> int:
     """Serve until ordered to stop; returns the process's exit code."""
+    began = time.monotonic()
     _prepare_signals(birth)
     name_process(f"tricorn: worker {birth.slot}")
     try:
-        _serve(config, birth)
+        _serve(config, birth, began)
     except (AppError, ConfigError) as error:
         _say_failed(birth, str(error))
         return EXIT_STARTUP
@@ -95,19 +97,19 @@ def open_handover() -> Ends:
     return open_ends()
 
 
-def _serve(config: Config, birth: Birth) -> None:
+def _serve(config: Config, birth: Birth, began: float) -> None:
     if config.reload and "PYTHONBREAKPOINT" not in os.environ and sys.breakpointhook is sys.__breakpointhook__:
         sys.breakpointhook = _break_here
     try:
         hooks = _begin_hooks(config, birth) if config.hooks is not None else None
-        _run(config, _live(config, birth, make_app(config), hooks=hooks))
+        _run(config, _live(config, birth, began, make_app(config), hooks=hooks))
     except AppError as error:
         if not config.reload:
             raise
         from .error_page import ErrorPage
 
         page = ErrorPage(error)
-        _run(config, _live(config, birth, page, failure=page))
+        _run(config, _live(config, birth, began, page, failure=page))
 
 
 def _begin_hooks(config: Config, birth: Birth) -> Hooks:
@@ -129,7 +131,13 @@ def _break_here(*args: Any, **kwargs: Any) -> None:
 
 
 async def _live(
-    config: Config, birth: Birth, app: Application, *, hooks: Hooks | None = None, failure: Failure | None = None
+    config: Config,
+    birth: Birth,
+    began: float,
+    app: Application,
+    *,
+    hooks: Hooks | None = None,
+    failure: Failure | None = None,
 ) -> None:
     await WorkerProcess(
         config,
@@ -138,6 +146,7 @@ async def _live(
         birth.listeners,
         current=enter(CurrentWorker(birth.slot, os.getpid(), birth.generation)),
         place=FleetPlace(birth.scoreboard, birth.row),
+        began=began,
         handover=Handover(birth.handover) if birth.handover is not None else None,
         hooks=hooks,
         report=_make_report() if config.reload else None,

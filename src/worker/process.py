@@ -7,11 +7,13 @@ import contextlib
 import gc
 import signal
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import Protocol
 
 from ..config.options import Config
+from ..errors import AppError
 from ..ipc import channel
 from ..ipc.handover import Handover
 from ..ipc.text import many_lines
@@ -28,6 +30,10 @@ from .tls import Certificates
 
 TELL_MODULES = 0.1
 """Seconds from ready until the supervisor is told what was imported: workers that wait for the new code come first."""
+WARM_MARGIN = 0.5
+"""Seconds before the end of the start-up time at which ``--warm-path`` gives up, so that the worker can say why."""
+LAST_WORDS = 1.0
+"""Seconds that an application which failed at ``--warm-path`` gets for its shutdown: the supervisor waits for the reason."""
 ORPHAN_GRACE = 0.7
 """Seconds that requests get to finish when the supervisor has died: the port must be free within a second."""
 
@@ -74,13 +80,14 @@ class WorkerProcess:
         *,
         current: CurrentWorker,
         place: Place,
+        began: float,
         handover: Handover | None = None,
         hooks: Hooks | None = None,
         report: Report | None = None,
         failure: Failure | None = None,
     ) -> None:
-        """``end`` is the worker's end of the channel to the supervisor. ``failure`` is ``app``, if that only shows why the real
-        application does not start.
+        """``end`` is the worker's end of the channel to the supervisor. ``began``: when the worker was born, as of
+        ``time.monotonic``. ``failure`` is ``app``, if that only shows why the real application does not start.
 
         Must be made on the running event loop.
         """
@@ -90,6 +97,7 @@ class WorkerProcess:
         self._listeners = listeners
         self._current = current
         self._place = place
+        self._began = began
         self._handover = handover
         self._hooks = hooks
         self._report = report
@@ -113,16 +121,19 @@ class WorkerProcess:
             signal.siginterrupt(number, False)
         self._link.open()
         await self._lifespan.startup()
+        serving = self._make_serving()
+        if self._failure is None and self._config.warm_path:
+            await self._warm_up(serving)
         if self._is_leaving:
             await self._lifespan.shutdown()
         else:
-            await self._serve()
+            await self._serve(serving)
         if self._hooks is not None:
             await self._hooks.stop()
         self._link.close()
 
-    async def _serve(self) -> None:
-        self._serving = serving = Serving(
+    def _make_serving(self) -> Serving:
+        return Serving(
             self._config,
             self._app,
             self._listeners,
@@ -133,6 +144,20 @@ class WorkerProcess:
             place=self._place,
             handover=self._handover,
         )
+
+    async def _warm_up(self, serving: Serving) -> None:
+        seconds = self._began + self._config.timeout_worker_startup - WARM_MARGIN - time.monotonic()
+        try:
+            await serving.warm_up(seconds)
+        except AppError:
+            # It did start up, so it is shut down, as long as that is quick.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self._lifespan.shutdown()
+            raise
+
+    async def _serve(self, serving: Serving) -> None:
+        self._serving = serving
         hang_report.watch(serving.service)
         serving.start()
         self._link.say(channel.READY, **({"error": many_lines(self._failure.text)} if self._failure is not None else {}))

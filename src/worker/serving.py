@@ -94,6 +94,14 @@ class Serving:
         self._last_moment: asyncio.TimerHandle | None = None
         """When the grace of a drain ends."""
 
+    async def warm_up(self, seconds: float) -> None:
+        """Before the start: ask the application for what ``--warm-path`` names, within ``seconds``. Raises AppError."""
+        if self._config.warm_path:
+            # Late, because most operators name none.
+            from .warming import warm_up
+
+            await warm_up(self.service, self._config.warm_path, seconds)
+
     def start(self) -> None:
         """Accept connections from now on."""
         self._heartbeat.start()
