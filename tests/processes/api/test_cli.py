@@ -53,10 +53,9 @@ def sample(name: str) -> tuple[str, Any]:
     if kind is bool:
         return "", not config.DEFAULTS[name]
     if kind is str:
-        text = "X-Name:value" if name == "header" else "some-text"
-        text = {"config": os.devnull, "env_file": os.devnull, "bind": "a:1", "umask": "27", "uds_permissions": "660"}.get(
-            name, text
-        )
+        files = {"config": os.devnull, "env_file": os.devnull}
+        shaped = {"header": "X-Name:value", "bind": "a:1", "umask": "27", "uds_permissions": "660", "warm_path": "/a"}
+        text = (files | shaped).get(name, "some-text")
         return text, (text,) if known.is_repeatable else text
     number = int((known.minimum or 0) + 3)
     return str(number), kind(number)
