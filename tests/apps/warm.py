@@ -1,4 +1,4 @@
-"""An application whose first request is slow, and that fails as the file $HOW says. Every answer tells what was asked before."""
+"""An application whose first request is slow, and that fails as the file $HOW says. It tells what it was asked before."""
 
 import asyncio
 import os

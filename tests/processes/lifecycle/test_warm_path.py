@@ -44,11 +44,13 @@ def test_reloads_crashes_and_recycling_start_warm_workers() -> None:
         server.send(signal.SIGHUP)
         server.wait_for_log("Reload complete")
         second, asked = asked_of(server)
-        assert second != first and asked[0].endswith("warm")
+        assert second != first
+        assert asked[0].endswith("warm")
         subprocess.run(["kill", "-9", str(second)], check=True)
         server.wait_for_ready(3)
         third, asked = asked_of(server)
-        assert third not in (first, second) and asked[0].endswith("warm")
+        assert third not in (first, second)
+        assert asked[0].endswith("warm")
         for _ in range(40):
             get(server.port)
         server.wait_for_ready(4)
@@ -99,7 +101,8 @@ def test_with_reload_the_developer_sees_the_error(tmp_path: Path) -> None:
     with Server(APP, "--reload", "--warm-path", "/", env={"HOW": str(how)}) as server:
         server.wait_for_log("RuntimeError: cold")
         answer = get(server.port)
-        assert answer.status == 500 and b"RuntimeError: cold" in answer.body
+        assert answer.status == 500
+        assert b"RuntimeError: cold" in answer.body
         assert server.stop() == 0
 
 
