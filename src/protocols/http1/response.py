@@ -45,30 +45,42 @@ _HARMLESS = frozenset(
 )
 """Names of fields that tell of a kind of response, not of one client or one resource. All others are private: never remembered,
 and on the wire behind these."""
-_LONGEST = 200
+_MAX_VALUE = 200
 """Bytes of a value that is remembered."""
-_MOST = 1024
-"""Lines remembered; then all are forgotten, so that no application can fill the memory."""
+_MAX_ENTRIES = 1024
+"""Entries of each layer of memory; then all are forgotten, so that no application can fill the memory."""
 
-_lines: dict[tuple[bytes, bytes], bytes] = {}
-"""Harmless fields already found valid, as lines: applications send the same few again and again."""
-_heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
-"""What was encoded for status, kind of body and fields (the key): the bytes before the default block, and what they promise.
-Only for requests of HTTP/1.1 that want the body, and less the fields that are private."""
-_recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
-"""Of those, for each size of a body the one used last, with its fields and status: the next response of that size is likely
-to have the same, and to compare them takes a fifth of the time of a look-up."""
+
+class EncodeCache:
+    """Response heads that were encoded before: bounded, and without private fields, so without secrets.
+
+    All layers together save 1 us or more of a plain response, whose head takes 0.3 us with them.
+    """
+
+    __slots__ = ("heads", "lines", "recent")
+
+    def __init__(self) -> None:
+        self.lines: dict[tuple[bytes, bytes], bytes] = {}
+        """Fields found valid, as lines. Saves 0.5 us and more for each field where whole heads are not remembered: for HTTP/1.0,
+        which nginx speaks to us, and for HEAD."""
+        self.heads: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
+        """For a status, kind of body and fields (the key): the bytes before the default block, how the body is framed, and its
+        size (-1: not in these bytes). Saves 0.4 us with one field and 0.9 us with five."""
+        self.recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
+        """Of those, for each size of a body the one used last, with its fields and status. To compare these takes 0.3 us where
+        to look up takes 0.7 us."""
 
 
 class Defaults:
-    """Header lines added to every response; the worker's tick renews ``date``."""
+    """Header lines added to every response; the worker's tick renews ``date``. One per worker, with the cache of heads."""
 
-    __slots__ = ("block", "date", "extra", "last", "server", "tail")
+    __slots__ = ("block", "cache", "date", "extra", "last", "server", "tail")
 
     def __init__(self, server: bytes = b"server: tricorn\r\n", date: bytes = b"", extra: bytes = b"") -> None:
         self.server = server
         self.date = date
         self.extra = extra
+        self.cache = EncodeCache()
         self._join()
 
     def renew(self, date: bytes) -> None:
@@ -98,18 +110,15 @@ def reason(status: int) -> str:
         return ""
 
 
-_status_lines: dict[int, bytes] = {}
-"""Those that were used, 800 at most."""
+_STATUS_LINES = {its.value: f"HTTP/1.1 {its.value} {its.phrase}\r\n".encode("ascii") for its in http.HTTPStatus}
 
 
 def _status_line(status: int) -> bytes:
     """Raises :class:`AppError` for what is no final status."""
     if not isinstance(status, int) or not 200 <= status <= 999:
         raise AppError(f"response status {status!r} is not a final HTTP status, 200 to 999")
-    line = _status_lines.get(status)
-    if line is None:
-        _status_lines[status] = line = f"HTTP/1.1 {status:d} {reason(status)}\r\n".encode("ascii")
-    return line
+    line = _STATUS_LINES.get(status)
+    return line if line is not None else b"HTTP/1.1 %d \r\n" % status
 
 
 ResponseHead = tuple[bytes, Framing, int, bool]
@@ -134,14 +143,15 @@ def encode(
     if terms.version != "1.1" or request.method == "HEAD":
         return _encode(request, status, tuple(headers), defaults, whole, keep_alive)
     tail = defaults.tail if keep_alive else defaults.last
-    recent = _recent.get(whole)
+    cache = defaults.cache
+    recent = cache.recent.get(whole)
     if recent is not None:
         its_fields, its_status, before, framing, size = recent
         if its_fields == headers and its_status == status:
             return before + tail, framing, size, keep_alive
     fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
     try:
-        known = _heads.get((status, whole is None, fields))
+        known = cache.heads.get((status, whole is None, fields))
     except TypeError:
         # A field that is a list can't be looked up.
         return _encode(request, status, fields, defaults, whole, keep_alive)
@@ -149,7 +159,7 @@ def encode(
     if known is None:
         fields, private = _split(fields)
         key = (status, whole is None, fields)
-        known = _heads.get(key) if private else None
+        known = cache.heads.get(key) if private else None
         if known is None:
             return _encode(request, status, fields, defaults, whole, keep_alive, key, private)
     before, framing, size = known
@@ -159,7 +169,7 @@ def encode(
     if private:
         before += private
     elif type(headers) is list:
-        remember(_recent, whole, (headers.copy(), status, before, framing, size), _MOST)
+        remember(cache.recent, whole, (headers.copy(), status, before, framing, size), _MAX_ENTRIES)
     return before + tail, framing, size, keep_alive
 
 
@@ -170,7 +180,7 @@ def _split(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[tuple[bytes, by
     for field in fields:
         name, value = field
         lowered = name.lower() if type(name) is bytes else b""
-        if lowered in _MEANINGFUL or (lowered in _HARMLESS and type(value) is bytes and len(value) <= _LONGEST):
+        if lowered in _MEANINGFUL or (lowered in _HARMLESS and type(value) is bytes and len(value) <= _MAX_VALUE):
             public.append(field)
         else:
             lines.append(_check(name, value))
@@ -190,7 +200,7 @@ def _encode(
     """What :func:`encode` does for a head that it does not know yet; remembers it under ``key``, but for ``private`` lines."""
     parts = [_status_line(status)]
     block = defaults.block
-    meaningful = _collect(headers, parts)
+    meaningful = _collect(headers, parts, defaults.cache)
     given = _content_length(meaningful)
     if len(meaningful) > 1 or (meaningful and given is None):
         key = None
@@ -204,7 +214,8 @@ def _encode(
     if given is not None and size is not None:
         parts.append(b"content-length: %d\r\n" % size)
     if key is not None and framing is not Framing.EMPTY:
-        remember(_heads, key, (b"".join(parts), framing, -1 if given is None and size is not None else size or 0), _MOST)
+        known = b"".join(parts), framing, -1 if given is None and size is not None else size or 0
+        remember(defaults.cache.heads, key, known, _MAX_ENTRIES)
     if given is None and size is not None:
         parts.append(b"content-length: %d\r\n" % size)
     if not keep_alive:
@@ -215,16 +226,16 @@ def _encode(
     return b"".join(parts), framing, size or 0, keep_alive
 
 
-def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> list[tuple[bytes, bytes]]:
+def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes], cache: EncodeCache) -> list[tuple[bytes, bytes]]:
     """Append the checked lines of ``headers`` to ``parts``; returns the fields that mean something to the server instead."""
     meaningful: list[tuple[bytes, bytes]] = []
     for pair in headers:
         try:
-            line = _lines.get(pair)
+            line = cache.lines.get(pair)
         except TypeError:
             # ASGI allows [name, value] as a list, too; a list can't be looked up.
             pair = _pair(pair)
-            line = _lines.get(pair)
+            line = cache.lines.get(pair)
         if line is None:
             name, value = pair
             line = _check(name, value)
@@ -232,8 +243,8 @@ def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes]) -> list
             if lowered in _MEANINGFUL:
                 meaningful.append((lowered, value))
                 continue
-            if lowered in _HARMLESS and len(value) <= _LONGEST:
-                remember(_lines, pair, line, _MOST)
+            if lowered in _HARMLESS and len(value) <= _MAX_VALUE:
+                remember(cache.lines, pair, line, _MAX_ENTRIES)
         parts.append(line)
     return meaningful
 
@@ -327,7 +338,7 @@ def switching(lines: bytes, headers: Iterable[tuple[bytes, bytes]], defaults: De
     What says how a body is framed has no meaning here and is left away. Raises :class:`AppError`.
     """
     parts = [b"HTTP/1.1 101 Switching Protocols\r\n", defaults.block]
-    meaningful = _collect(headers, parts)
+    meaningful = _collect(headers, parts, defaults.cache)
     if meaningful:
         parts[1] = _apply(meaningful, parts, defaults)
     return b"".join((*parts, lines, b"\r\n"))
