@@ -21,7 +21,7 @@ A worker that is no longer needed while it is STARTING is CALLED_OFF. Then it is
 serve, or KILLED in the end. ``ON_FACT`` and ``ON_DEADLINE`` at the end of this file are the arrows of facts and deadlines. The
 other arrows are decisions: to DRAINING, to CALLED_OFF and, when everything must end at once, to KILLED.
 
-What is wanted is a *size* and a *plan* (a generation and its configuration). A worker is obsolete when it is of an older
+What is wanted is a *size* and a *plan* (see ``wanted.py``). A worker is obsolete when it is of an older
 generation than the plan's or is being recycled. Two rules replace workers, whatever the reason (see ``planning.py``):
 
 - a slot in which all workers are obsolete gets a successor, if no more than ``surge`` workers are extra at a time;
@@ -30,6 +30,9 @@ generation than the plan's or is being recycled. Two rules replace workers, what
 
 In development (``--reload``) the old code must answer nobody any more, so a third rule goes before the second: a ready worker
 of an older generation drains at once, and its successor gets the connections on which no request has come yet.
+
+This file is long because it is the cells of one table of transitions, over one state. What has a state or a theory of its own
+stands beside it: ``wanted.py`` (size, plan and reload), ``planning.py``, ``backoff.py``, ``wishes.py``, ``waiting.py``.
 """
 
 from __future__ import annotations
@@ -38,7 +41,6 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from typing import Any
 
-from ..config.frozen import replace
 from ..config.options import Config
 from ..errors import EXIT_CRASHES, EXIT_STARTUP
 from ..ipc.waits import PATIENCE
@@ -80,13 +82,13 @@ from .phases import (
     RUNNING,
     UNKILLABLE,
     Phase,
-    Plan,
     Stage,
     Worker,
 )
-from .planning import has_all_ready, surplus, vacancies
-from .snapshot import LastReload, Result, Snapshot, WorkerSnapshot
+from .planning import surplus, vacancies
+from .snapshot import Snapshot, WorkerSnapshot
 from .waiting import describe_workers
+from .wanted import Wanted
 from .wishes import StopWishes
 
 OVERSLEPT = 1.0
@@ -102,20 +104,15 @@ class Fleet:
     """
 
     def __init__(self, config: Config, jitter: Callable[[], float]) -> None:
-        self.size = config.workers
-        self.plan = self.settled = Plan(0, config)
-        """What is wanted, and what was reached last: a failed reload goes back to it."""
+        self.wanted = Wanted(config)
         self.workers: dict[int, Worker] = {}
         self.stage = Stage.BOOTING
         self._code = 0
         self._wishes = StopWishes()
-        self._ids, self._generations = count(1), count(1)
+        self._ids = count(1)
         self._crashes = Crashes(jitter)
         self._told = ""
         """The start failure that was logged last: many workers report the same one, and it is logged once."""
-        self._last_reload: LastReload | None = None
-        self._completed: LastReload | None = None
-        """The complete reload whose end is still to be logged."""
         self._leave_at: float | None = None
         """When the shutdown delay ends."""
         self._tell_at: float | None = None
@@ -143,7 +140,7 @@ class Fleet:
         self._urge(now)
         self._retire(now)
         self._fill(now)
-        self._settle(now)
+        self.wanted.settle(self.workers.values(), now)
         self._tell_reloaded(now)
         self._tell_waiting(now)
         self._finish()
@@ -154,9 +151,7 @@ class Fleet:
         """When :meth:`handle` must be called even if no fact comes in; None if never."""
         times = [worker.deadline for worker in self.workers.values()]
         times += [worker.answer_by for worker in self.workers.values() if worker.answer_by is not None]
-        times += [at for at in (self._leave_at, self._retry_at, self._tell_at) if at is not None]
-        if self._completed is not None and self._completed.ended is not None:
-            times.append(self._completed.ended + PATIENCE)
+        times += [at for at in (self._leave_at, self._retry_at, self._tell_at, self.wanted.tell_at) if at is not None]
         return min(times, default=None)
 
     def snapshot(self) -> Snapshot:
@@ -166,8 +161,9 @@ class Fleet:
             WorkerSnapshot(worker.slot, worker.id, worker.phase, worker.plan.generation, worker.since, restarts[worker.slot])
             for worker in self.workers.values()
         ]
-        is_complete = self.plan is self.settled and self._has_all_ready()
-        return Snapshot(self.stage, tuple(workers), self.size, self.plan, self.settled, self._last_reload, is_complete)
+        wanted = self.wanted
+        is_complete = wanted.is_settled and wanted.has_all_ready(self.workers.values())
+        return Snapshot(self.stage, tuple(workers), wanted.size, wanted.plan, wanted.settled, wanted.last_reload, is_complete)
 
     # ------------------------------------------------------------------------------------------------------------ record
 
@@ -196,12 +192,13 @@ class Fleet:
             handler(self, worker, fact, now)
 
     def _became_ready(self, worker: Worker, fact: Ready, now: float) -> None:
+        wanted = self.wanted
         worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)
         if fact.error is not None:
             self._tell_error(fact.error)
             self._say("shows this error to every client, until a file is saved", worker, Level.WARNING)
-        elif self._is_development() and worker.plan is self.plan is not self.settled and self._last_reload is not None:
-            self._say(f"reloaded in {(now - self._last_reload.began) * 1000:.0f} ms", worker)
+        elif wanted.is_development and worker.plan is wanted.plan and not wanted.is_settled and wanted.last_reload is not None:
+            self._say(f"reloaded in {(now - wanted.last_reload.began) * 1000:.0f} ms", worker)
         else:
             self._say(f"ready in {(now - worker.since) * 1000:.0f} ms", worker)
         if self.stage is Stage.BOOTING:
@@ -247,7 +244,7 @@ class Fleet:
             self._say(f"to be replaced: {fact.reason}", worker)
 
     def _delivers(self, worker: Worker, fact: Delivering, now: float) -> None:
-        if worker.phase is Phase.DRAINING and self.stage in RUNNING and self._is_development():
+        if worker.phase is Phase.DRAINING and self.stage in RUNNING and self.wanted.is_development:
             worker.deadline = max(worker.deadline, now + DELIVERING)
 
     def _waits(self, worker: Worker, fact: Waiting, now: float) -> None:
@@ -266,16 +263,16 @@ class Fleet:
         wait = self._due(worker.slot) - now
         when = f"in {wait:.1f} s" if wait > 0 else "at once"
         self._say(f"{what}; to be replaced {when}", worker, Level.WARNING)
-        limit = self.plan.config.limit_crashes
+        limit = self.wanted.plan.config.limit_crashes
         if self._crashes.exceeded(limit, now):
             self._say(f"--limit-crashes {limit}: more crashes than that within a minute, giving up", level=Level.ERROR)
             self._code = EXIT_CRASHES
             self._enter_stopping(now)
 
     def _start_failed(self, worker: Worker, error: str, now: float, named: bool = False) -> None:
-        if self.stage not in RUNNING or worker.plan is not self.plan:
+        if self.stage not in RUNNING or worker.plan is not self.wanted.plan:
             return
-        if self._is_reloading():
+        if self.wanted.is_replacing(self.workers.values()):
             self._say(error, worker if named else None, Level.ERROR)
             self._abandon(error, now)
             return
@@ -295,50 +292,31 @@ class Fleet:
     def _reload(self, order: Reload, now: float) -> None:
         if self.stage not in RUNNING:
             return
-        self._adopt(Plan(next(self._generations), order.config or self.plan.config))
-        self._last_reload = LastReload(self.plan.generation, now if order.since is None else order.since)
+        self.wanted.reload(order.config, now if order.since is None else order.since)
         # The new code deserves a fresh start, also in slots where the old code crashed again and again.
         self._crashes.forgive()
         self._told = ""
-        self._say(order.announcement or f"Reload: replacing {self.size} {'worker' if self.size == 1 else 'workers'}")
-
-    def _is_development(self) -> bool:
-        """Whether new code matters more than old requests: old workers leave before their successors come."""
-        return self.plan.config.reload
-
-    def _is_old(self, worker: Worker) -> bool:
-        return worker.plan.generation < self.plan.generation
-
-    def _is_reloading(self) -> bool:
-        return any(worker.standing is Phase.READY and self._is_old(worker) for worker in self.workers.values())
+        self._say(order.announcement or f"Reload: replacing {self._size_in_words()}")
 
     def _abandon(self, error: str, now: float) -> None:
-        # Back to the configuration that works, too: otherwise a worker that crashes now could not be replaced.
         ready = [worker for worker in self.workers.values() if worker.standing is Phase.READY]
-        newer = sum(worker.plan is self.plan for worker in ready)
-        self._end_reload(Result.ABANDONED, now, error)
-        self._adopt(self.settled)
+        newer = sum(worker.plan is self.wanted.plan for worker in ready)
+        self.wanted.abandon(error, now)
         mixed = f", {newer} of {len(ready)} with the new code" if newer else ""
         self._say(f"Reload abandoned: the workers that run go on serving{mixed}", level=Level.ERROR)
 
-    def _end_reload(self, result: Result, now: float, error: str = "") -> None:
-        if self._last_reload is not None:
-            self._last_reload = replace(self._last_reload, ended=now, result=result, error=error)
-
-    def _adopt(self, plan: Plan) -> None:
-        if plan.config.workers != self.plan.config.workers:
-            self.size = plan.config.workers
-        self.plan = plan
-
     def _resize(self, by: int) -> None:
         if self.stage in RUNNING:
-            self.size = max(1, self.size + by)
-            self._say(f"Now {self.size} {'worker' if self.size == 1 else 'workers'}")
+            self.wanted.resize(by)
+            self._say(f"Now {self._size_in_words()}")
+
+    def _size_in_words(self) -> str:
+        return f"{self.wanted.size} {'worker' if self.wanted.size == 1 else 'workers'}"
 
     def _stop(self, order: Stop, now: float) -> None:
         is_another = self._wishes.is_another(now, order.typed)
         self._is_typed = order.typed
-        delay = self.plan.config.shutdown_delay if order.delayed else 0
+        delay = self.wanted.plan.config.shutdown_delay if order.delayed else 0
         if is_another:
             self._enter_quitting()
             for worker in self.workers.values():
@@ -446,22 +424,22 @@ class Fleet:
 
     def _retire_unneeded(self, now: float) -> None:
         ready: list[Worker] = []
-        is_development = self._is_development()
+        is_development = self.wanted.is_development
         for worker in self.workers.values():
-            if worker.phase is Phase.STARTING and (worker.plan is not self.plan or worker.slot >= self.size):
+            if worker.phase is Phase.STARTING and (worker.plan is not self.wanted.plan or worker.slot >= self.wanted.size):
                 self._call_off(worker, patient=not is_development, now=now, hand_on=is_development)
-            elif worker.phase is Phase.READY and is_development and self._is_old(worker):
+            elif worker.phase is Phase.READY and is_development and self.wanted.is_old(worker):
                 # From now on the old code must answer nobody: requests wait for the new code.
                 self._drain(worker, patient=False, now=now, hand_on=True)
             elif worker.phase is Phase.READY:
                 ready.append(worker)
-        for worker in surplus(ready, self.size):
+        for worker in surplus(ready, self.wanted.size):
             self._drain(worker, patient=True, now=now)
 
     def _fill(self, now: float) -> None:
         self._retry_at = None
         if self.stage in RUNNING:
-            found = vacancies(self.workers.values(), self.size, self.plan)
+            found = vacancies(self.workers.values(), self.wanted.size, self.wanted.plan)
             self._spawn(found.empty, found.room, now)
             # Empty slots that wait for their backoff keep their room, so that they do not find it taken.
             self._spawn(found.stale, found.room - len(found.empty), now)
@@ -476,39 +454,19 @@ class Fleet:
                 self._retry_at = min(due, self._retry_at or due)
             elif room > 0:
                 room -= 1
-                deadline = now + self.plan.config.timeout_worker_startup
-                worker = Worker(next(self._ids), slot, self.plan, since=now, deadline=deadline)
+                deadline = now + self.wanted.plan.config.timeout_worker_startup
+                worker = Worker(next(self._ids), slot, self.wanted.plan, since=now, deadline=deadline)
                 self.workers[worker.id] = worker
-                self._actions.append(Spawn(worker.id, slot, self.plan.generation, self.plan.config))
+                self._actions.append(Spawn(worker.id, slot, self.wanted.plan.generation, self.wanted.plan.config))
 
     def _due(self, slot: int) -> float:
         """When an empty slot may be filled: sooner if no worker is ready or about to be."""
         return self._crashes.due(slot, any(w.phase in (Phase.STARTING, Phase.READY) for w in self.workers.values()))
 
-    def _has_all_ready(self) -> bool:
-        return has_all_ready(self.workers.values(), self.size)
-
-    def _settle(self, now: float) -> None:
-        if self.plan is not self.settled and not self._is_reloading() and self._has_all_ready():
-            self.settled = self.plan
-            self._end_reload(Result.COMPLETE, now)
-            if not self._is_development():
-                self._completed = self._last_reload
-
     def _tell_reloaded(self, now: float) -> None:
-        """Say that a reload is complete: when all old workers are gone or, after a while, with what they still wait for."""
-        if self._completed is None or self._completed.ended is None:
-            return
-        old = [worker for worker in self.workers.values() if worker.plan.generation < self.settled.generation]
-        in_time = self.plan is self.settled and self.stage in RUNNING and now < self._completed.ended + PATIENCE
-        if old and in_time:
-            return
-        text = f"Reload complete in {self._completed.ended - self._completed.began:.1f} s"
-        self._completed = None
-        if old:
-            noun = "worker waits" if len(old) == 1 else "workers wait"
-            text += f"; {len(old)} old {noun} for {describe_workers(old, now)}"
-        self._say(text)
+        text = self.wanted.tell_complete(self.workers.values(), self.stage in RUNNING, now)
+        if text:
+            self._say(text)
 
     def _tell_waiting(self, now: float) -> None:
         """Say what a stop waits for, if it waits longer than usual."""
@@ -518,7 +476,7 @@ class Fleet:
         workers = list(self.workers.values())
         if workers and self.stage is Stage.STOPPING:
             again = "Ctrl-C again to stop now" if self._is_typed else "a second signal stops now"
-            grace = self.plan.config.timeout_graceful_shutdown
+            grace = self.wanted.plan.config.timeout_graceful_shutdown
             self._say(f"Waiting for {describe_workers(workers, now)}, up to {grace:g} s; {again}")
 
     def _finish(self) -> None:

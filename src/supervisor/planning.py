@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..config.frozen import Value
-from .phases import Phase, Plan, Worker
+from .phases import Plan, Worker
 
 
 class Vacancies(Value):
@@ -44,9 +44,3 @@ def surplus(ready: Collection[Worker], size: int) -> list[Worker]:
     found = [worker for worker in ready if worker.slot >= size or worker.id != newest[worker.slot]]
     found.sort(key=lambda worker: (worker.slot < size, -worker.slot, worker.id))
     return found[: max(0, len(ready) - size)]
-
-
-def has_all_ready(workers: Collection[Worker], size: int) -> bool:
-    """Whether each of ``size`` slots has a ready worker."""
-    served = {worker.slot for worker in workers if worker.phase is Phase.READY}
-    return served.issuperset(range(size))

@@ -293,7 +293,7 @@ class Life:
             if isinstance(action, m.Spawn):
                 assert action.worker > newest, "a worker's id was used again"
                 assert not stopping, "a worker was forked after an order to stop"
-                assert action.slot < self.fleet.size, "a worker was forked for a slot that is not wanted"
+                assert action.slot < self.fleet.wanted.size, "a worker was forked for a slot that is not wanted"
                 newest = action.worker
             elif isinstance(action, m.Drain | m.DrainBySignal | m.CallOff | m.Quit | m.Kill | m.ReportHang | m.Unready):
                 assert action.worker in world.processes, "an action for a worker that never was"
@@ -316,18 +316,20 @@ class Life:
         failed = sum(1 for worker in fleet.workers.values() if worker.phase is Phase.FAILED)
         actions: Any = world.story[-1][1]
         if any(isinstance(action, m.Spawn) for action in actions):
-            extra = len(occupying) - failed - fleet.size
-            assert extra <= fleet.plan.config.surge, f"{extra} workers more than wanted"
+            extra = len(occupying) - failed - fleet.wanted.size
+            assert extra <= fleet.wanted.plan.config.surge, f"{extra} workers more than wanted"
         if any(isinstance(action, m.Drain) and action.patient for action in actions):
             ready = sum(1 for process in occupying if process.ready and not process.examined)
-            assert ready >= fleet.size, f"only {ready} ready workers left after one was told to drain"
+            assert ready >= fleet.wanted.size, f"only {ready} ready workers left after one was told to drain"
         starting = [worker.slot for worker in fleet.workers.values() if worker.phase is Phase.STARTING]
         assert len(starting) == len(set(starting)), "two workers start in one slot"
         if world.ordered and fleet.stage is not Stage.LEAVING:
             told = all(worker.phase not in (Phase.STARTING, Phase.READY) for worker in fleet.workers.values())
             assert told, "a worker was not told to stop"
-        if fleet.plan.config.reload and fleet.stage in RUNNING:
-            old = [w for w in fleet.workers.values() if w.phase is Phase.READY and w.plan.generation < fleet.plan.generation]
+        if fleet.wanted.plan.config.reload and fleet.stage in RUNNING:
+            old = [
+                w for w in fleet.workers.values() if w.phase is Phase.READY and w.plan.generation < fleet.wanted.plan.generation
+            ]
             assert not old, "old code is served after a save"
         deadline = fleet.next_deadline()
         assert deadline is None or deadline > world.now, "a deadline in the past: a busy loop"
@@ -341,10 +343,10 @@ class Life:
         workers = fleet.workers.values()
         return (
             fleet.stage in RUNNING
-            and fleet.plan is fleet.settled
-            and sorted(worker.slot for worker in workers) == list(range(fleet.size))
+            and fleet.wanted.plan is fleet.wanted.settled
+            and sorted(worker.slot for worker in workers) == list(range(fleet.wanted.size))
             and all(worker.phase is Phase.READY and not worker.recycling for worker in workers)
-            and all(worker.plan.generation >= fleet.plan.generation for worker in workers)
+            and all(worker.plan.generation >= fleet.wanted.plan.generation for worker in workers)
         )
 
     def _check_end(self) -> None:

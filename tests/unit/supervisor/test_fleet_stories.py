@@ -213,7 +213,7 @@ def test_after_an_abandoned_reload_workers_are_born_with_the_configuration_that_
     spawned = [action for action in told.tell(Reload(broken)) if isinstance(action, Spawn)]
     assert {action.config for action in spawned} == {broken}
     told.tell(Failed(2, "no attribute 'typo'"))
-    assert told.fleet.size == 1
+    assert told.fleet.wanted.size == 1
     assert told.tell(Exited(1, "killed by SIGKILL")) == [told.spawn(5)]
 
 
@@ -304,9 +304,9 @@ def test_a_reload_may_change_the_size_and_otherwise_keeps_it() -> None:
     told.tell(Ready(1))
     told.tell(Resize(+1))
     told.tell(Reload(Config(app="new:app", workers=1)))
-    assert told.fleet.size == 2
+    assert told.fleet.wanted.size == 2
     told.tell(Reload(Config(app="new:app", workers=4)))
-    assert told.fleet.size == 4
+    assert told.fleet.wanted.size == 4
 
 
 # ------------------------------------------------------------------------------------------------------------------ stop
