@@ -3,9 +3,9 @@
 from tricorn.config.option import Option
 from tricorn.config.options import OPTIONS, sections
 
-INTRODUCTION = """# Settings
+INTRODUCTION = """<!-- Written from src/config/options.py by docs/settings.py: change the options there. -->
 
-*Written from `src/config/options.py` by `docs/settings.py`; change the options there.*
+# Settings
 
 Each option can be set on the command line, in the environment, or in a file. The command line wins over the environment, and
 the environment wins over the file. `tricorn --print-config` shows every option's value and where it comes from.
@@ -15,15 +15,23 @@ the environment wins over the file. `tricorn --print-config` shows every option'
 - In a file, in [TOML](https://toml.io), the key is the option's name with dashes or underscores: `timeout-keep-alive = 2.5`.
   An option that may be given several times is a list. `--config` names the file; by default it is the table `[tool.tricorn]` of
   `pyproject.toml` in the current directory. Every reload (HUP) reads it again.
+- A time may have a unit: `500ms`, `30s`, `5m`, `2h`, `1d`. So may a size: `64KB`, `10MB`, `1GB`, where 1 KB is 1024 bytes.
+  Without a unit they are in the unit that stands beside the default.
+- `tricorn --help port` explains one option in the terminal, and `tricorn --help log` those of one subject.
+
+The name of each option is a link to its row.
 """
 TABLE = """| option | variables | default | what it is |
 |---|---|---|---|"""
 
 
 def flag_of(known: Option) -> str:
+    """The option's flags; the first is a link to itself, so that others can link to the row."""
+    anchor = known.name.replace("_", "-")
+    first = f'<a id="{anchor}"></a>[`{known.flag}`](#{anchor})'
     if known.worded:
-        return f"`{known.flag}` `true`/`false`"
-    return f"`{known.flag}` `{known.negative_flag}`" if known.is_switch and known.negative_flag else f"`{known.flag}`"
+        return f"{first} `true`/`false`"
+    return f"{first} `{known.negative_flag}`" if known.is_switch and known.negative_flag else first
 
 
 def default_of(known: Option) -> str:
@@ -38,7 +46,7 @@ def default_of(known: Option) -> str:
 def row(known: Option) -> str:
     variables = " ".join(f"`{variable}`" for variable in known.env)
     choices = f" One of {', '.join(f'`{choice}`' for choice in known.choices)}." if known.choices else ""
-    default = "required" if known.name == "app" else default_of(known)
+    default = default_of(known)
     unit = f" In {known.unit}." if known.unit and not default else ""
     return f"| {flag_of(known)} | {variables} | {default} | {known.help}{choices}{unit} |"
 

@@ -6,7 +6,7 @@ the environment and a file give the same answers. Imported only if a command lin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 PROG = "tricorn"
+WIDTH = 120
+"""Columns of the help, at most."""
 
 ACTIONS = "Instead of serving"
 """Section of the help for flags that make the command do something else."""
@@ -134,6 +136,20 @@ class Command(click.Command):
             raise OperatorsMistake(error) from None
 
 
+def text_about(command: click.Command, names: Sequence[str] | None) -> str:
+    """The help about the options ``names``, in sections; about everything if it is None."""
+    with click.Context(command, info_name=PROG, max_content_width=WIDTH) as context:
+        if names is None:
+            return f"{command.get_help(context)}\n"
+        rows = {param.name: row for param in command.get_params(context) if (row := param.get_help_record(context)) is not None}
+        formatter = context.make_formatter()
+        for title, members in sections().items():
+            if shown := [rows[name] for name in members if name in names and name in rows]:
+                with formatter.section(title):
+                    formatter.write_dl(shown)
+        return formatter.getvalue().lstrip("\n")
+
+
 def build(serve: Callable[..., int]) -> click.Command:
     """The whole command, derived from the options; it calls ``serve`` with the values, which returns the exit code."""
     actions = [
@@ -152,7 +168,7 @@ def build(serve: Callable[..., int]) -> click.Command:
         PROG,
         callback=serve,
         params=[*map(build_option, OPTIONS.values()), *actions],
-        help="Serve the ASGI application APP (MODULE:ATTRIBUTE) from supervised worker processes.",
+        help="Serve the ASGI application APP (MODULE:ATTRIBUTE, MODULE or FILE.py) from supervised worker processes.",
         epilog=EPILOG,
-        context_settings={"max_content_width": 120},
+        context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
     )

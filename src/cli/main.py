@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     import click
 
+HELP = ("-h", "--help", "--help-all")
+DEVELOPING = ("--reload",)
+"""What the word ``dev`` stands for."""
 COMPLETION = "_TRICORN_COMPLETE"
 """A shell sets this variable when it asks click to complete a command line."""
 
@@ -34,7 +37,8 @@ def serve(print_config: bool = False, check_config: bool = False, **values: Any)
         print(show(settings))
         return 0
     if not settings.config.app:
-        raise ConfigError("APP: missing; name the application as MODULE:ATTRIBUTE, for example: tricorn main:app")
+        where = "no main.py, app.py or asgi.py with an application is here"
+        raise ConfigError(f"APP: missing, and {where}; name it as MODULE:ATTRIBUTE, for example: tricorn main:app")
     if not hasattr(os, "fork"):
         print(f"Error: tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do", file=sys.stderr)
         return EXIT_FAILED
@@ -74,14 +78,39 @@ def main(args: Sequence[str] | None = None) -> int:
     from ..errors import EXIT_INTERRUPTED, ConfigError
     from . import quick
 
+    words = list(sys.argv[1:] if args is None else args)
     try:
-        given = quick.read(sys.argv[1:] if args is None else args) if COMPLETION not in os.environ else None
-        return serve(**given) if given is not None else run_by_click(args)
+        if COMPLETION in os.environ:
+            return run_by_click(args)
+        if any(word in HELP for word in words):
+            return show_help(words)
+        words = developing(words)
+        given = quick.read(words)
+        return serve(**given) if given is not None else run_by_click(words)
     except ConfigError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def developing(words: list[str]) -> list[str]:
+    """The command line ``words`` with what its first word ``dev`` stands for."""
+    return [*DEVELOPING, *words[1:]] if words[:1] == ["dev"] else words
+
+
+def show_help(words: Sequence[str]) -> int:
+    """Print the help that ``words`` ask for. Raises ConfigError for an unknown topic."""
+    from . import help
+
+    def describe(names: Sequence[str] | None) -> str:
+        from . import command
+
+        return command.text_about(build_command(), names)
+
+    early.forget()
+    print(help.show(help.read(words) or "", describe), end="")
+    return 0
 
 
 def run_by_click(args: Sequence[str] | None) -> int:

@@ -63,6 +63,8 @@ def _begin(settings: Settings, origin: CommandLine) -> None:
     origin.directory.enter()
     check_directories(settings.config)
     logs.configure(settings.config, origin.identity)
+    if settings.found:
+        logger.info("Found %s in %s", settings.config.app, settings.found)
     for note in settings.notes:
         logger.warning("%s", note)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import ConfigError
 from .frozen import Value
-from .validators import parse_switch
+from .packages import how_to_install
+from .validators import parse_bytes, parse_mebibytes, parse_seconds, parse_switch
 
 SCALARS: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 """The types of single values, by how they are written."""
@@ -127,10 +128,13 @@ class Option(Value):
 
     def convert(self, text: str) -> Any:
         """One value from the text of a command line or an environment variable. Raises ConfigError."""
+        if self.choices:
+            # People write INFO; a choice of the application's, MODULE:ATTRIBUTE, stays as it is.
+            return text.lower() if text.lower() in (*self.choices, *self.inapplicable) else text
         try:
-            return (self.parse or (parse_switch if self.kind is bool else self.kind))(text)
-        except ValueError:
-            wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(self.kind, "something else")
+            return (self.parse or PARSERS.get(self.unit or self.kind, self.kind))(text)
+        except (ValueError, OverflowError):
+            wanted = WANTED.get(self.unit or self.kind, "something else")
             raise ConfigError(f"{self.flag} {text}: must be {wanted}") from None
 
     def read(self, text: str) -> Any:
@@ -153,6 +157,24 @@ class Option(Value):
             for rule in RULES:
                 if (cause := rule(self, one)) is not None:
                     raise ConfigError(f"{self.flag} {repr(one) if rule is wrong_type else one}: {cause}")
+
+
+PARSERS: Mapping[Any, Callable[[str], Any]] = {
+    "s": parse_seconds,
+    "bytes": parse_bytes,
+    "MiB": parse_mebibytes,
+    bool: parse_switch,
+}
+"""What makes a value of text, by the option's unit or else its type; for other types it is the type itself."""
+WANTED: Mapping[Any, str] = {
+    "s": "a number of seconds, or a time such as 500ms, 30s or 5m",
+    "bytes": "a number of bytes, or a size such as 64KB or 10MB",
+    "MiB": "a number of MiB, or a size such as 512MB or 1GB",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+}
+"""The same for messages."""
 
 
 def option(default: Any, help: str, *, section: str, **details: Any) -> Any:
@@ -197,7 +219,7 @@ def missing_package(option: Option, value: Any) -> str | None:
     package = option.needs_package.get(value)
     if package is None or importlib.util.find_spec(package) is not None:
         return None
-    return f"{package} is not installed (pip install {package})"
+    return f"{package} is not installed ({how_to_install(package)})"
 
 
 def too_small(option: Option, value: Any) -> str | None:

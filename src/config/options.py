@@ -27,7 +27,12 @@ class Config(Value):
     Raises :class:`ConfigError` when a value has the wrong type or breaks its option's constraint.
     """
 
-    app: str = option("", "The ASGI application: MODULE:ATTRIBUTE.", section="Application", validator=wrong_app)
+    app: str = option(
+        "",
+        "The ASGI application: MODULE:ATTRIBUTE; of MODULE or FILE.py it is 'app' or 'application'.",
+        section="Application",
+        validator=wrong_app,
+    )
     app_dir: str = option(
         "", "Import the application from this directory; by default the current one.", section="Application", completes="dir"
     )

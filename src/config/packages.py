@@ -8,6 +8,14 @@ from functools import cache
 
 from ..errors import ConfigError
 
+EXTRAS = {"a2wsgi": "wsgi", "gunicorn": "gunicorn"}
+"""The extra of pyproject.toml that installs a package; the extra ``standard`` installs the others."""
+
+
+def how_to_install(package: str) -> str:
+    """The command that installs the optional ``package``, in the quotes that a shell needs."""
+    return f"pip install 'tricorn[{EXTRAS.get(package, 'standard')}]'"
+
 
 @cache
 def problem(module: str) -> str | None:
@@ -26,5 +34,5 @@ def require(option: str, module: str, install: str = "") -> None:
     if (cause := problem(module)) is None:
         return
     if importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise ConfigError(f"{option}: {name} is not installed (pip install {name})")
+        raise ConfigError(f"{option}: {name} is not installed ({how_to_install(name)})")
     raise ConfigError(f"{option}: {name} is installed, but can't be imported ({cause})")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from ..errors import ConfigError
-from . import toml_file
+from . import app_name, toml_file
 from .directory import current
 from .env_file import EnvironmentFile
 from .frozen import Value
 from .options import DEVELOPMENT, OPTIONS, Config, configure
+
+PREFIX = "TRICORN_"
+OWN_VARIABLES = ("TRICORN_SLOT",)
+"""Variables that Tricorn itself sets for the application."""
+SERVICE_VARIABLE = re.compile(r"TRICORN_(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_(TCP|UDP|SCTP).*)")
+"""What Kubernetes sets for a service with the name ``tricorn``."""
 
 
 class Settings(Value):
@@ -21,7 +28,9 @@ class Settings(Value):
     origins: Mapping[str, str]
     """The source of each option's value, for people: ``command line``, a variable, a file, ``default``."""
     notes: tuple[str, ...] = ()
-    """Notes to the operator about values that do not apply to Tricorn."""
+    """Notes to the operator about values and variables that have no effect."""
+    found: str = ""
+    """The file in which the application was found, if the operator named none."""
 
 
 class Sources:
@@ -57,16 +66,21 @@ class Sources:
                 notes.append(f"{known.show(value)}: {known.inapplicable[value]}")
             elif origin:
                 values[name], origins[name] = value, origin
+        known_app = app_name.complete(values.get("app", ""), values.get("app_dir", ""), self.home)
+        if known_app.name != values.get("app", ""):
+            values["app"], values["app_dir"] = known_app.name, known_app.directory
+            origins["app"] = origins["app"] if not known_app.file else f"found in {known_app.file}"
         if values.get("reload"):
             origins |= {name: "default with --reload" for name in DEVELOPMENT if name not in values}
-        return Settings(configure(**values), origins, tuple(notes))
+        notes += environment_notes(self._environ)
+        return Settings(configure(**values), origins, tuple(notes), known_app.file)
 
     def _find(self, name: str, file: Mapping[str, Any], path: str = "") -> tuple[Any, str]:
         """The option's value and its source; the source is empty if nothing sets the option."""
         if name in self._given:
             return self._given[name], "command line"
         for variable in OPTIONS[name].variables:
-            if text := self._environ.get(variable):
+            if (text := self._environ.get(variable)) and not is_kubernetes(text):
                 return self._from_environment(name, variable, text), variable
         if name in file:
             return file[name], path
@@ -82,6 +96,33 @@ class Sources:
             return tuple(known.read(part) for part in parts if part.strip())
         except ConfigError as error:
             raise ConfigError(f"{variable} in the environment: {error}") from None
+
+
+def is_kubernetes(text: str) -> bool:
+    """Whether a variable's value is an address that Kubernetes tells of a service, such as ``tcp://10.0.0.1:8000``.
+
+    A service with the name ``tricorn`` gets variables such as TRICORN_PORT in every container, unless its pod has
+    ``enableServiceLinks: false``.
+    """
+    return text.startswith(("tcp://", "udp://", "sctp://"))
+
+
+def environment_notes(environ: Mapping[str, str]) -> list[str]:
+    """What to tell the operator about variables that begin as ours, but set no option."""
+    notes = []
+    variables = {variable: known for known in OPTIONS.values() for variable in known.variables}
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        if name in variables and is_kubernetes(environ[name]):
+            cause = "Kubernetes sets it for a service of that name (enableServiceLinks: false turns that off)"
+            notes.append(f"{name}={environ[name]} is ignored: {cause}; use {variables[name].flag}")
+        elif name not in variables and name not in OWN_VARIABLES and not SERVICE_VARIABLE.fullmatch(name):
+            import difflib
+
+            # Without the prefix, which would make all of them similar.
+            ours = [known.removeprefix(PREFIX) for known in variables if known.startswith(PREFIX)]
+            close = difflib.get_close_matches(name.removeprefix(PREFIX), ours, 1)
+            notes.append(f"{name} in the environment: no such option{f'; is it {PREFIX}{close[0]}?' if close else ''}")
+    return notes
 
 
 def show(settings: Settings) -> str:

@@ -61,7 +61,7 @@ def value_of(key: str, value: Any, where: str) -> Any:
         held = value
         if known.is_repeatable:
             held = tuple(value) if isinstance(value, list) else (value,)
-        elif known.parse is not None and isinstance(value, str):
+        elif isinstance(value, str) and (known.parse or known.unit or known.choices):
             held = known.convert(value)
         if not known.is_inapplicable(held):
             known.check(held)

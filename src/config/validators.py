@@ -12,6 +12,40 @@ from .cpus import available_cpus
 YES, NO = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off")
 
 
+SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+"""Powers of two: as nginx, Docker and systemd, we take 1 KB for 1024 bytes."""
+
+
+def parse_seconds(text: str) -> float:
+    """A time: ``30``, ``2.5``, ``30s``, ``500ms``, ``5m``, ``2h`` or ``1d``. Raises ValueError."""
+    number, unit = _split(text)
+    return float(number) * SECONDS[unit] if unit in SECONDS else float(text)
+
+
+def parse_bytes(text: str) -> int:
+    """A size: ``65536``, ``64KB``, ``10MB``, ``1.5GiB`` or ``1g``. Raises ValueError."""
+    number, unit = _split(text)
+    power = BYTES.get(unit if unit == "b" else unit.removesuffix("b").removesuffix("i"))
+    if not unit or power is None:
+        return int(text)
+    return int(float(number) * 2**power)
+
+
+def parse_mebibytes(text: str) -> int:
+    """A size in MiB: ``512``, ``512MB`` or ``1.5G``. Raises ValueError."""
+    return parse_bytes(text) // 2**20 if _split(text)[1] else int(text)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """A number and the unit behind it, in lower case. Raises ValueError."""
+    found = re.fullmatch(r"\s*([-+]?[\d.]+)\s*([a-zA-Z]*)\s*", text)
+    if found is None:
+        # Numbers such as 1e3, and what is none.
+        return text, ""
+    return found[1], found[2].lower()
+
+
 def parse_workers(text: str) -> int:
     """The number of workers; ``auto`` is one for each available CPU. Raises ValueError."""
     return available_cpus() if text == "auto" else int(text)
@@ -38,9 +72,10 @@ def wrong_mode(text: str) -> str | None:
 
 
 def wrong_app(text: str) -> str | None:
-    """``MODULE:ATTRIBUTE``, or nothing."""
-    module, _, attribute = text.partition(":")
-    return None if not text or (module and attribute) else "must have the form MODULE:ATTRIBUTE, for example main:app"
+    """``MODULE:ATTRIBUTE``, ``MODULE``, ``FILE.py``, or nothing."""
+    module, colon, attribute = text.partition(":")
+    fits = not text or (module and (attribute or not colon))
+    return None if fits else "must have the form MODULE:ATTRIBUTE, for example main:app"
 
 
 def wrong_hooks(text: str) -> str | None:

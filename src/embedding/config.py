@@ -34,7 +34,7 @@ from ..logs import setup as logs
 from ..protocols.http1.connection import HttpConnection
 from ..supervisor.listeners import bind, url
 from ..worker.interfaces import complete, guess
-from ..worker.loader import locate, resolve
+from ..worker.loader import locate_app, resolve
 from ..worker.main import loop_factory
 from ..worker.tls import load as load_tls
 from .lifespan import LifespanOff, LifespanOn
@@ -234,6 +234,8 @@ class Config:
                 shown, choices = getattr(value, "__name__", repr(value)), ", ".join(known.choices)
                 named = " or a name, MODULE:ATTRIBUTE" if known.custom else ""
                 raise ConfigError(f"{known.flag} {shown}: Tricorn takes no classes or functions here, but {choices}{named}")
+            if isinstance(value, str) and (known.unit or known.choices):
+                value = given[name] = known.convert(value)
             if known.is_inapplicable(value):
                 self._note(f"{known.show(value)}: {known.inapplicable[value]}")
                 del given[name]
@@ -304,7 +306,7 @@ class Config:
         if not isinstance(self.app, str):
             return self.app
         try:
-            return locate(self.app, self.options.get("app_dir", ""))
+            return locate_app(self.app, self.options.get("app_dir", ""))
         except AppError as error:
             self._exit(error, error.exit_code)
 

@@ -118,7 +118,7 @@ def _bind_address(address: str, config: Config, identity: Identity | None) -> Li
         host, _, port = address.rpartition(":")
         return Listeners(tuple(_bind_host(host, int(port), config.backlog)))
     except ListenerError as error:
-        raise ListenerError(f"--bind {address}: {str(error).partition(': ')[2]}") from error
+        raise ListenerError(f"--bind {address}: {str(error).partition(': ')[2].replace('try --port', 'try port')}") from error
 
 
 def url(family: int, address: Any, scheme: str = "http") -> str:
@@ -218,8 +218,12 @@ def set_nodelay(listener: socket.socket) -> None:
 
 
 def _explain(host: str, port: int, error: OSError) -> ListenerError:
+    if error.errno == errno.EADDRINUSE:
+        # Late, because it is seldom needed.
+        from .port_owner import explain
+
+        return ListenerError(f"--port {port}: {explain(host, port)}")
     causes = {
-        errno.EADDRINUSE: f"--port {port}: already in use on {host}",
         errno.EACCES: f"--port {port}: permission denied" + (" (ports below 1024 need a privilege)" if port < 1024 else ""),
         errno.EADDRNOTAVAIL: f"--host {host}: not an address of this machine",
         errno.EAFNOSUPPORT: f"--host {host}: this machine does not speak that kind of address",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from ..config import app_name
 from ..errors import AppError
 from . import suggest
 
@@ -33,11 +34,30 @@ def is_ours(filename: str) -> bool:
 def load(name: str, *, app_dir: str = "", factory: bool = False) -> Any:
     """Import the application ``name``, such as ``package.module:app``, from ``app_dir`` or the import path.
 
+    Without an attribute, as in ``package.module`` or ``main.py``, it is the module's ``app`` or ``application``.
     With ``factory`` the object found is called, and makes the application. A function without arguments can't be an
     application, so it is called too. Raises :class:`AppError`: one line for a mistake of the operator, a traceback for one of
     the application.
     """
-    return resolve(locate(name, app_dir), name, factory)
+    return resolve(locate_app(name, app_dir), name, factory)
+
+
+def locate_app(name: str, app_dir: str = "") -> Any:
+    """The object that the operator's ``name`` of an application stands for. Raises AppError."""
+    if ":" not in name or name.partition(":")[0].endswith(".py"):
+        known = app_name.complete(name, app_dir, "")
+        name, app_dir = known.name, known.directory
+    found = locate(name, app_dir)
+    return found if ":" in name else _choose(found, name)
+
+
+def _choose(module: Any, name: str) -> Any:
+    """The application in a module of which only the ``name`` was given. Raises AppError."""
+    for attribute in app_name.ATTRIBUTES:
+        if hasattr(module, attribute):
+            return getattr(module, attribute)
+    wanted = " or ".join(map(repr, app_name.ATTRIBUTES))
+    raise AppError(f"APP {name}: module {name!r} has no attribute {wanted}{suggest.attribute(name)}")
 
 
 def resolve(found: Any, name: str, factory: bool) -> Any:
@@ -67,7 +87,7 @@ def locate(name: str, app_dir: str = "", option: str = "APP") -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            hint = suggest.attribute(name, suggest.USUAL if option == "APP" else ())
+            hint = suggest.attribute(name, app_name.USUAL if option == "APP" else ())
             raise AppError(f"{option} {name}: module {module_name!r} has no attribute {path!r}{hint}") from None
     return found
 
@@ -102,7 +122,7 @@ def _import(module_name: str, name: str, directory: str, option: str) -> Any:
         # The missing module is the one asked for or one of its parents. If not, an import inside the application failed.
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             where = f"(looked in {directory} and the import path)"
-            hint = suggest.module(name, directory, suggest.USUAL if option == "APP" else ())
+            hint = suggest.module(name, directory, app_name.USUAL if option == "APP" else ())
             raise AppError(f"{option} {name}: no module named {error.name!r} {where}{hint}") from None
         raise AppError(f"{option} {name}: the {what} failed to import\n{trimmed(error)}") from None
     except SystemExit as error:

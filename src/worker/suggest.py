@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
+import inspect
 import os
 import sys
 from collections.abc import Iterator, Sequence
 
-USUAL = ("app", "application", "api", "asgi", "create_app", "make_app")
-"""Usual names of applications, and of functions that make them."""
+from ..config.app_name import USUAL, names_in
 
 
 def module(name: str, directory: str, usual: Sequence[str] = USUAL) -> str:
@@ -33,8 +32,11 @@ def attribute(name: str, usual: Sequence[str] = USUAL) -> str:
     """The same for an attribute of a module that is imported."""
     wanted, _, path = name.partition(":")
     loaded = sys.modules.get(wanted)
-    callables = [key for key, value in vars(loaded).items() if callable(value) and key != path] if loaded else []
-    close = _choose(path, callables, usual)
+    callables = {key: value for key, value in vars(loaded).items() if callable(value) and key != path} if loaded else {}
+    close = _choose(path, list(callables), usual)
+    if not close and not path:
+        objects = [key for key, value in callables.items() if not inspect.isroutine(value) and not inspect.isclass(value)]
+        close = objects[0] if len(objects) == 1 else ""
     return f"; did you mean {wanted}:{close}?" if close else ""
 
 
@@ -58,22 +60,8 @@ def _modules_in(directory: str) -> Iterator[str]:
 
 
 def _assigned(directory: str, module: str) -> list[str]:
-    """The names that a module's source sets at its top level; the module is not run."""
     file = os.path.join(directory, f"{module}.py")
-    try:
-        with open(file if os.path.exists(file) else os.path.join(directory, module, "__init__.py"), "rb") as source:
-            tree = ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):
-        return []
-    names: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.append(node.name)
-        elif isinstance(node, ast.ImportFrom):
-            names += [alias.asname or alias.name for alias in node.names]
-    return names
+    return names_in(file if os.path.exists(file) else os.path.join(directory, module, "__init__.py"))
 
 
 def _closest(wanted: str, names: list[str]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.harness import ROOT
 from tricorn import __version__
+from tricorn.config import packages
 
 WHEEL = f"tricorn-{__version__}-py3-none-any.whl"
 INFO = f"tricorn-{__version__}.dist-info"
@@ -68,3 +71,11 @@ def test_the_wheel_declares_the_command(archives: Path) -> None:
     with zipfile.ZipFile(archives / WHEEL) as wheel:
         entry_points = wheel.read(f"{INFO}/entry_points.txt").decode()
     assert "tricorn = tricorn.cli.main:main" in entry_points
+
+
+def test_messages_name_extras_that_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {*packages.EXTRAS.values(), "standard"} <= extras.keys()
+    standard = {name for part in re.findall(r"[\w,]+(?=\])", " ".join(extras["standard"])) for name in part.split(",")}
+    assert standard == {"dotenv", "speed", "titles", "websockets", "yaml"}
+    assert packages.how_to_install("uvloop") == "pip install 'tricorn[standard]'"

@@ -73,7 +73,11 @@ def test_auto_workers_is_at_least_one() -> None:
     [
         ("port", "http", "--port http: must be a whole number"),
         ("port", "80.5", "--port 80.5: must be a whole number"),
-        ("timeout_keep_alive", "soon", "--timeout-keep-alive soon: must be a number"),
+        (
+            "timeout_keep_alive",
+            "soon",
+            "--timeout-keep-alive soon: must be a number of seconds, or a time such as 500ms, 30s or 5m",
+        ),
         ("workers", "many", "--workers many: must be a whole number"),
     ],
 )

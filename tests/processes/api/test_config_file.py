@@ -83,7 +83,7 @@ def test_command_line_over_environment_over_file_over_default(tmp_path: Path) ->
         ("port = [80]", "tricorn.toml: port = [80]: must be of type int"),
         ("[port]\na = 1", "tricorn.toml: port = {'a': 1}: must be of type int"),
         ("loop = 'trio'", "tricorn.toml: loop = 'trio': must be one of auto, asyncio, uvloop"),
-        ("app = 'main'", "tricorn.toml: app = 'main': must have the form MODULE:ATTRIBUTE, for example main:app"),
+        ("app = 'main:'", "tricorn.toml: app = 'main:': must have the form MODULE:ATTRIBUTE, for example main:app"),
         ("timeout-keep-alive = -1", "tricorn.toml: timeout-keep-alive = -1: must be at least 0"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -11,10 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tricorn.config.options import Config
 from tricorn.embedding.server import adopt
 from tricorn.supervisor.listeners import ListenerError, Listeners, bind, url
+from tricorn.supervisor.port_owner import MAX_TRIED
 
 HAS_IPV6 = socket.has_ipv6 and Path("/proc/net/if_inet6").exists() and Path("/proc/net/if_inet6").read_text() != ""
 
@@ -93,7 +96,15 @@ def test_an_address_is_shown_so_that_it_can_be_opened(family: int, address: Any,
 
 
 def test_a_port_in_use(taken: int) -> None:
-    assert refused(port=taken) == f"--port {taken}: already in use on 127.0.0.1"
+    owner = psutil.Process()
+    said = re.fullmatch(rf"--port {taken}: port {taken} is in use by (.+) \[(\d+)\]; try --port (\d+)", refused(port=taken))
+    assert said is not None
+    assert said.groups()[:2] == (owner.name(), str(owner.pid))
+    assert taken < int(said[3]) < taken + MAX_TRIED
+
+
+def test_a_port_in_use_that_bind_names(taken: int) -> None:
+    assert refused(bind=(f"127.0.0.1:{taken}",)).startswith(f"--bind 127.0.0.1:{taken}: port {taken} is in use by ")
 
 
 def test_nothing_stays_open_when_one_host_fails(taken: int) -> None:

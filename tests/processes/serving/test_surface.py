@@ -37,7 +37,7 @@ def text_of(app: str, *arguments: str, path: str = "/", env: dict[str, str] | No
 
 
 def test_every_option_of_uvicorn_is_in_the_help() -> None:
-    words = set(run_tricorn("--help").stdout.replace(",", " ").replace("/", " ").split())
+    words = set(run_tricorn("--help-all").stdout.replace(",", " ").replace("/", " ").split())
     assert not [option for option in UVICORN.split() if option not in words]
 
 
