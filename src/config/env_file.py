@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import MutableMapping
 
 from ..errors import ConfigError
-from . import packages
+from . import packages, text_file
 
 
 def read(path: str, home: str = "") -> dict[str, str]:
@@ -18,8 +19,7 @@ def read(path: str, home: str = "") -> dict[str, str]:
     import dotenv
 
     try:
-        with open(os.path.join(home, path), encoding="utf-8") as file:
-            found = dotenv.dotenv_values(stream=file)
+        found = dotenv.dotenv_values(stream=io.StringIO(text_file.read(os.path.join(home, path))))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--env-file {path}: {getattr(error, 'strerror', None) or error}") from None
     return {name: value for name, value in found.items() if value is not None}

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from ..errors import ConfigError
+from . import text_file
 from .options import OPTIONS
 
 PROJECT = "pyproject.toml"
@@ -22,8 +23,7 @@ def find(named: str | None, home: str) -> str | None:
 def read(path: str, home: str) -> dict[str, Any]:
     """The values that the file sets, by option, in Config's types. Raises ConfigError that names file, key and value."""
     try:
-        with open(os.path.join(home, path), encoding="utf-8") as file:
-            text = file.read()
+        text = text_file.read(os.path.join(home, path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from None
     project = os.path.basename(path) == PROJECT

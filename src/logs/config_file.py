@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..config import packages
+from ..config import packages, text_file
 from ..errors import ConfigError
 
 OURS, THEIRS = "tricorn", "uvicorn"
@@ -37,8 +37,7 @@ def apply_file(path: str) -> None:
     import logging.config
 
     try:
-        with open(path, encoding="utf-8") as file:
-            text = _rename(file.read())
+        text = _rename(text_file.read(path))
         if path.endswith(".json"):
             import json
 
