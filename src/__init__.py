@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from .config.logging_config import LOGGING_CONFIG
     from .embedding.config import Config
-    from .embedding.server import Server, run
+    from .embedding.run import run
+    from .embedding.server import Server
     from .worker.current import current_worker
 
     main: click.Command
@@ -27,7 +28,7 @@ __all__ = ["LOGGING_CONFIG", "Config", "Server", "current_worker", "main", "run"
 
 _HOMES = {
     "Server": "embedding.server",
-    "run": "embedding.server",
+    "run": "embedding.run",
     "Config": "embedding.config",
     "current_worker": "worker.current",
     "LOGGING_CONFIG": "config.logging_config",

@@ -28,14 +28,17 @@ MODULES: Mapping[str, Mapping[str, str]] = {
         "TRACE_LOG_LEVEL": "logging",
     },
     "main": {
-        **dict.fromkeys(("run", "Server", "ServerState"), "embedding.server"),
+        "run": "embedding.run",
+        "Server": "embedding.server",
+        "ServerState": "embedding.views",
         "Config": "embedding.config",
         "STARTUP_FAILURE": "errors:EXIT_STARTUP",
         "LOGGING_CONFIG": "config.logging_config",
         "main": ":main",
     },
     "server": {
-        **dict.fromkeys(("Server", "ServerState", "HANDLED_SIGNALS"), "embedding.server"),
+        **dict.fromkeys(("Server", "HANDLED_SIGNALS"), "embedding.server"),
+        "ServerState": "embedding.views",
         "Config": "embedding.config",
     },
     "logging": dict.fromkeys(

@@ -1,7 +1,4 @@
-"""Tricorn in a program: ``tricorn.run``, and ``tricorn.Server`` on the program's own event loop; names as uvicorn's.
-
-A server runs in the process that makes it, without a supervisor; ``run`` starts one if there are to be several workers.
-"""
+"""``tricorn.Server``: serves on a program's own event loop, in its process and without a supervisor; names as uvicorn's."""
 
 from __future__ import annotations
 
@@ -20,52 +17,30 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
 
 from ..config import options
 from ..config.frozen import replace
 from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..ipc.waits import Waits, describe
 from ..logs.access import Access
-from ..protocols.context import Connection, Phase, Service, Work
+from ..protocols.context import Phase
 from ..supervisor.hangup import is_typed
 from ..supervisor.listeners import Listeners, bind, set_nodelay
 from ..version import __version__
 from ..worker import endure
 from ..worker.current import CurrentWorker, enter
-from ..worker.loader import refuse_at_import
 from ..worker.owner import OnlyPlace
 from ..worker.serving import Serving
 from ..worker.tls import Certificates
 from .config import Config
-from .launch import launch
 from .lifespan import LifespanOn
+from .views import Listening, ServerState
 
 logger = logging.getLogger("tricorn.error")
 
 TICK = 0.1
 """Seconds between two calls of a subclass's :meth:`Server.on_tick`."""
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Listening:
-    """What of :class:`asyncio.Server` programs ask a server for: its sockets."""
-
-    def __init__(self, listeners: Listeners) -> None:
-        self._listeners = listeners
-
-    @property
-    def sockets(self) -> tuple[socket.socket, ...]:
-        return tuple(one for one in self._listeners.sockets if one.fileno() >= 0)
-
-    def is_serving(self) -> bool:
-        return bool(self.sockets)
-
-    def close(self) -> None:
-        self._listeners.close()
-
-    async def wait_closed(self) -> None:
-        """Closing takes no time."""
 
 
 class GivenContext(Certificates):
@@ -76,33 +51,6 @@ class GivenContext(Certificates):
 
     def refresh(self) -> None:
         """Nothing is known of its files."""
-
-
-class ServerState:
-    """Who is being served, seen as it is at the moment; all empty while nothing is served."""
-
-    def __init__(self) -> None:
-        self.service: Service | None = None
-
-    @property
-    def total_requests(self) -> int:
-        """Responses completed."""
-        return self.service.requests if self.service is not None else 0
-
-    @property
-    def connections(self) -> set[Connection]:
-        return self.service.connections if self.service is not None else set()
-
-    @property
-    def tasks(self) -> set[Work]:
-        """Requests in progress; each can be cancelled."""
-        return self.service.in_flight if self.service is not None else set()
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """What every response has that does not say otherwise."""
-        lines = self.service.defaults.block.splitlines() if self.service is not None else []
-        return [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
 
 
 class Program:
@@ -156,11 +104,11 @@ class Server:
         self._serving: Serving | None = None
         """What serves, once the application has started up."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        """The event loop that the two events below belong to."""
+        """The event loop that the events below belong to."""
         self._changed = asyncio.Event()
         """One of the two flags was set, or the worker wants to end."""
         self._start_over = asyncio.Event()
-        """The start-up has ended, well or not."""
+        """The start-up has ended, well or not; each start-up has its own."""
         self._ending: asyncio.Task[None] | None = None
         """Finishes what is in flight and shuts the application down: one task, however many ask for it."""
 
@@ -239,21 +187,21 @@ class Server:
             return
         self._is_begun = True
         self._enter_loop()
-        self._start_over.clear()
+        self._start_over = start_over = asyncio.Event()
         try:
             await self._start(sockets)
         except BaseException:
             self._leave()
             raise
         finally:
-            self._start_over.set()
+            start_over.set()
 
     def _enter_loop(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # An event belongs to the loop on which it was first waited for.
             self._loop = loop
-            self._changed, self._start_over = asyncio.Event(), asyncio.Event()
+            self._changed = asyncio.Event()
 
     async def _start(self, sockets: list[socket.socket] | None) -> None:
         if not self.config.loaded:
@@ -351,18 +299,18 @@ class Server:
         """The task that ends the server, made if there is none yet; None if nothing is served."""
         if not self._is_begun:
             return None
-        if self._ending is None:
-            # Whoever is in main_loop leaves it.
+        if self._ending is None or self._ending.done():
+            # So main_loop returns.
             self.should_exit = True
-            self._ending = asyncio.get_running_loop().create_task(self._end(), name="tricorn shutdown")
+            self._ending = asyncio.get_running_loop().create_task(self._end(self._start_over), name="tricorn shutdown")
         return self._ending
 
-    async def _end(self) -> None:
+    async def _end(self, start_over: asyncio.Event) -> None:
+        await start_over.wait()
+        if self._serving is None or start_over is not self._start_over:
+            # It did not start. By now another start-up may have begun, which has an end of its own.
+            return
         try:
-            await self._start_over.wait()
-            if self._serving is None:
-                # It did not start.
-                return
             logger.info("Shutting down")
             self._program.tell_waits_at = time.monotonic() + 1
             if self._force_exit:
@@ -372,7 +320,6 @@ class Server:
             await self._serving.finish()
         finally:
             self._leave()
-            self._ending = None
 
     def _leave(self) -> None:
         """Leave nothing behind, also when the end was cancelled or the start failed."""
@@ -383,7 +330,7 @@ class Server:
             self._serving.release()
         if self.lifespan is not None:
             self.lifespan.inner.abandon()
-        self._serving = self.server_state.service = None
+        self._serving = self._ending = self.server_state.service = None
         for server in self.servers:
             server.close()
 
@@ -422,40 +369,3 @@ def adopt(sockets: Sequence[socket.socket], backlog: int) -> Listeners:
         if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             one.listen(backlog)
     return Listeners(tuple(sockets))
-
-
-def run(app: Any, *, app_dir: str | None = None, **keywords: Any) -> None:
-    """Serve ``app`` until told to stop; ``keywords`` are those of :class:`Config` and the names of Tricorn's options.
-
-    With several workers, or ``reload``, ``app`` must be MODULE:ATTRIBUTE. Then it is served by another process, which has
-    imported nothing of the program. Exits with the command's code if it can't be served. Raises AppError when an application
-    calls this function while it is imported.
-    """
-    refuse_at_import("tricorn.run")
-    known = set(Config.__dataclass_fields__)
-    further = {name: value for name, value in keywords.items() if name not in known}
-    if app_dir is not None:
-        further["app_dir"] = app_dir
-        sys.path.insert(0, app_dir)
-    kept = {name: value for name, value in keywords.items() if name in known}
-    kept["options"] = {**kept.get("options", {}), **further}
-    try:
-        code = _run(Config(app, **kept))
-    except ConfigError as error:
-        logger.error("%s", error)
-        code = error.exit_code
-    if code:
-        sys.exit(code)
-
-
-def _run(config: Config) -> int:
-    if not config.use_subprocess:
-        server = Server(config)
-        # Ctrl-C has been answered by then.
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run()
-        return 0 if server.started else EXIT_STARTUP
-    if not isinstance(config.app, str):
-        logger.error("With reload or several workers the application must be named: MODULE:ATTRIBUTE")
-        return EXIT_STARTUP
-    return launch(config)

@@ -31,15 +31,16 @@ def open_ends() -> Ends:
 
 
 class Handover:
-    """One worker's use of the queue."""
+    """One worker's use of the queue: ``adopt`` is called with each connection that another worker gives."""
 
-    def __init__(self, ends: Ends) -> None:
+    def __init__(self, ends: Ends, loop: asyncio.AbstractEventLoop, adopt: Callable[[socket.socket], None]) -> None:
         self._giving, self._taking = ends
+        self._loop = loop
+        self._adopt = adopt
 
-    def start(self, loop: asyncio.AbstractEventLoop, adopt: Callable[[socket.socket], None]) -> None:
-        """From now on call ``adopt`` with each connection that another worker gives."""
-        self._loop, self._adopt = loop, adopt
-        loop.add_reader(self._taking.fileno(), self._take)
+    def start(self) -> None:
+        """Take what other workers give from now on."""
+        self._loop.add_reader(self._taking.fileno(), self._take)
 
     def stop(self) -> None:
         """Take nothing any more."""

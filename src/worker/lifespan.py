@@ -56,6 +56,9 @@ class Lifespan:
         """Cancel the application's task, unless its shutdown is done. No caller will wait for it."""
         if self._task is not None and self._stopped is not None and not self._stopped.done():
             self._task.cancel()
+        if self._started is not None:
+            # Otherwise asyncio would complain that nobody has asked what became of the start-up.
+            self._started.cancel()
 
     async def _run(self, scope: Scope) -> None:
         assert self._started is not None

@@ -28,7 +28,7 @@ from ..config.frozen import Value
 from ..config.options import OPTIONS, Config, flag
 from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..ipc import channel
-from ..ipc.handover import Ends, Handover, open_ends
+from ..ipc.handover import Ends, open_ends
 from ..ipc.scoreboard import Scoreboard
 from ..ipc.text import many_lines
 from ..logging import set_process_name
@@ -147,7 +147,7 @@ async def _live(
         current=enter(CurrentWorker(birth.slot, os.getpid(), birth.generation)),
         place=FleetPlace(birth.scoreboard, birth.row),
         began=began,
-        handover=Handover(birth.handover) if birth.handover is not None else None,
+        handover=birth.handover,
         hooks=hooks,
         report=_make_report() if config.reload else None,
         failure=failure,

@@ -15,7 +15,7 @@ from typing import Protocol
 from ..config.options import Config
 from ..errors import AppError
 from ..ipc import channel
-from ..ipc.handover import Handover
+from ..ipc.handover import Ends
 from ..ipc.text import many_lines
 from ..ipc.waits import Waits
 from ..protocols.asgi import Application
@@ -81,7 +81,7 @@ class WorkerProcess:
         current: CurrentWorker,
         place: Place,
         began: float,
-        handover: Handover | None = None,
+        handover: Ends | None = None,
         hooks: Hooks | None = None,
         report: Report | None = None,
         failure: Failure | None = None,

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 
 from ..config.options import Config
-from ..ipc.handover import Handover
+from ..ipc.handover import Ends, Handover
 from ..ipc.scoreboard import Field
 from ..ipc.waits import Waits, describe, name_request
 from ..logs.access import Access
@@ -63,7 +63,7 @@ class Serving:
         owner: Owner,
         place: Place,
         access: Access | None = None,
-        handover: Handover | None = None,
+        handover: Ends | None = None,
     ) -> None:
         """``lifespan`` has started up. ``access`` is the access log, if it is to be another than the options ask for;
         ``handover`` takes idle connections to newer workers, and brings those of older ones."""
@@ -74,13 +74,13 @@ class Serving:
         self._current = current
         self._owner = owner
         self._row = place.row
-        self._handover = handover
         self._logs_requests = access is not None or (config.access_log and config.log_level in ("trace", "debug", "info"))
         self._access = access or make_access(config, loop)
         self._websocket: Upgrade | None = None
         """Takes over connections that ask for WebSocket, once it is loaded."""
         setup = make_setup(config, loop, certificates)
         self._acceptor = Acceptor(loop, listeners, self._make_connection, setup.admit, place)
+        self._handover = Handover(handover, loop, self._acceptor.take) if handover is not None else None
         self.service = self._make_service(app)
         self._recycling = Recycling(config, owner.retire)
         self._heartbeat = Heartbeat(self._row, self.service, self._tick)
@@ -108,7 +108,7 @@ class Serving:
         self._row[Field.SERVING] = 1
         self._acceptor.start()
         if self._handover is not None:
-            self._handover.start(self._loop, self._acceptor.take)
+            self._handover.start()
 
     def drain(self, phase: Phase, *, grace: float | None = None, hand_off: bool = False) -> None:
         """Accept no more and finish what is in flight within ``grace`` seconds, by default those of the options.

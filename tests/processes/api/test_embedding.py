@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import re
@@ -169,6 +170,37 @@ def test_shutdown_while_the_application_starts() -> None:
         assert app.seen == ["lifespan.startup", "lifespan.shutdown", "left"]
 
     asyncio.run(main())
+
+
+def test_a_shutdown_that_waited_for_a_start_that_failed_leaves_the_next_start_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """The program starts the server again before the event loop has come back to the shutdown that waits."""
+
+    async def main() -> None:
+        app = App()
+        app.starting.clear()
+        server = make(app)
+
+        async def start_twice() -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await server.startup()
+            app.starting.set()
+            server.lifespan = None
+            await server.startup()
+
+        program = asyncio.create_task(start_twice())
+        await until(lambda: app.seen)
+        ended = asyncio.create_task(server.shutdown())
+        await asyncio.sleep(0)
+        program.cancel()
+        await asyncio.wait_for(asyncio.gather(program, ended), 30)
+        assert server.servers[0].is_serving()
+        assert (await asyncio.to_thread(get, port_of(server), "/")).body == b"answered"
+        await asyncio.wait_for(server.shutdown(), 30)
+        assert not server.servers[0].is_serving()
+
+    asyncio.run(main())
+    gc.collect()
+    assert "asyncio" not in [record.name for record in caplog.records if record.levelno > logging.DEBUG]
 
 
 def test_cancelled_while_the_application_starts() -> None:

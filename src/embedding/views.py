@@ -1,0 +1,55 @@
+"""What programs look at in a server: its sockets, and whom it serves; names as uvicorn's."""
+
+from __future__ import annotations
+
+import socket
+
+from ..protocols.context import Connection, Service, Work
+from ..supervisor.listeners import Listeners
+
+
+class Listening:
+    """What of :class:`asyncio.Server` programs ask a server for: its sockets."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return tuple(one for one in self._listeners.sockets if one.fileno() >= 0)
+
+    def is_serving(self) -> bool:
+        return bool(self.sockets)
+
+    def close(self) -> None:
+        self._listeners.close()
+
+    async def wait_closed(self) -> None:
+        """Closing takes no time."""
+
+
+class ServerState:
+    """Who is being served, seen as it is at the moment; all empty while nothing is served."""
+
+    def __init__(self) -> None:
+        self.service: Service | None = None
+
+    @property
+    def total_requests(self) -> int:
+        """Responses completed."""
+        return self.service.requests if self.service is not None else 0
+
+    @property
+    def connections(self) -> set[Connection]:
+        return self.service.connections if self.service is not None else set()
+
+    @property
+    def tasks(self) -> set[Work]:
+        """Requests in progress; each can be cancelled."""
+        return self.service.in_flight if self.service is not None else set()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """What every response has that does not say otherwise."""
+        lines = self.service.defaults.block.splitlines() if self.service is not None else []
+        return [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
