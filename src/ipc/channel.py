@@ -3,10 +3,12 @@
 From the worker: ``ready`` (with ``--reload`` perhaps with the error that it shows instead of the application), ``failed``
 (could not start; with the error), ``retire`` (asks to be replaced; with the reason), ``waiting`` (once a second while it
 drains: for what; see waits.py), ``alive`` (answers ``probe``), and with ``--reload`` ``loaded`` (what the application has
-imported) and ``delivering`` (it has drained, but for responses that clients are still taking; said again and again).
+imported) and ``delivering`` (it has drained, but for responses that clients are still taking; said again and again), and
+``reported`` (answers ``report``).
 To the worker: ``unready`` (a stop is coming: keep serving, and tell load balancers), ``drain`` (stop accepting, finish,
 exit; patient or prompt, and whether a newer worker gets the idle connections), ``probe`` (say whether your event loop turns),
-``reopen`` (log to these files, whose descriptors come with the message). End of file is the lifeline: the peer is gone.
+``reopen`` (log to these files, whose descriptors come with the message), ``report`` (write down what you are doing, to the
+file of the hang report). End of file is the lifeline: the peer is gone.
 
 An application can write anything to its worker's end. So a reader trusts nothing: lines are bounded, each kind of message has a
 declared shape, and anything else is a :class:`Violation`. Text for the log comes out escaped.
@@ -32,10 +34,12 @@ WAITING = "waiting"
 LOADED = "loaded"
 DELIVERING = "delivering"
 ALIVE = "alive"
+REPORTED = "reported"
 DRAIN = "drain"
 UNREADY = "unready"
 REOPEN = "reopen"
 PROBE = "probe"
+REPORT = "report"
 
 DRAIN_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGTERM)
 """Repeats ``drain`` to a worker that has not answered: an application that reads its worker's end takes messages, not signals.
@@ -154,6 +158,7 @@ FROM_WORKER: Table = {
     RETIRE: Shape({"reason": log_line}),
     WAITING: Shape({"requests": whole, "oldest": log_line, "age": number, "connections": whole}),
     ALIVE: Shape(),
+    REPORTED: Shape(),
 }
 FROM_WORKER_RELOADED: Table = {
     **FROM_WORKER,
@@ -166,6 +171,7 @@ TO_WORKER: Table = {
     UNREADY: Shape(),
     PROBE: Shape(),
     REOPEN: Shape({"files": names}),
+    REPORT: Shape({"stacks": flag}),
 }
 
 

@@ -28,6 +28,7 @@ def _escape(text: str, kept: str) -> str:
     """Write what is not printable as Python does: control characters, terminals' escapes, changes of the reading direction."""
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode("ascii") for char in text
-    )
+    if kept:
+        # Line by line, because most lines have nothing to escape: so a report of 128 KiB takes a millisecond, not forty.
+        return kept.join(_escape(line, "") for line in text.split(kept))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -61,8 +61,12 @@ class Work(Protocol):
     since: float
     """When it began, exact to a second: ``Service.now`` of then."""
 
+    @property
+    def client(self) -> str:
+        """As in the access log."""
+
     def describe(self) -> str:
-        """Method and path."""
+        """Method and target; the query is part of it."""
 
     def cancel(self) -> None: ...
 

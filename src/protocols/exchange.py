@@ -178,6 +178,10 @@ class Exchange:
 
     # What the service asks.
 
+    @property
+    def client(self) -> str:
+        return self._stream.client
+
     def describe(self) -> str:
         return f"{self.request.method} {self._service.name_target(self.request)}"
 

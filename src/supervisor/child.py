@@ -20,15 +20,19 @@ from ..ipc.channel import (
     FROM_WORKER_RELOADED,
     LOADED,
     READY,
+    REPORT,
+    REPORTED,
     RETIRE,
     WAITING,
     Message,
     Violation,
 )
+from ..ipc.report import Report, read_report
 from ..ipc.text import many_lines
 from ..ipc.waits import Waits, name_request
 from .link import Link
 from .messages import Beat, Delivering, Failed, Ready, Recycle, Violated, Waiting, WorkerFact
+from .phases import HANG_REPORT
 
 REPORT_SIZE = 1024 * 1024
 """Bytes of a hang report: thousands of stack frames."""
@@ -46,7 +50,7 @@ class Speaker(Enum):
     FAILED = auto()
 
 
-_WHEN_READY = (LOADED, DELIVERING, ALIVE, WAITING)
+_WHEN_READY = (LOADED, DELIVERING, ALIVE, WAITING, REPORTED)
 MAY_SAY: dict[tuple[Speaker, str], Speaker] = {
     (Speaker.STARTING, READY): Speaker.READY,
     (Speaker.STARTING, FAILED): Speaker.FAILED,
@@ -117,7 +121,11 @@ class Child:
         """Whether it was told to exit at once."""
         self._speaker = Speaker.STARTING
         self._is_examined = False
-        """Whether a hang report was asked for."""
+        """Whether the file has a hang report."""
+        self.is_writing_until = 0.0
+        """Until when the worker may write a hang report, in seconds of CLOCK_MONOTONIC."""
+        self.owes_report = False
+        """Whether it was asked for a report, and has not answered yet."""
 
     @property
     def name(self) -> str:
@@ -161,15 +169,44 @@ class Child:
                 facts.append(Delivering(self.worker))
             elif kind == ALIVE:
                 facts.append(Beat(self.worker, now))
+            elif kind == REPORTED:
+                self.owes_report = False
         return facts
 
     def tell(self, kind: str, **details: bool) -> bool:
         """Send a message; returns whether it goes out (not if the channel is full or closed)."""
         return self.link.send(wire.encode(kind, **details))
 
-    def begin_hang_report(self) -> None:
-        """Let the worker write from the file's beginning on: it shares the file's offset with us."""
+    def begin_hang_report(self, now: float) -> None:
+        """Empty the file, because the worker hangs; then it is to be signalled."""
         self._is_examined = True
+        self.is_writing_until = now + HANG_REPORT
+        self._empty_report()
+
+    def ask_for_report(self, stacks: bool) -> bool:
+        """Empty the file, and ask for a report while the worker is not known to hang; returns whether it may answer.
+
+        It does not while it starts, and if it has not answered last time: then only a signal makes it write.
+        """
+        # What a hang report has written is gone then.
+        self._is_examined = False
+        self._empty_report()
+        if self.owes_report or self._speaker in (Speaker.STARTING, Speaker.FAILED) or self.link.is_over:
+            return False
+        self.owes_report = self.link.send(wire.encode(REPORT, stacks=stacks))
+        return self.owes_report
+
+    def read_report(self, limit: int) -> Report:
+        """What the worker wrote since then, in about ``limit`` characters."""
+        return read_report(self._text() + "\n", limit)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether there is anything in the file of reports."""
+        return bool(os.pread(self.hang_report.fileno(), 1, 0).strip(b"\0"))
+
+    def _empty_report(self) -> None:
+        """Let the worker write from the file's beginning on: it shares the file's offset with us."""
         try:
             os.lseek(self.hang_report.fileno(), 0, os.SEEK_SET)
             if written := self._read_report():
@@ -182,7 +219,10 @@ class Child:
         """What the worker wrote since :meth:`begin_hang_report`, fit for the log; nothing if that was never called."""
         if not self._is_examined:
             return ""
-        return many_lines(self._read_report().strip(b"\0").decode(errors="replace").strip(), REPORT_SHOWN)
+        return many_lines(self._text(), REPORT_SHOWN)
+
+    def _text(self) -> str:
+        return self._read_report().strip(b"\0").decode(errors="replace").strip()
 
     def _read_report(self) -> bytes:
         # pread, because the offset is shared. Where the worker has written nothing there are zeros.

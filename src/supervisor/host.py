@@ -22,6 +22,7 @@ from ..worker import main as worker_run
 from .auxiliary import WORKER_EXIT, Auxiliaries
 from .child import Child, describe_exit
 from .forker import Forker
+from .inspector import Answer, Inspector
 from .life import live
 from .messages import (
     Action,
@@ -118,6 +119,7 @@ class Host:
         forker = Forker(self._wakeup, self._own, identity)
         self.auxiliaries = Auxiliaries(self._wakeup, forker, self._end)
         self._development = self._develop(development, main) if development else None
+        self._inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
         self._spawner = Spawner(forker, main, listeners, self._scoreboard, self._handover, self._development)
 
     def _develop(self, config: Config, main: Main) -> Development:
@@ -156,6 +158,16 @@ class Host:
         """Do what the fleet decided; never blocks."""
         self._perform[type(action)](action)
 
+    def inspect(self, slot: int | None, stacks: bool, answer: Answer) -> bool:
+        """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from :meth:`wait`.
+
+        ``stacks``: not only for their requests. Returns whether there is such a worker; if not, nothing is called.
+        """
+        children = [child for child in self._children.values() if slot is None or child.slot == slot]
+        if children or slot is None:
+            self._inspector.ask(children, stacks, answer)
+        return bool(children) or slot is None
+
     # -------------------------------------------------------------------------------------------------------------- wait
 
     def wait(self, until: float | None) -> list[Fact]:
@@ -180,6 +192,7 @@ class Host:
         # At every wake-up, not only after SIGCHLD: it costs one system call, and no lost signal can hide a death.
         facts += self._reap()
         facts += self._find_deaf()
+        self._inspector.attend(self.now())
         limits = {
             child.worker: (child.pid, limit) for child in self._children.values() if (limit := child.config.limit_max_rss)
         }
@@ -190,7 +203,7 @@ class Host:
         now = self.now()
         limited = any(child.config.limit_max_rss for child in self._children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
-        times += self.auxiliaries.deadlines() + self._orphans.deadlines()
+        times += self.auxiliaries.deadlines() + self._orphans.deadlines() + self._inspector.deadlines()
         times += [child.deaf_at for child in self._children.values() if child.deaf_at is not None]
         if self._end_by is not None:
             times.append(self._end_by)
@@ -244,6 +257,7 @@ class Host:
         self._departed[child.worker] = child.name
         self._wakeup.forget(child.link.channel)
         del self._children[child.worker]
+        self._inspector.forget(child.worker)
         self._spawner.bury(child)
         if self._terminal is not None:
             self._terminal.restore()
@@ -294,7 +308,7 @@ class Host:
     def _report_hang(self, action: ReportHang) -> None:
         child = self._children.get(action.worker)
         if child is not None:
-            child.begin_hang_report()
+            child.begin_hang_report(self.now())
             # Another worker may have spoilt its row in the scoreboard: what it says itself counts, too.
             child.tell(PROBE)
             self._signal(action.worker, worker_run.HANG_REPORT_SIGNAL)

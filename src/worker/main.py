@@ -147,6 +147,7 @@ async def _live(
         current=enter(CurrentWorker(birth.slot, os.getpid(), birth.generation)),
         place=FleetPlace(birth.scoreboard, birth.row),
         began=began,
+        hang_report=birth.hang_report,
         handover=birth.handover,
         hooks=hooks,
         report=_make_report() if config.reload else None,

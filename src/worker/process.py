@@ -81,6 +81,7 @@ class WorkerProcess:
         current: CurrentWorker,
         place: Place,
         began: float,
+        hang_report: int,
         handover: Ends | None = None,
         hooks: Hooks | None = None,
         report: Report | None = None,
@@ -88,6 +89,7 @@ class WorkerProcess:
     ) -> None:
         """``end`` is the worker's end of the channel to the supervisor. ``began``: when the worker was born, as of
         ``time.monotonic``. ``failure`` is ``app``, if that only shows why the real application does not start.
+        ``hang_report`` is the descriptor of the file for reports.
 
         Must be made on the running event loop.
         """
@@ -98,6 +100,7 @@ class WorkerProcess:
         self._current = current
         self._place = place
         self._began = began
+        self._hang_report = hang_report
         self._handover = handover
         self._hooks = hooks
         self._report = report
@@ -223,6 +226,9 @@ class WorkerProcess:
             self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING, hand_off=bool(message.get("hand_on")))
         elif message["kind"] == channel.UNREADY:
             self._current.is_ready = False
+        elif message["kind"] == channel.REPORT:
+            hang_report.answer(self._hang_report, message["stacks"])
+            self._link.say(channel.REPORTED)
 
     def _terminate(self) -> None:
         """SIGTERM came. Often it is sent to the whole process group: the supervisor gets it too, and it alone decides."""

@@ -18,6 +18,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "protocols": frozenset(),
     "ipc": frozenset(),
     "config": frozenset(),
+    "control": frozenset({"config", "ipc"}),
     "logging": frozenset({"protocols"}),
     "logs": frozenset({"logging", "config", "ipc", "protocols"}),
     "worker": frozenset({"hooks", "logging", "logs", "config", "ipc", "protocols"}),

@@ -50,10 +50,12 @@ class Options(Value):
 
 def read_options(source: Mapping[str, Any]) -> Options:
     """The options of ``source``, which may have others, too. Raises KeyError for one that is missing."""
-    names: tuple[str, ...] = Options.__match_args__
-    values: dict[str, Any] = {name: source[name] for name in names}
-    # JSON has no tuples.
-    return Options(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return Options(**{name: _frozen(source[name]) for name in Options.__match_args__})
+
+
+def _frozen(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 class StopTime(Value):

@@ -167,6 +167,10 @@ class Session:
             self.phase = Phase.GONE
         self._wake_all()
 
+    @property
+    def client(self) -> str:
+        return self._stream.client
+
     def describe(self) -> str:
         return f"WebSocket {self._service.name_target(self._head)}"
 

@@ -269,7 +269,7 @@ def test_a_report_is_bounded_whatever_the_worker_does_to_its_file() -> None:
             spoil()
     os.write(file, b"old " * 1000)
     os.lseek(file, REPORT_SIZE - 3, os.SEEK_SET)
-    peer.child.begin_hang_report()
+    peer.child.begin_hang_report(0)
     assert peer.child.read_hang_report() == ""
     os.write(file, b"in hanging\n\x1b[31m")
     assert peer.child.read_hang_report() == "in hanging\n\\x1b[31m"
