@@ -51,7 +51,7 @@ class EnvironmentFile:
             self._environ.update(self._added)
 
     def without(self) -> dict[str, str]:
-        """The environment without the variables that :meth:`load` put in and nobody has changed since."""
+        """The environment without the variables that :meth:`load` put in, unless they were changed since."""
         return {name: value for name, value in self._environ.items() if self._added.get(name) != value}
 
     def _unload(self) -> None:

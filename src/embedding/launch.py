@@ -215,7 +215,7 @@ class Target:
             os.close(self._pidfd)
 
 
-class Nobody(Target):
+class NoTarget(Target):
     """A target outside the main thread: Python handles signals in the main thread only."""
 
     def take(self, numbers: Iterable[int]) -> None:
@@ -228,7 +228,7 @@ def passed_on() -> Iterator[Target]:
 
     A terminal sends Ctrl-C to both processes, so the supervisor gets it twice. It takes two at the same time as one.
     """
-    target = Target() if threading.current_thread() is threading.main_thread() else Nobody()
+    target = Target() if threading.current_thread() is threading.main_thread() else NoTarget()
     # Until there is a supervisor. It inherits that, so no signal meets it before it listens, and unblocks them (early.py).
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
     target.take(number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN)

@@ -62,10 +62,10 @@ class Program:
         """When to say what a stop waits for, as of ``time.monotonic``: an ordinary request takes less."""
 
     def beat(self) -> None:
-        """Nobody else need know."""
+        """No supervisor waits for it."""
 
     def retire(self, reason: str) -> bool:
-        """Nobody replaces the server, so it stops."""
+        """The server has no successor, so it stops."""
         if not self._server.should_exit:
             logger.info("Stopping: %s", reason)
             self._server.should_exit = True
@@ -162,7 +162,8 @@ class Server:
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on the running event loop, on ``sockets`` (closed at the end) or else where the configuration says.
 
-        In the main thread TERM and INT stop the server while it serves; then they are sent again, to whoever had them before.
+        In the main thread TERM and INT stop the server while it serves. At the end they are raised again, for the handlers from
+        before.
         If this is cancelled, the server accepts no more, and what is in flight is finished on the loop as long as that runs;
         :meth:`shutdown` waits for it. Raises SystemExit when the application does not start.
         """
@@ -338,7 +339,7 @@ class Server:
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Inside, signals stop the server; afterwards those that came are sent to whoever had them before."""
+        """Inside, signals stop the server. Afterwards those that came are raised again, for the handlers from before."""
         if threading.current_thread() is not threading.main_thread():
             # Python lets only that one have them.
             yield

@@ -1,17 +1,28 @@
-"""What supervisor and worker say to each other: lines of JSON over a socketpair, for what is rare and must be in order.
+"""The messages between supervisor and worker: lines of JSON over a socketpair, for what is rare and must be in order.
 
-From the worker: ``ready`` (with ``--reload`` perhaps with the error that it shows instead of the application), ``failed``
-(could not start; with the error), ``retire`` (asks to be replaced; with the reason), ``waiting`` (once a second while it
-drains: for what; see waits.py), ``alive`` (answers ``probe``), and with ``--reload`` ``loaded`` (what the application has
-imported) and ``delivering`` (it has drained, but for responses that clients are still taking; said again and again), and
-``reported`` (answers ``report``).
-To the worker: ``unready`` (a stop is coming: keep serving, and tell load balancers), ``drain`` (stop accepting, finish,
-exit; patient or prompt, and whether a newer worker gets the idle connections), ``probe`` (say whether your event loop turns),
-``reopen`` (log to these files, whose descriptors come with the message), ``report`` (write down what you are doing, to the
-file of the hang report). End of file is the lifeline: the peer is gone.
+From the worker:
+
+- ``ready``: it serves. With ``--reload`` perhaps with the error that it shows instead of the application.
+- ``failed``: it could not start, with the error.
+- ``retire``: it asks to be replaced, with the reason.
+- ``waiting``: once a second while it drains, with what it waits for (see waits.py).
+- ``alive``: the answer to ``probe``.
+- ``reported``: the answer to ``report``.
+- ``loaded``: with ``--reload``, what the application has imported.
+- ``delivering``: with ``--reload``, once a second: it has drained, but clients still take responses.
+
+To the worker:
+
+- ``unready``: a stop is coming. Keep serving, and tell load balancers.
+- ``drain``: stop accepting, finish and exit; patient or prompt, and whether a newer worker gets the idle connections.
+- ``probe``: answer if your event loop turns.
+- ``reopen``: log to these files, whose descriptors come with the message.
+- ``report``: write down what you are doing, to the file of the hang report.
+
+End of file means that the peer is gone.
 
 An application can write anything to its worker's end. So a reader trusts nothing: lines are bounded, each kind of message has a
-declared shape, and anything else is a :class:`Violation`. Text for the log comes out escaped.
+declared shape, and anything else is a :class:`Violation`. Text for the log is escaped.
 """
 
 from __future__ import annotations
@@ -42,19 +53,19 @@ PROBE = "probe"
 REPORT = "report"
 
 DRAIN_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGTERM)
-"""Repeats ``drain`` to a worker that has not answered: an application that reads its worker's end takes messages, not signals.
+"""Repeats ``drain`` to a worker that has not answered. An application that reads the channel takes messages, not signals.
 
-SIGTERM would not do: whoever signals a whole process group sends it to workers, too, so to them it is a wish to be replaced.
+SIGTERM would not do: it is often sent to a whole process group, so a worker takes it as a request to be replaced.
 """
 
 MAX_LINE = 256 * 1024
-"""Bytes of one message. The longest is an error of ``log_text.LINES`` characters, and JSON makes up to twelve bytes of one."""
+"""Bytes of one message. The longest is an error of ``log_text.LINES`` characters, each up to twelve bytes in JSON."""
 MAX_UNSENT = 1024 * 1024
-"""Bytes kept for a peer that does not read, beside what the kernel keeps."""
+"""Bytes kept for a peer that does not read, in addition to the kernel's buffer."""
 MAX_NAMES = 20_000
-"""Characters of all names in one message (files, modules); more are told in several messages."""
+"""Characters of all names in one message (files, modules); more names take several messages."""
 NAME_OVERHEAD = 4
-"""Of each name: quotes, a comma, a space."""
+"""Characters beside each name: quotes, a comma, a space."""
 
 
 class Violation(Exception):
@@ -167,7 +178,7 @@ FROM_WORKER_RELOADED: Table = {
 }
 """With ``--reload``."""
 TO_WORKER: Table = {
-    DRAIN: Shape(optional={"patient": flag, "hand_on": flag}),
+    DRAIN: Shape(optional={"patient": flag, "hand_off": flag}),
     UNREADY: Shape(),
     PROBE: Shape(),
     REOPEN: Shape({"files": names}),
@@ -198,7 +209,7 @@ def pieces(names: Iterable[str]) -> Iterator[list[str]]:
 
 
 class Decoder:
-    """Makes messages of the pieces that the socket gives; ``table`` says which messages the peer may send."""
+    """Puts messages together from what the socket receives; ``table`` says which messages the peer may send."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -234,7 +245,7 @@ class Decoder:
 
 
 def _shown(value: Any) -> str:
-    """A value of the peer, in one short line; lists and objects are not looked into, because they may be nested deeply."""
+    """A value of the peer in one short line; of lists and objects only the type, because they may be nested deeply."""
     if isinstance(value, bytes | str | bool | int | float | None):
         return log_text.one_line(repr(value[:100] if isinstance(value, bytes | str) else value), 80)
     return f"of the type {type(value).__name__}"
@@ -245,7 +256,7 @@ DRAIN_BEGINS = encode(DRAIN)[:-2]
 
 
 class Outbox:
-    """Sends messages through a non-blocking socket, whole and in order, and never waits for a peer that does not read."""
+    """Sends messages through a non-blocking socket, whole and in order. It never waits for a peer that does not read."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -253,11 +264,11 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all is with the kernel."""
+        """Whether the kernel has taken all."""
         return not self._unsent
 
     def send(self, message: bytes) -> bool:
-        """Returns whether the message goes out, now or later: not if the peer is gone, or has left too much unread."""
+        """Send ``message`` now or later. Returns False if the peer is gone, or has left too much unread."""
         if len(self._unsent) > MAX_UNSENT and (not self.flush() or len(self._unsent) > MAX_UNSENT):
             return False
         self._unsent += message

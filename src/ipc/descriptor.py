@@ -1,4 +1,4 @@
-"""Writes logs to a descriptor. A log that can't be written, or that nobody reads, must not stop the service."""
+"""Writes logs to a descriptor. A log that can't be written, or that no process reads, must not stop the service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIECE = select.PIPE_BUF
 """Bytes that a descriptor said to be writable takes without blocking (pipe(7))."""
 PATIENCE = 0.05
 """Seconds to wait for a slow reader before lines are dropped; only once, until it reads again."""
-UNREAD = "nobody reads it"
+UNREAD = "no process reads it"
 
 
 class Descriptor:
@@ -59,7 +59,7 @@ class Descriptor:
         view = memoryview(data)
         while view:
             if not self._is_file and not self._poll.poll(0 if self._lost else PATIENCE * 1000):
-                return len(data) - len(view), "nobody reads them"
+                return len(data) - len(view), "no process reads them"
             try:
                 # A file takes all at once, so lines of other processes do not come in between.
                 view = view[os.write(self.fd, view if self._is_file else view[:PIECE]) :]

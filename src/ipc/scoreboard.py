@@ -1,12 +1,12 @@
-"""The shared memory through which every worker is seen.
+"""The shared memory in which workers show their state.
 
 One anonymous ``mmap`` is made before the first fork and inherited by all. Each worker writes only its own row; reading a row
-costs no message and wakes nobody. While a worker is replaced two workers serve in one slot, so rows belong to workers, not to
-slots: the supervisor lends a row to each worker that it forks, and takes it back when the worker is reaped. What the worker
+costs no message and wakes no process. While a worker is replaced two workers serve in one slot, so rows belong to workers,
+not to slots: the supervisor lends a row to each worker that it forks, and takes it back when the worker is reaped. What it
 counted is then added to the totals of the departed, so that no counter ever runs backwards.
 
-All have the memory, so any worker can write any cell. Therefore nobody reads its own row back, and no cell decides alone: what
-others say is used only if it can be true, and at worst delays a connection by some milliseconds.
+All processes share the memory, so any worker can write any cell. Therefore no worker reads its own row back, and no cell
+decides alone: what other rows say is used only if it is plausible, and at worst delays a connection by some milliseconds.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Scoreboard:
         return index
 
     def release(self, index: int) -> None:
-        """Take a row back: its counters go into the totals, and nobody counts the row any more."""
+        """Take a row back: its counters go into the totals, and the row is not counted any more."""
         row = self.row(index)
         self._mark_fold()
         for field in COUNTERS:

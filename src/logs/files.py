@@ -82,7 +82,7 @@ def open_for(option: str, path: str | None, identity: Identity | None = None) ->
     try:
         file = LogFile(option, path, identity) if path is not None else None
     except OSError as error:
-        cause = "nobody reads this FIFO" if error.errno == errno.ENXIO else error.strerror or error
+        cause = "no process reads this FIFO" if error.errno == errno.ENXIO else error.strerror or error
         raise ConfigError(f"{flag(option)} {path}: {cause}") from None
     if known is not None:
         known.close()

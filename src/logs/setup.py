@@ -20,7 +20,7 @@ from .access import Access, AccessLog, JsonAccess, LoggedAccess, TimedAccessLog
 
 LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 FILE_LINE = "%(time)s %(levelprefix)s %(process_name)s [%(process)d]: %(message)s"
-"""A record in a log file. It has the time and the process; on a terminal nobody misses them, and the journal adds them."""
+"""A record in a log file. It has the time and the process; a terminal does not need them, and the journal adds them."""
 
 
 def configure(config: Config, identity: Identity | None = None) -> None:

@@ -81,7 +81,7 @@ def _report(error: BaseException, conversation: Conversation) -> None:
 
 
 def is_torn_down(error: BaseException) -> bool:
-    """Whether the interpreter closes a coroutine that its event loop has left behind: then nobody is there to be told."""
+    """Whether the interpreter closes a coroutine that its event loop has left behind: then there is nothing left to tell."""
     if not isinstance(error, GeneratorExit):
         return False
     try:

@@ -143,7 +143,7 @@ class Service:
         self.websocket = websocket
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
         self.proxies = proxies
-        """Knows which peers are believed when they say for whom they ask; None to believe nobody."""
+        """Reads what trusted peers' headers say of their clients; None to trust no peer."""
         self.phase = Phase.SERVING
         self.now = 0.0
         """``loop.time()`` at the last tick: exact to a second, free to read."""
@@ -156,7 +156,7 @@ class Service:
         """Lets the next worker have an idle connection, given its descriptor, when this one stops; returns whether it could."""
         self.deliveries = Deliveries(self.limits.send_time)
         self._sweep_at = 0.0
-        """When to look for connections with something to send that nobody watches."""
+        """When to look for connections that have something to send and are not watched."""
         self.in_flight: set[Work] = set()
         """Exchanges in progress: each adds itself, and leaves by :attr:`end`."""
         self.end: Callable[[Work], None] = self.in_flight.discard
@@ -174,8 +174,8 @@ class Service:
     def clean_context(self) -> Context:
         """A copy of the context in which the worker began to serve: nothing that a request has set is in it.
 
-        What calls applications, now or later, is started in one. Event loops remember for a callback, and for reading that is
-        resumed, the context of whoever asked for it, which may be another request's.
+        What calls applications, now or later, is started in one. Event loops keep, for a callback and for reading that is
+        resumed, the context in which it was asked for, and that may be another request's.
         """
         # A copy, since no context can be entered twice, as happens where an application runs a loop within the loop.
         return self._context.copy()

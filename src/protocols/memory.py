@@ -1,4 +1,4 @@
-"""What was found out once and is looked up from then on, within bounds."""
+"""Bounded memories of results that are looked up instead of computed again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def remember(known: dict[K, V], key: K, value: V, most: int) -> None:
-    """Add to ``known``; when that has ``most`` entries all are forgotten first, so that nobody can fill the memory."""
-    if len(known) >= most:
+def remember(known: dict[K, V], key: K, value: V, limit: int) -> None:
+    """Add an entry to ``known``. When that has ``limit`` entries, all are dropped first, so no client can fill the memory."""
+    if len(known) >= limit:
         known.clear()
     known[key] = value

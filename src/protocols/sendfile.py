@@ -105,7 +105,7 @@ async def in_thread(loop: asyncio.AbstractEventLoop, function: Callable[..., T],
         except asyncio.CancelledError as error:
             cancellation = error
     if cancellation is not None:
-        work.exception()  # Nobody else asks for it, and asyncio would complain.
+        work.exception()  # Otherwise asyncio would log that it was never retrieved.
         raise cancellation
     return work.result()
 

@@ -167,7 +167,7 @@ class Auxiliaries:
                 if process.auxiliary.lasting:
                     self.post(process.auxiliary, news)
                 elif process.link is not None:
-                    # Without a process nobody is to be told: the next one is born with it.
+                    # Without a process there is nothing to send: the next process is forked with the news.
                     process.outbox.append(news)
                     process.deliver()
                     if process.is_overfull:

@@ -1,7 +1,7 @@
-"""Signals from the command's first moment on, before there is a supervisor that answers them.
+"""Remembers signals from the command's first moment on, until the supervisor handles them.
 
-Without this, a signal in the first fifth of a second would do what the system does by default: a reload would end the process.
-Signals that the parent has blocked are unblocked, or nobody would ever hear of them.
+Without this, a signal in the first fifth of a second would have the system's default effect: a reload would end the process.
+Signals that the parent has blocked are unblocked; otherwise they would never arrive.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NoReturn
 from .hangup import HangUp
 
 LATER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-"""What is answered as soon as somebody listens."""
+"""Remembered, and handled when the supervisor listens."""
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-"""What is answered at once: nothing is served yet, so the command ends, as it does when it is stopped later."""
+"""Handled at once: nothing is served yet, so the command exits with 0, as it does when it is stopped later."""
 BLOCKED = frozenset({signal.SIGTTOU})
-"""Blocked but while the supervisor waits: with ``stty tostop`` the kernel sends SIGTTOU to a process in the background that
-writes to the terminal, and interrupts the write, again and again; but not if the signal is blocked (tty_ioctl(4), TOSTOP)."""
+"""Blocked except while the supervisor waits. With ``stty tostop``, a background process that writes to the terminal gets
+SIGTTOU, which interrupts its write again and again. If the signal is blocked, the write goes on (tty_ioctl(4), TOSTOP)."""
 
 _came: list[int] = []
 _listening = False
@@ -26,7 +26,7 @@ _hang_up: HangUp | None = None
 
 
 def listen() -> None:
-    """Remember signals, or exit with 0 for those that stop, until :func:`take` or :func:`forget`. In the main thread."""
+    """Until :func:`take` or :func:`forget`: remember signals, and exit with 0 on those that stop. In the main thread only."""
     global _listening, _hang_up
     _came.clear()
     _listening = True
@@ -39,9 +39,9 @@ def listen() -> None:
 
 
 def take() -> tuple[list[int], HangUp]:
-    """The signals that came, in order, for the caller, who answers signals from now on; with them the terminal as it was first.
+    """The signals that came, in order, and the watch on the terminal. The caller handles signals from now on.
 
-    The handlers stay as they are until replaced, and do nothing more.
+    The handlers stay installed until they are replaced, and do nothing more.
     """
     global _listening, _hang_up
     _listening = False
@@ -52,7 +52,7 @@ def take() -> tuple[list[int], HangUp]:
 
 
 def forget() -> None:
-    """Let signals do what they do by default, if we listen: nothing is going to be served."""
+    """If signals are remembered, give them their default effect again: nothing is going to be served."""
     if not _listening:
         return
     take()[1].close()
@@ -67,7 +67,7 @@ def _remember(number: int, frame: FrameType | None) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    # Remembered too, for what is raised here is lost where the interpreter calls a finalizer.
+    # Remembered too: an exception raised here is lost if the interpreter is just calling a finalizer.
     _remember(number, frame)
     if _listening:
         _exit()

@@ -28,7 +28,7 @@ generation than the plan's or is being recycled. Two rules replace workers, what
 - a worker that is not needed (its slot has a newer ready worker, or lies beyond the size) drains when the wanted number of
   workers is ready without it.
 
-In development (``--reload``) the old code must answer nobody any more, so a third rule goes before the second: a ready worker
+In development (``--reload``) the old code must not answer any more, so a third rule goes before the second: a ready worker
 of an older generation drains at once, and its successor gets the connections on which no request has come yet.
 
 This file is long because it is the cells of one table of transitions, over one state. What has a state or a theory of its own
@@ -92,7 +92,7 @@ from .wanted import Wanted
 from .wishes import StopWishes
 
 OVERSLEPT = 1.0
-"""Seconds by which a deadline may be missed. After more, we believe that we were suspended."""
+"""Seconds by which a deadline may be missed. After more, the fleet concludes that it was suspended."""
 WAKING_UP = 2.0
 """Seconds that every worker gets after a suspension, to turn its event loop again."""
 
@@ -132,7 +132,7 @@ class Fleet:
             self._hurry(facts, now)
             return self._actions
         self._forgive_suspension(now)
-        # All beats are recorded before any worker is judged: after a suspension they arrive late, together. Orders are
+        # All beats are recorded before any deadline is checked: after a suspension they arrive late, together. Orders are
         # recorded last, so that they do not concern workers whose exit is known.
         for fact in sorted(facts, key=lambda fact: isinstance(fact, Order)):
             self._record(fact, now)
@@ -427,10 +427,10 @@ class Fleet:
         is_development = self.wanted.is_development
         for worker in self.workers.values():
             if worker.phase is Phase.STARTING and (worker.plan is not self.wanted.plan or worker.slot >= self.wanted.size):
-                self._call_off(worker, patient=not is_development, now=now, hand_on=is_development)
+                self._call_off(worker, patient=not is_development, now=now, hand_off=is_development)
             elif worker.phase is Phase.READY and is_development and self.wanted.is_old(worker):
-                # From now on the old code must answer nobody: requests wait for the new code.
-                self._drain(worker, patient=False, now=now, hand_on=True)
+                # From now on the old code must not answer: requests wait for the new code.
+                self._drain(worker, patient=False, now=now, hand_off=True)
             elif worker.phase is Phase.READY:
                 ready.append(worker)
         for worker in surplus(ready, self.wanted.size):
@@ -493,17 +493,17 @@ class Fleet:
     def _say(self, text: str, worker: Worker | None = None, level: Level = Level.INFO) -> None:
         self._actions.append(Say(level, text, None if worker is None else worker.id))
 
-    def _drain(self, worker: Worker, patient: bool, now: float, hand_on: bool = False) -> None:
+    def _drain(self, worker: Worker, patient: bool, now: float, hand_off: bool = False) -> None:
         seconds = worker.may_drain_for(patient)
         if worker.phase is Phase.DRAINING:
             seconds = min(seconds, worker.deadline - now)
         worker.enter_draining(now, seconds)
-        self._actions.append(Drain(worker.id, patient, hand_on))
+        self._actions.append(Drain(worker.id, patient, hand_off))
 
-    def _call_off(self, worker: Worker, patient: bool, now: float, hand_on: bool = False) -> None:
+    def _call_off(self, worker: Worker, patient: bool, now: float, hand_off: bool = False) -> None:
         """Let a worker that is starting leave. Perhaps it serves already, and we have not read that yet: so no SIGKILL."""
         worker.enter(Phase.CALLED_OFF, now + CALLING_OFF)
-        self._actions.append(CallOff(worker.id, patient, hand_on))
+        self._actions.append(CallOff(worker.id, patient, hand_off))
 
     def _tell_to_quit(self, worker: Worker, now: float) -> None:
         worker.enter(Phase.DRAINING, now + QUITTING)

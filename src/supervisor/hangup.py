@@ -1,8 +1,8 @@
-"""What the terminal says through signals that others send, too: that it is gone (SIGHUP), that Ctrl-C was typed (SIGINT).
+"""Tells apart what one signal can mean: SIGHUP a lost terminal or an order to reload, SIGINT Ctrl-C or an order to stop.
 
-A SIGHUP is a hang-up if the controlling terminal was lost just before: then the kernel sends it, or the shell, to all its jobs.
-Any other SIGHUP is somebody's order to reload. So it is after ``nohup``, ``setsid`` or in a service, where there is no terminal
-to lose, and after ``disown``, where the shell sends nothing when it exits.
+SIGHUP is a hang-up if the controlling terminal was lost just before: then the kernel sends it, or the shell sends it to all its
+jobs. Any other SIGHUP is an order to reload. So is every SIGHUP after ``nohup`` or ``setsid`` and in a service, where there is
+no terminal to lose, and after ``disown``, where the shell sends nothing when it exits.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import signal
 import time
 
 WINDOW = 3.0
-"""Seconds from the loss of the terminal in which SIGHUP means this loss; shells and the kernel send it at once."""
+"""Seconds after the terminal was lost in which SIGHUP means that loss. Shells and the kernel send it at once."""
 
 GONE = (errno.ENXIO, errno.ENOTTY, errno.EIO)
-"""What opening /dev/tty fails with when there is no controlling terminal (tty(4)), or when that has hung up."""
+"""Errors of opening /dev/tty when there is no controlling terminal (tty(4)), or when it has hung up."""
 
 
 class HangUp:
-    """Watches the controlling terminal, without reading from it. Make it before SIGHUP gets a handler."""
+    """Watches the controlling terminal and reads nothing from it. Must be made before SIGHUP gets a handler."""
 
     def __init__(self) -> None:
         self.watch: select.epoll | None = None
@@ -36,18 +36,18 @@ class HangUp:
             self._terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
             if hasattr(select, "epoll"):
                 self.watch = select.epoll()
-                # Nothing is asked for, least of all keys; that it hung up is told all the same (epoll_ctl(2)).
+                # No event is asked for, because keys are not ours. EPOLLHUP is always reported (epoll_ctl(2)).
                 self.watch.register(self._terminal, 0)
         except OSError:
-            # No terminal, or a sandbox where it can't be watched.
+            # There is no terminal, or a sandbox forbids to watch it.
             self.close()
 
     def lost(self) -> None:
-        """``watch`` has become readable."""
+        """Called when ``watch`` is readable: record that the terminal is lost."""
         self._lost_at = self._lost_at or time.monotonic()
 
     def is_meant(self) -> bool:
-        """Whether a SIGHUP that came now is a hang-up."""
+        """Whether a SIGHUP that arrives now is a hang-up."""
         if self._terminal < 0:
             return False
         if not _is_there():
@@ -55,6 +55,7 @@ class HangUp:
         return self._lost_at is not None and time.monotonic() - self._lost_at < WINDOW
 
     def close(self) -> None:
+        """Watch no longer."""
         if self.watch is not None:
             self.watch.close()
         if self._terminal >= 0:
@@ -63,7 +64,7 @@ class HangUp:
 
 
 def is_typed() -> bool:
-    """Whether a SIGINT that came now may be Ctrl-C: we are in the foreground of a terminal (tcgetpgrp(3))."""
+    """Whether a SIGINT that arrives now may be Ctrl-C: our process group is in the foreground of a terminal (tcgetpgrp(3))."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -77,7 +78,7 @@ def is_typed() -> bool:
 
 
 def _is_there() -> bool:
-    """Whether there is a controlling terminal; true if something else, such as too many open files, hides it."""
+    """Whether there is a controlling terminal; true as well if it can't be told, as with too many open files."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:

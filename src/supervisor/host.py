@@ -99,7 +99,7 @@ class Host:
             Unready: self._unready,
             Drain: self._drain,
             DrainBySignal: lambda action: self._signal(action.worker, DRAIN_SIGNAL),
-            CallOff: lambda action: self._drain(Drain(action.worker, action.patient, action.hand_on)),
+            CallOff: lambda action: self._drain(Drain(action.worker, action.patient, action.hand_off)),
             Quit: self._quit,
             ReportHang: self._report_hang,
             Kill: self._kill,
@@ -297,7 +297,7 @@ class Host:
 
     def _drain(self, action: Drain) -> None:
         child = self._children.get(action.worker)
-        if child is not None and not child.tell(DRAIN, patient=action.patient, hand_on=action.hand_on):
+        if child is not None and not child.tell(DRAIN, patient=action.patient, hand_off=action.hand_off):
             self._signal(action.worker, DRAIN_SIGNAL)
 
     def _unready(self, action: Unready) -> None:

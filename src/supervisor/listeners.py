@@ -17,9 +17,9 @@ from ..config.options import OPTIONS, Config, check_excluded, flag, is_set
 from ..errors import SystemRefused
 
 ATTEMPTS = 10
-"""How often a free port is looked for that is free on all hosts."""
+"""Tries to find a port that is free on all hosts."""
 FIRST_DESCRIPTOR = 3
-"""Of those that systemd passes (SD_LISTEN_FDS_START)."""
+"""The first descriptor that systemd passes (SD_LISTEN_FDS_START)."""
 
 Inode = tuple[int, int]
 
@@ -37,14 +37,14 @@ class Listeners(Value):
     files: tuple[tuple[str, Inode | None], ...] = ()
     """The UNIX sockets' files that we made, each with its device and inode."""
     identity: Identity | None = None
-    """As whom the workers run, if not as we do."""
+    """The user and groups of the workers, if they are not ours."""
 
     def urls(self, scheme: str = "http") -> list[str]:
         """Where to reach us, for people."""
         return [url(listener.family, listener.getsockname(), scheme) for listener in self.sockets]
 
     def close(self) -> None:
-        """Close all, and remove the UNIX sockets' files that are still ours: another server may have replaced one."""
+        """Close all sockets. Remove the files of UNIX sockets, except those that another server has replaced."""
         for listener in self.sockets:
             listener.close()
         for path, inode in self.files:
@@ -82,7 +82,7 @@ def _warn_of_overruled(config: Config) -> None:
 
 
 def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:
-    """The descriptors of systemd's socket activation, if they are for us. Forgets them: they are not our children's.
+    """The descriptors of systemd's socket activation, if they are for us. Removes the variables: they are not for children.
 
     From ``LISTEN_FDS`` and ``LISTEN_PID``: sd_listen_fds(3).
     """
@@ -122,7 +122,7 @@ def _bind_address(address: str, config: Config, identity: Identity | None) -> Li
 
 
 def url(family: int, address: Any, scheme: str = "http") -> str:
-    """``address`` (as of ``getsockname``) so that it can be clicked: the wildcard becomes an address that can be opened."""
+    """``address`` (as of ``getsockname``) as a URL for people. A wildcard becomes the loopback address, so it can be opened."""
     if family == socket.AF_UNIX:
         return f"unix:{address.decode(errors='replace') if isinstance(address, bytes) else address}"
     host, port = address[:2]
@@ -139,7 +139,7 @@ def _bind_tcp(config: Config) -> tuple[socket.socket, ...]:
         found: list[socket.socket] = []
         try:
             for host in config.host:
-                # With --port 0 the first address picks the port for all; it may be taken on the next, then we start over.
+                # With --port 0 the first address picks the port for all. If it is taken on the next one, another port is tried.
                 port = found[0].getsockname()[1] if found else config.port
                 found += _bind_host(host, port, config.backlog)
             return tuple(found)
@@ -168,7 +168,7 @@ def _bind_host(host: str, port: int, backlog: int) -> list[socket.socket]:
                 for listener in found:
                     listener.close()
                 raise problem from error
-    # A name may have an address of a family that this machine does not have; one that works is enough.
+    # A name may have an address of a family that this machine does not support; one address that works is enough.
     if problem is not None and not found:
         raise problem
     return found
@@ -178,7 +178,7 @@ def _resolve(host: str, port: int) -> list[tuple[int, Any]]:
     """Families and addresses of ``host``, each once (a hosts file may list one twice)."""
     name = host.strip("[]")
     try:
-        # As bytes where that will do, for text makes Python load its tables of international names.
+        # ASCII goes as bytes, because for text Python loads its tables of international names.
         wanted = (name.encode("ascii") if name.isascii() else name) or None
         infos = socket.getaddrinfo(wanted, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
@@ -193,7 +193,7 @@ def _listen(family: int, address: Any, backlog: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         set_nodelay(listener)
         if family == socket.AF_INET6:
-            # Else [::] would take the IPv4 port too, and --host 0.0.0.0 --host :: could not both be given.
+            # Otherwise [::] would take the IPv4 port too, and --host 0.0.0.0 --host :: could not both be given.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
         # Linux reports a port in use here rather than at bind() when both sides set SO_REUSEADDR.
@@ -206,20 +206,20 @@ def _listen(family: int, address: Any, backlog: int) -> socket.socket:
 
 
 def set_nodelay(listener: socket.socket) -> None:
-    """Let small writes on all connections of ``listener`` leave at once (TCP_NODELAY, which is inherited; tcp(7)).
+    """Set TCP_NODELAY, which all connections of ``listener`` inherit (tcp(7)): small writes leave at once.
 
-    Else the second waits until the client has acknowledged the first, 40 ms at times. asyncio sees to that only where the
-    listener was made with IPPROTO_TCP; to do it here is one system call in all instead of one for each connection.
+    Otherwise a second write can wait 40 ms until the client has acknowledged the first. asyncio sets it for each connection,
+    and only if the listener was made with IPPROTO_TCP; here one system call is enough for all.
     """
     if listener.family in (socket.AF_INET, socket.AF_INET6):
-        # Who hands on a stream that is not TCP does without.
+        # An inherited stream socket may be of another protocol than TCP.
         with suppress(OSError):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _explain(host: str, port: int, error: OSError) -> ListenerError:
     if error.errno == errno.EADDRINUSE:
-        # Late, because it is seldom needed.
+        # Imported here because it is seldom needed.
         from .port_owner import explain
 
         return ListenerError(f"--port {port}: {explain(host, port)}")
@@ -242,7 +242,7 @@ def _bind_unix(path: str, config: Config, identity: Identity | None) -> Listener
             listener.bind(path)
             os.chmod(path, int(config.uds_permissions, 8))
             if identity is not None:
-                # No change where we act with its rights; where we don't, nobody can have put something else there.
+                # With its rights this changes nothing. Without them, only we can write here, so this is the file we made.
                 os.chown(path, identity.user, identity.group, follow_symlinks=False)
             inode = _inode(path)
         listener.listen(config.backlog)
@@ -252,12 +252,12 @@ def _bind_unix(path: str, config: Config, identity: Identity | None) -> Listener
         if isinstance(error, OSError):
             raise ListenerError(f"--uds {path}: {error.strerror or error}") from error
         raise
-    # Absolute, for nobody promises that the working directory stays the same until the exit.
+    # An absolute path, because the working directory may change before the exit.
     return Listeners((listener,), ((os.path.abspath(path), inode),), identity)
 
 
 def _clear_stale(path: str) -> None:
-    """Remove a socket file that nobody answers on. Raises ListenerError where it is something else, OSError if it can't be."""
+    """Remove a socket file on which no server answers. Raises ListenerError for any other file, OSError if that fails."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -265,7 +265,7 @@ def _clear_stale(path: str) -> None:
     if not stat.S_ISSOCK(mode):
         raise ListenerError(f"--uds {path}: exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # Non-blocking, for a live server with a full backlog would keep us waiting; it says EAGAIN instead.
+        # Non-blocking: a live server whose backlog is full would make us wait. Now connect fails with EAGAIN instead.
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -286,7 +286,7 @@ def _inode(path: str) -> Inode | None:
 
 
 def _inherit(fd: int, backlog: int, named: str = "--fd") -> socket.socket:
-    """The listening stream socket that was given to us as ``fd`` (systemd, circus); one only bound is made to listen."""
+    """The stream socket that we inherit as ``fd`` (from systemd, circus). If it is only bound, it is made to listen."""
     try:
         listener = socket.socket(fileno=fd)
     except OSError as error:
@@ -294,7 +294,7 @@ def _inherit(fd: int, backlog: int, named: str = "--fd") -> socket.socket:
     try:
         _make_listen(listener, f"{named} {fd}", backlog)
     except ListenerError:
-        # Not closed: it is still the operator's.
+        # Not closed: it belongs to the operator.
         listener.detach()
         raise
     listener.set_inheritable(False)
@@ -309,7 +309,7 @@ def _make_listen(listener: socket.socket, named: str, backlog: int) -> None:
     if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return
     try:
-        # One that is not bound gets a port of the kernel's choice, which the log tells.
+        # If it is not bound, the kernel picks a port, and the log shows it.
         listener.listen(backlog)
     except OSError:
         raise ListenerError(f"{named}: not a listening socket") from None

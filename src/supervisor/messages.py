@@ -115,7 +115,7 @@ class Drain(Value):
     worker: int
     patient: bool
     """Whether idle keep-alive connections stay open until their next request or their time-out."""
-    hand_on: bool = False
+    hand_off: bool = False
     """Whether a newer worker gets what no request came on yet: idle connections, and those in the listener's queue."""
 
 
@@ -130,7 +130,7 @@ class CallOff(Value):
 
     worker: int
     patient: bool
-    hand_on: bool = False
+    hand_off: bool = False
 
 
 class Quit(Value):
@@ -164,7 +164,7 @@ class Say(Value):
 
 
 class CloseListeners(Value):
-    """Nobody accepts any more: the kernel then refuses new connections at once, and none waits in a queue."""
+    """Close the listeners: the kernel then refuses new connections at once, and none waits in a queue."""
 
 
 class Finish(Value):

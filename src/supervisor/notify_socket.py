@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 
 
 class NotifySocket:
-    """Takes its address from ``NOTIFY_SOCKET`` in ``environ``; without that, nobody is told anything."""
+    """Takes its address from ``NOTIFY_SOCKET`` in ``environ``; without that, nothing is sent."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         """Takes the variables out of ``environ``: systemd waits for this process, not for the programs that it starts."""
@@ -23,21 +23,21 @@ class NotifySocket:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is somebody to tell."""
+        """Whether systemd asked to be told."""
         return self._socket is not None
 
     def say(self, *lines: str) -> None:
-        """Send one message; does nothing if nobody listens."""
+        """Send one message; does nothing if systemd does not listen."""
         if self._socket is None:
             return
         try:
             self._socket.sendto("\n".join(lines).encode(), self._address)
         except OSError:
-            # Nobody listens any more.
+            # It does not listen any more.
             return
 
     def close(self) -> None:
-        """Tell nobody any more."""
+        """Send nothing any more."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None

@@ -75,7 +75,7 @@ class PidFile:
                 if _is_at(self.path, self._descriptor):
                     os.unlink(self.path)
         except OSError as error:
-            # Nobody holds its lock any more, so the next start replaces it.
+            # Its lock is released, so the next start replaces it.
             logger.warning("%s stays behind: %s", self._named, error.strerror)
         self.close()
 

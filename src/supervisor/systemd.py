@@ -9,7 +9,7 @@ from .snapshot import Snapshot
 
 
 class SystemdNotifier:
-    """An observer that tells systemd through ``notify_socket``; without systemd it tells nobody."""
+    """An observer that tells systemd through ``notify_socket``; without systemd it does nothing."""
 
     def __init__(self, notify_socket: NotifySocket) -> None:
         self._socket = notify_socket

@@ -57,7 +57,7 @@ class Lifespan:
         if self._task is not None and self._stopped is not None and not self._stopped.done():
             self._task.cancel()
         if self._started is not None:
-            # Otherwise asyncio would complain that nobody has asked what became of the start-up.
+            # Otherwise asyncio would log that the start-up's exception was never retrieved.
             self._started.cancel()
 
     async def _run(self, scope: Scope) -> None:

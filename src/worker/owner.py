@@ -1,4 +1,4 @@
-"""What serving knows of whoever started it. That is a supervisor, or a program that serves in its own process."""
+"""What serving needs of its owner, which is a supervisor or the program in whose process it serves."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FleetPlace:
 
 
 class OnlyPlace:
-    """The place of a server without others. Nobody else reads its row."""
+    """The place of a server without others. No other process reads its row."""
 
     def __init__(self) -> None:
         self.row = Row(memoryview(bytearray(WIDTH * 8)).cast("d"))

@@ -223,7 +223,7 @@ class WorkerProcess:
 
     def _obey(self, message: channel.Message) -> None:
         if message["kind"] == channel.DRAIN:
-            self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING, hand_off=bool(message.get("hand_on")))
+            self._drain(Phase.DRAINING if message.get("patient") else Phase.STOPPING, hand_off=bool(message.get("hand_off")))
         elif message["kind"] == channel.UNREADY:
             self._current.is_ready = False
         elif message["kind"] == channel.REPORT:

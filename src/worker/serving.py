@@ -89,7 +89,7 @@ class Serving:
         self._ordered = asyncio.Event()
         """A drain was ordered."""
         self._hands_off = False
-        """Newer workers serve on: idle connections, and those that nobody has accepted yet, are theirs."""
+        """Newer workers serve on: idle connections, and those that are not accepted yet, are theirs."""
         self._is_abandoned = False
         self._last_moment: asyncio.TimerHandle | None = None
         """When the grace of a drain ends."""
@@ -121,7 +121,7 @@ class Serving:
         self._current.is_ready = False
         self._hands_off = hand_off
         self._ordered.set()
-        # On a stop nobody else is going to take what waits in the listener's queue.
+        # On a stop no other worker is going to take what waits in the listener's queue.
         self._acceptor.stop(empty=phase is Phase.STOPPING and not hand_off)
         if self._handover is not None:
             self._handover.stop()

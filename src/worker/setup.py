@@ -63,7 +63,7 @@ class Setup:
         async with asyncio.timeout_at(deadline):
             first = await self._peek(connection, 1)
         if first.isupper():
-            # A TLS record never begins with a letter, every method of HTTP does. A failed handshake would tell nobody why.
+            # A TLS record never begins with a letter, every method of HTTP does. A failed handshake would not say why.
             await self._loop.connect_accepted_socket(lambda: Opening(make, origin, misses_tls=True), connection)
             return
         try:

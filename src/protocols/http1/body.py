@@ -1,7 +1,7 @@
 """Where a request's body ends (RFC 9112 sections 6 and 7), written once for all codecs.
 
-A reader is fed what arrives and says what of it is body; when ``complete`` it has left in ``rest`` the bytes behind the body,
-which belong to the next request. Readers are pure and strict: what is ambiguous raises :class:`BadRequest`.
+A reader is fed what arrives and returns the part that is body. When it is ``complete``, ``rest`` holds the bytes behind the
+body, which belong to the next request. Readers are pure and strict: what is ambiguous raises :class:`BadRequest`.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ _TRAILER_LINE = re.compile(rb"(%b):[\t -~\x80-\xff]*\r\n" % TOKEN)
 _TRAILER_BEGUN = re.compile(rb"(?:%b(?::[\t -~\x80-\xff]*)?)?\r?" % TOKEN)
 _REST_BEGUN = re.compile(rb"[\t -~\x80-\xff]*\r?")
 _SHORT = 64
-"""Bytes of a line after which any character may follow: a chunk's size is shorter, and a trailer's name should be."""
-_MOST_EXCESS = 16 * 1024
-"""Bytes of chunk extensions above twice those of the chunks: who sends more of them has something else in mind than a body."""
-_AT_ONCE = 1024
-"""Chunks read in one go: in a megabyte of chunks of a byte each there would be work for a quarter of a second."""
+"""Bytes of a line that are checked against its grammar while it is not whole. A chunk's size is shorter, and so should a
+trailer's name be; behind them almost any character may follow."""
+_MAX_EXCESS = 16 * 1024
+"""Bytes by which chunk extensions may exceed twice the chunks. Only an attack has more."""
+_MAX_AT_ONCE = 1024
+"""Chunks read before other clients get their turn. To read a megabyte of one-byte chunks takes a quarter of a second."""
 _NO_TRAILERS = frozenset(
     (
         *(b"transfer-encoding", b"content-length", b"trailer", b"te", b"host", b"connection", b"upgrade", b"expect"),
         *(b"content-type", b"content-encoding", b"content-range", b"authorization", b"proxy-authorization", b"cookie"),
     )
 )
-"""Fields for framing, routing, authentication or how to read the content: these come before it (RFC 9110 section 6.5.1)."""
+"""Fields for framing, routing, authentication or the content's format, which must come before it (RFC 9110 section 6.5.1)."""
 
 
 class ChunkedReader:
@@ -60,37 +61,37 @@ class ChunkedReader:
     Extensions and trailers are checked, bounded and dropped: ASGI has no place for them.
     """
 
-    def __init__(self, limit: int, most: int | None = None) -> None:
-        """``limit``: bytes that the extensions of one chunk, or all trailers together, may have; ``most``: of the body."""
+    def __init__(self, limit: int, max_size: int | None = None) -> None:
+        """``limit``: bytes of one chunk's extensions, and of all trailers together; ``max_size``: bytes of the body."""
         self._limit = limit
-        self._most = most
+        self._max_size = max_size
         self._total = 0
         """Bytes of all chunks begun."""
         self._buffer = b""
         self._place = 0
-        """How much of the buffer is read: cutting that off at every step would copy what many small chunks leave each time."""
+        """Bytes of the buffer that are read. To cut them off at every step would copy the rest once for each small chunk."""
         self._missing = 0
-        """Bytes missing of the current chunk's data."""
+        """Bytes of the current chunk's data that are still to come."""
         self._step = ChunkedReader._read_size
-        """Not bound: that would be a cycle, which only the garbage collector could end."""
+        """The method that reads next. It is not bound to self, because only the garbage collector frees such a cycle."""
         self._known = 0
-        """Bytes of an unfinished line that have been looked at: to look again for every byte that comes would be quadratic."""
+        """Bytes of an unfinished line that are checked. To check them again for every byte that comes would be quadratic."""
         self._excess = 0
-        """Bytes of chunk extensions so far, less twice the chunks'."""
+        """Bytes of chunk extensions so far, minus twice the bytes of the chunks."""
         self._trailers = 0
         self.complete = False
         self.more = False
-        """There is more to read in what has been fed, when others have had their turn: by feeding nothing."""
+        """What was fed is not all read. Feed ``b""`` to go on, after other clients had their turn."""
         self.rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The body bytes that ``data`` brings. Raises :class:`BadRequest`, after which the connection is beyond repair."""
+        """The part of ``data`` that is body. Raises :class:`BadRequest`, after which the connection must end."""
         self._buffer = self._buffer + data if self._buffer else data
         self._place = 0
         pieces: list[bytes] = []
         self.more = False
         while self._step(self, pieces):
-            if len(pieces) >= _AT_ONCE:
+            if len(pieces) >= _MAX_AT_ONCE:
                 self.more = True
                 break
         left = self._buffer[self._place :]
@@ -98,7 +99,7 @@ class ChunkedReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _line(self, begun: re.Pattern[bytes]) -> bytes | None:
-        """The next line with its CRLF; None while it is not whole. Refuses at once what can't become one any more."""
+        """The next line with its CRLF; None while it is not whole. Refuses at once what can't become a valid line."""
         start = self._place
         end = self._buffer.find(b"\n", start) + 1
         if (end or len(self._buffer)) - start > self._limit:
@@ -115,12 +116,12 @@ class ChunkedReader:
         return self._buffer[start:end]
 
     def _read_whole(self, pieces: list[bytes]) -> None:
-        """Chunks that are here with all they have, and without extensions.
+        """Read the chunks that have arrived whole and have no extensions.
 
-        A loop of its own: who sends a body in chunks of a byte must not cost much more than their bytes.
+        This is a loop of its own so that a body in chunks of one byte does not cost much more than its bytes.
         """
         buffer, place, total = self._buffer, self._place, self._total
-        while len(pieces) < _AT_ONCE and (match := _PLAIN_SIZE.match(buffer, place)) is not None:
+        while len(pieces) < _MAX_AT_ONCE and (match := _PLAIN_SIZE.match(buffer, place)) is not None:
             start = match.end()
             end = start + int(match[1], 16)
             if end == start or buffer[end : end + 2] != b"\r\n":
@@ -133,7 +134,7 @@ class ChunkedReader:
 
     def _count(self, size: int) -> None:
         self._total += size
-        if self._most is not None and self._total > self._most:
+        if self._max_size is not None and self._total > self._max_size:
             raise BadRequest(413, "request body too large")
 
     def _read_size(self, pieces: list[bytes]) -> bool:
@@ -148,7 +149,7 @@ class ChunkedReader:
         self._count(self._missing)
         if match[2]:
             self._excess = max(0, self._excess + len(match[2]) - 2 * self._missing)
-            if self._excess > _MOST_EXCESS:
+            if self._excess > _MAX_EXCESS:
                 raise BadRequest(400, "more chunk extensions than body")
         self._step = ChunkedReader._read_data if self._missing else ChunkedReader._read_trailer
         return True

@@ -60,11 +60,11 @@ def check_grammar(raw: bytes) -> tuple[bytes, bytes, bytes]:
     for name, value in framing:
         plain = value.strip(b" ")
         if b"_" in name:
-            # Some recipients take an underscore for a hyphen: nobody means well with these two.
+            # Some recipients take an underscore for a hyphen, so these two names can only be an attack.
             raise BadRequest(400, "underscore in the name of a framing header")
         if name[:1] in b"cC":
             # White space around a value is not part of it (RFC 9110 section 5.5). Leading zeros are within the grammar, but are
-            # octal to some: sent by nobody who isn't trying that.
+            # octal to some recipients: only an attack has them.
             if not _LENGTH.fullmatch(value.strip(b" \t")):
                 raise BadRequest(400, "Content-Length is not a plain number")
         elif plain.lower() != b"chunked":
@@ -136,7 +136,7 @@ def _merge_types(headers: Fields, types: list[bytes]) -> Fields:
     """``headers`` with one Content-Type for several equal ones. Raises :class:`BadRequest` if they differ.
 
     It is no list (RFC 9110 sections 5.3 and 8.3): of different ones two recipients could read the body as two different things.
-    Equal ones say one thing, so they are merged, as section 8.6 allows for Content-Length; nobody behind us has to choose.
+    Equal ones are merged, as section 8.6 allows for Content-Length, so no recipient behind us has to choose.
     """
     if len(set(types)) > 1:
         raise BadRequest(400, "more than one Content-Type")

@@ -1,7 +1,7 @@
-"""Whom a proxy speaks for: X-Forwarded-For, X-Forwarded-Proto and Forwarded (RFC 7239), believed from trusted peers only.
+"""The client behind a proxy: X-Forwarded-For, X-Forwarded-Proto and Forwarded (RFC 7239), read from trusted peers only.
 
-Without a byte of I/O. Each proxy appends to these headers, so what stands at the right was written by the nearest one, and
-what the client made up stands at the left. They are read from the right, past every trusted proxy, to the first other address.
+No I/O. Each proxy appends to these headers, so the nearest proxy wrote what stands at the right, and what the client made up
+stands at the left. They are read from the right, past every trusted proxy, to the first other address.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ Address = tuple[str, int]
 FIELDS = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"))
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """What X-Forwarded-Proto may say, and the scheme of the HTTP scope that it means; a WebSocket's is made from that."""
-MOST_STEPS = 64
-"""Proxies, or attempts to tell where one's words begin, after which a header is not read further."""
+MAX_STEPS = 64
+"""Elements, and commas that may be part of a quoted string, after which a header is not read further."""
 MAX_NAMED = 20
-"""Untrusted peers that are logged: more than one has proxies, and few enough for a log that strangers can write to."""
-LONGEST_CACHED = 256
-LONGEST_NODE = 253
-"""As long as a host name can be."""
+"""Untrusted peers that are logged: more than anyone has proxies, and few enough, because strangers cause these lines."""
+MAX_CACHED = 256
+"""Bytes of a header whose result is remembered."""
+MAX_NODE = 253
+"""Characters that a host name can have."""
 MAPPED = bytes(10) + b"\xff\xff"
 """How an IPv6 address begins that stands for an IPv4 address (RFC 4291 section 2.5.5.2)."""
 
-# Compiled by their first use, for most servers have none: re keeps what it has compiled.
+# Not compiled here, because most servers never use them; re keeps what it has compiled.
 _LOOKS_NUMERIC = r"[0-9.]+(?:/.*)?|(?!unix:)[^/@_]*:.*"
 _V4 = r"([0-9.]+)(?::([0-9]{1,5}))?"
 _V6 = r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}|_[\w.-]+))?"
@@ -59,7 +60,7 @@ class Origin(Value):
 
 
 class Trusted:
-    """The peers that are believed: what ``--forwarded-allow-ips`` lists."""
+    """The trusted peers: those that ``--forwarded-allow-ips`` lists."""
 
     def __init__(self, text: str) -> None:
         """``text``: addresses, networks and literals, separated by commas; or ``*`` for all.
@@ -76,8 +77,8 @@ class Trusted:
             if re.fullmatch(_LOOKS_NUMERIC, item):
                 self._literals.remove(item)
                 self._add(item)
-        # Bounded, and so are its keys: the text comes from outside.
-        self._knows = lru_cache(maxsize=4096)(self._judge)
+        # Bounded, with bounded keys, because the text comes from outside.
+        self._cached = lru_cache(maxsize=4096)(self._lists)
 
     def _add(self, item: str) -> None:
         try:
@@ -93,13 +94,13 @@ class Trusted:
 
     def __contains__(self, host: str) -> bool:
         """Whether the node ``host``, an address or what stands for one, is trusted."""
-        return self.everyone or (len(host) <= LONGEST_NODE and self._knows(host))
+        return self.everyone or (len(host) <= MAX_NODE and self._cached(host))
 
     def trusts_unix(self, path: str) -> bool:
-        """Whether whoever connects to the UNIX socket ``path`` is trusted."""
+        """Whether the peers on the UNIX socket ``path`` are trusted."""
         return self.everyone or "unix:" in self._literals or (path != "" and path in self._literals)
 
-    def _judge(self, host: str) -> bool:
+    def _lists(self, host: str) -> bool:
         try:
             address = _normal(host)
         except ValueError:
@@ -113,7 +114,7 @@ class Trusted:
 
 
 def _normal(text: str) -> str:
-    """An address as it is compared: in one spelling; that of an IPv4 client of an IPv6 listener, which is mapped, as IPv4.
+    """An address in the one spelling that is compared. A mapped IPv4 address, as of a client of an IPv6 listener, becomes IPv4.
 
     Raises ValueError.
     """
@@ -123,32 +124,32 @@ def _normal(text: str) -> str:
         except OSError:
             continue
         return socket.inet_ntop(socket.AF_INET, packed[12:]) if packed[:12] == MAPPED else socket.inet_ntop(family, packed)
-    # Late, for only an address with a scope gets here, and what is none.
+    # Imported here: only an address with a scope gets here, or text that is no address.
     import ipaddress
 
     return ipaddress.ip_address(text).compressed
 
 
 class Proxies:
-    """Gives a scope the client and the scheme that trusted proxies tell of."""
+    """Puts the client and the scheme that trusted proxies report into a scope."""
 
     def __init__(self, trusted: Trusted) -> None:
         self.trusted = trusted
-        # Behind a proxy the same few clients come again and again.
+        # The same few clients come again and again.
         self._cached = lru_cache(maxsize=1024)(self._read)
         self._ignored: set[str] = set()
         """Peers that were logged because they are not trusted."""
 
     def believes(self, client: Address | None, server: tuple[str, int | None] | None) -> bool:
-        """Whether the peer ``client`` is trusted; with None whoever is on the UNIX socket ``server``."""
+        """Whether the peer ``client`` is trusted; if it is None, whether those on the UNIX socket ``server`` are."""
         if client is None:
             return self.trusted.trusts_unix(server[0] if server is not None and server[1] is None else "")
         return client[0] in self.trusted
 
     def ignore(self, client: Address | None) -> None:
-        """The peer ``client`` (None on a UNIX socket) is not trusted, but tells of others: log it, once for each peer.
+        """Log, once for each peer, that ``client`` (None on a UNIX socket) sends such headers and is not trusted.
 
-        It may be the operator's own proxy, or anybody who can reach us. So no more than ``MAX_NAMED`` peers are logged.
+        It may be the operator's own proxy, or any stranger. So no more than ``MAX_NAMED`` peers are logged.
         """
         peer = client[0] if client is not None else "unix:"
         if peer in self._ignored or len(self._ignored) > MAX_NAMED:
@@ -161,11 +162,11 @@ class Proxies:
         logger.warning(text, peer, peer)
 
     def unveil(self, base: Scope, headers: Fields, name: str) -> tuple[Scope, str]:
-        """``base`` and the client's ``name`` for the log, or others if ``headers`` of a trusted peer say so."""
+        """Scope and client's name for the log: ``base`` and ``name``, corrected by the ``headers`` of a trusted peer."""
         given = tuple(b", ".join(value for field, value in headers if field == wanted) for wanted in _ADDED)
         protos = [value for field, value in headers if field == b"x-forwarded-proto"]
         proto = last_of(b",".join(protos)) if protos else None
-        read = self._cached if sum(map(len, given)) <= LONGEST_CACHED and len(proto or b"") <= LONGEST_CACHED else self._read
+        read = self._cached if sum(map(len, given)) <= MAX_CACHED and len(proto or b"") <= MAX_CACHED else self._read
         client, scheme = read(given[0], given[1], proto)
         if client is not None:
             base = {**base, "client": client}
@@ -175,10 +176,10 @@ class Proxies:
         return base, name
 
     def _read(self, x_for: bytes, forwarded: bytes, x_proto: bytes | None) -> tuple[Address | None, str | None]:
-        """Client and scheme; None for what isn't told.
+        """Client and scheme; None for what the headers do not tell.
 
-        Forwarded counts only where there is no X-Forwarded header: the proxies that know it are few, and the others would pass
-        on what a client made up.
+        Forwarded counts only if there is no X-Forwarded header: few proxies support it, and the others would pass on what a
+        client made up.
         """
         if x_for or x_proto is not None:
             scheme = SCHEMES.get((x_proto or b"").decode("latin-1").strip().lower())
@@ -193,7 +194,7 @@ class Proxies:
         for node in reversed(nodes):
             found = self._read_node(node)
             if found is None:
-                # Nobody knows who wrote that: what we have is the last that is certain.
+                # It is not certain which proxy wrote that. The last one found is.
                 break
             client = found
             if found[0] not in self.trusted:
@@ -201,7 +202,7 @@ class Proxies:
         return client
 
     def _read_node(self, text: str) -> Address | None:
-        """A node of X-Forwarded-For, whose form nobody has specified; None if it can't be one."""
+        """The address in an element of X-Forwarded-For, for which there is no specification; None if it is malformed."""
         bare = text.count(":") > 1 and not text.startswith("[")
         found = parse_node(f"[{text}]" if bare else text)
         if found is None and text and not self.trusted.everyone and text in self.trusted:
@@ -214,7 +215,7 @@ class Proxies:
             found = parse_node(element.get("for", ""))
             proto = SCHEMES.get(element.get("proto", "").lower())
             if found is None:
-                # A proxy that hides its client may still tell how that speaks.
+                # A proxy that hides its client may still report the scheme.
                 return client, proto or scheme
             client, scheme = found, proto
             if found[0] not in self.trusted:
@@ -223,7 +224,7 @@ class Proxies:
 
 
 def last_of(value: bytes) -> bytes:
-    """The last element of a list, of which empty ones don't count (RFC 9110 section 5.6.1); empty if there is none.
+    """The last element of a list that is not empty (RFC 9110 section 5.6.1); empty if there is none.
 
     Each proxy that knows the header appends to it, so the last was written by the nearest one.
     """
@@ -245,17 +246,17 @@ def parse_node(text: str) -> Address | None:
         except ValueError:
             return None
         return (host, number) if number <= 65535 else None
-    match = re.fullmatch(_NAMELESS, text) if len(text) <= LONGEST_NODE else None
+    match = re.fullmatch(_NAMELESS, text) if len(text) <= MAX_NODE else None
     return (match[1], 0) if match else None
 
 
 def elements(text: str) -> Iterator[dict[str, str]]:
     """The elements of Forwarded (RFC 7239 section 4) from the right, parameters by lower-case name; ends where it is malformed.
 
-    From the right, so that a quotation mark that a client left open can't swallow what the proxies have added.
+    They are read from the right, so a quotation mark that a client leaves open can't hide what the proxies have added.
     """
     end = start = len(text)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         if end < 0:
             return
         start = text.rfind(",", 0, start)

@@ -13,7 +13,7 @@ from ..http1.stream import Http1Stream
 from ..request import RequestHead
 from ..writer import Writer
 from . import frames
-from .handshake import Offer, Refusal, judge
+from .handshake import Offer, Refusal, negotiate
 from .session import INTERNAL_ERROR, Session
 from .session import Phase as SessionPhase
 from .settings import Settings
@@ -130,18 +130,18 @@ class WebSocketConnection(asyncio.Protocol):
         self._service.opened(self)
         # HTTP, which had the transport before, may have paused it.
         self.transport.resume_reading()
-        verdict = judge(self._head, self._settings.deflate)
-        if isinstance(verdict, Offer) and self._service.phase is not ServicePhase.SERVING:
+        answer = negotiate(self._head, self._settings.deflate)
+        if isinstance(answer, Offer) and self._service.phase is not ServicePhase.SERVING:
             # The application would open what has to be closed at once; so the client is sent to another worker right away.
-            verdict = Refusal(503, "the server restarts", b"retry-after: 1\r\n")
-        if isinstance(verdict, Offer) and self._stream is not None:
-            self._reader = self._settings.reader(self._settings.max_size, verdict.deflate)
+            answer = Refusal(503, "the server restarts", b"retry-after: 1\r\n")
+        if isinstance(answer, Offer) and self._stream is not None:
+            self._reader = self._settings.reader(self._settings.max_size, answer.deflate)
             self._session = Session(
-                self._service, self, self._writer, self._stream, self._settings, verdict, self._head, self._base
+                self._service, self, self._writer, self._stream, self._settings, answer, self._head, self._base
             )
             self._session.start()
         else:
-            refusal = verdict if isinstance(verdict, Refusal) else Refusal(400, "not a WebSocket handshake")
+            refusal = answer if isinstance(answer, Refusal) else Refusal(400, "not a WebSocket handshake")
             self.refuse(refusal.status, refusal.reason, refusal.extra)
 
     def data_received(self, data: bytes) -> None:
@@ -213,7 +213,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._finish()
 
     def is_owed(self) -> bool:
-        """Never: whoever is sent away with messages unread connects again."""
+        """Never: a client that is sent away with messages unread connects again."""
         return False
 
     def delivered(self) -> None:

@@ -57,7 +57,7 @@ class Reader(Protocol):
         """Bytes have arrived."""
 
     def next(self) -> Event | None:
-        """The next event; None until more is fed. Asked for one by one, so that what nobody waits for stays unread bytes."""
+        """The next event; None until more is fed. Events are pulled one by one, so what is not asked for stays unread bytes."""
 
     def close(self) -> None:
         """The connection is lost: let go of all, so that no cycle of references keeps it. Called last."""

@@ -60,7 +60,7 @@ _NO_VERSION = Refusal(
 """RFC 6455 section 4.4; Upgrade is what RFC 9110 section 15.5.22 asks of a 426."""
 
 
-def judge(head: RequestHead, deflate: bool = True) -> Offer | Refusal | None:
+def negotiate(head: RequestHead, deflate: bool = True) -> Offer | Refusal | None:
     """What to answer to ``head``; None if it does not ask for WebSocket at all.
 
     ``deflate``: whether the server wants permessage-deflate.

@@ -1,4 +1,4 @@
-"""What the supervisor has with ``--reload`` only: the watcher and the template, and when they must be made anew."""
+"""What the supervisor has only with ``--reload``: the watcher and the template, and when they must be replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Circumstances(Value):
-    """What a process that is forked now starts with, beside the code on the disk."""
+    """What a process that is forked now starts with, besides the code on the disk."""
 
     config: Config
     environ: dict[str, str]
@@ -40,7 +40,7 @@ class Development:
         self._origin = origin
         self._auxiliaries = auxiliaries
         self._circumstances = self._look_around(config)
-        """Those in which the watcher and the template were made."""
+        """The circumstances in which the watcher and the template were made."""
         self._watching = Watching(config, heritage.listeners, self._circumstances.files)
         auxiliaries.add(self._watching)
         self._warming = Warming(config, heritage) if is_warm else None
@@ -48,7 +48,7 @@ class Development:
             auxiliaries.add(self._warming)
 
     def prepare(self, config: Config) -> None:
-        """Before a worker is forked with ``config``: make anew what still has the settings and the environment from before."""
+        """Before a worker is forked with ``config``: replace watcher and template if they have other circumstances."""
         now = self._look_around(config)
         if now == self._circumstances:
             return
@@ -70,7 +70,7 @@ class Development:
         try:
             return self._warming.fork(link, details, [birth.channel.fileno(), birth.hang_report])
         except OSError:
-            # Perhaps it has forked and could not say so. That worker finds its channel closed and leaves.
+            # Perhaps it forked and could not answer. That worker finds its channel closed and exits.
             self._auxiliaries.dismiss(self._warming)
             raise
 

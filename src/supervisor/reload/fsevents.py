@@ -12,10 +12,10 @@ LONGEST, STEP = 500, 25
 
 
 class WatchfilesWaiter:
-    """Watches ``directories``, each by itself. Raises OSError or RuntimeError where that is not to be had."""
+    """Watches ``directories``, each by itself. Raises OSError or RuntimeError if that is not possible."""
 
     def __init__(self, directories: Iterable[str]) -> None:
-        # Not the package's front door, which brings asyncio and anyio along.
+        # Not ``import watchfiles``, which also loads asyncio and anyio.
         if (cause := packages.problem("watchfiles._rust_notify")) is not None:
             raise RuntimeError(f"watchfiles can't be imported ({cause})")
         from watchfiles._rust_notify import RustNotify
@@ -24,9 +24,10 @@ class WatchfilesWaiter:
         self._notify = RustNotify(there, False, False, 0, False, False)
 
     def wait(self, timeout: float) -> set[str]:
-        """Wait at most ``timeout`` seconds; the paths of which there is news."""
+        """Wait at most ``timeout`` seconds; returns the changed paths."""
         found = self._notify.watch(LONGEST, STEP, max(1, round(timeout * 1000)), None)
         return {path for _, path in found} if isinstance(found, set) else set()
 
     def close(self) -> None:
+        """Watch no longer."""
         self._notify.close()

@@ -14,18 +14,18 @@ MODIFY, ATTRIB, CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x2, 0x4, 0x
 DELETE_SELF, MOVE_SELF, UNMOUNT, OVERFLOW, IGNORED, ONLYDIR = 0x400, 0x800, 0x2000, 0x4000, 0x8000, 0x1000000
 """<sys/inotify.h>."""
 MASK = MODIFY | ATTRIB | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | ONLYDIR
-"""A new time of modification is news (``touch``), and only ATTRIB tells of it."""
+"""``touch`` counts as saving, and only ATTRIB reports it."""
 LOST = DELETE_SELF | MOVE_SELF | UNMOUNT | OVERFLOW | IGNORED
-"""After these the kernel does not tell everything any more."""
+"""After these events the kernel does not report everything any more."""
 NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 HEAD = struct.Struct("iIII")
 """``struct inotify_event``: watch, mask, cookie, and the length of the name that follows."""
 UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
-"""A directory that is gone or not ours; the others can be watched all the same."""
+"""A directory is gone or not readable. The others can still be watched."""
 
 
 class InotifyWaiter:
-    """Watches ``directories``, each by itself. Raises OSError where the kernel can't, or not so many."""
+    """Watches ``directories``, each by itself. Raises OSError if the kernel can't, or not that many."""
 
     def __init__(self, directories: Iterable[str]) -> None:
         if sys.platform != "linux":
@@ -35,7 +35,7 @@ class InotifyWaiter:
         if self._fd < 0:
             raise _error("fs.inotify.max_user_instances")
         self._paths: dict[int, set[str]] = {}
-        """Of each watch; one directory may have several, by symbolic links."""
+        """The paths of each watch. One directory may have several, by symbolic links."""
         for directory in directories:
             watch: int = libc.inotify_add_watch(self._fd, os.fsencode(directory), MASK)
             if watch >= 0:
@@ -46,7 +46,7 @@ class InotifyWaiter:
                 raise error
 
     def wait(self, timeout: float) -> set[str] | None:
-        """Wait at most ``timeout`` seconds; the paths of which there is news, None if everything must be looked at again."""
+        """Wait at most ``timeout`` seconds; returns the changed paths, None if everything must be scanned again."""
         if not select.select([self._fd], [], [], timeout)[0]:
             return set()
         found: set[str] = set()
@@ -68,11 +68,12 @@ class InotifyWaiter:
             return b""
 
     def close(self) -> None:
+        """Watch no longer."""
         os.close(self._fd)
 
 
 def _error(limit: str) -> OSError:
-    """What the last call failed with; the kernel has the same numbers for its limits as for full disks and open files."""
+    """The error of the last call. The kernel uses the numbers of a full disk and of open files for its own limits."""
     number = ctypes.get_errno()
     reached = number in (errno.EMFILE, errno.ENOSPC)
     return OSError(number, f"the limit {limit} is reached" if reached else os.strerror(number))

@@ -1,6 +1,6 @@
-"""Looks at all watched files again and again, where the kernel reports nothing.
+"""Reads the state of all watched files again and again, where the kernel reports nothing.
 
-Not watchfiles' polling, which compares times in whole seconds: of two saves in one second it would miss the second.
+Watchfiles' polling would not do: it compares times in whole seconds, so it misses the second of two saves in one second.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class PollingWaiter:
         self._files = files
 
     def wait(self, timeout: float) -> set[str]:
-        """Wait ``timeout`` seconds or until the next look; the paths of which there is news."""
+        """Wait ``timeout`` seconds or until the next look; returns the changed paths."""
         time.sleep(min(EVERY, timeout))
         found = {path for path, state in self._files().items() if state_of(path) != state}
         for directory, state in self._directories.items():
             now = state_of(directory)
             if now != state:
-                # Something was added, removed or renamed; what was removed is known as a file.
+                # Something was added, removed or renamed. What was removed is found above, as a file.
                 self._directories[directory] = now
                 found |= {entry.path for entry in _entries(directory)} - self._files().keys() | {directory}
         return found

@@ -1,7 +1,7 @@
-"""Which files are watched: the directories, the globs, and the trees that are passed over.
+"""Which files are watched: by directories, by globs, and without the trees that are left out.
 
 Globs mean what they mean to uvicorn (``uvicorn/supervisors/watchfilesreload.py``): they are matched from the right, as by
-``Path.match``. ``*.py`` is included and ``.*``, ``.py[cod]``, ``.sw.*`` and ``~*`` are excluded unless it is asked otherwise.
+``Path.match``. ``*.py`` is included and ``.*``, ``.py[cod]``, ``.sw.*`` and ``~*`` are excluded, unless options say otherwise.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ IGNORED = frozenset(
     .ipynb_checkpoints .terraform __pycache__ __pypackages__ node_modules bower_components site-packages
     """.split()  # noqa: SIM905
 )
-"""Directories in which nobody edits code by hand, and which hold more files than all others."""
+"""Directories without code that people edit. They hold more files than all others."""
 ENVIRONMENT = "pyvenv.cfg"
 """The file that makes a directory a virtual environment (PEP 405), whatever its name."""
 DEAF = frozenset(
     "nfs nfs4 cifs smb3 smbfs 9p afs ceph vboxsf vmhgfs virtiofs prl_fs fakeowner grpcfuse osxfs sshfs".split()  # noqa: SIM905
 )
-"""File systems on which inotify(7) does not hear of what another machine writes; ``fuse.*`` beside them."""
+"""File systems on which inotify(7) does not report what another machine writes. All ``fuse.*`` are like them."""
 
 MAX_BEHIND_LINK = 20_000
-"""Files and directories behind one symbolic link above which it is not followed: it may lead to a disk full of data, and
-walking that takes minutes. So many cost next to nothing."""
+"""Files and directories behind one symbolic link. With more, it is not followed: it may lead to a disk full of data, and
+walking that takes minutes."""
 Identity = tuple[int, int]
-"""What tells one directory from another: device, inode."""
+"""Identifies a directory: device, inode."""
 State = tuple[int, int, int]
-"""What changes when a file is saved, and not when only its permissions do: modification time in ns, size, inode."""
+"""What changes when a file is saved, but not when only its permissions change: modification time in ns, size, inode."""
 
 
 class Selection:
-    """The directories and the files of interest, as the options say; paths are absolute."""
+    """The directories and the files to watch, by the options. Paths are absolute."""
 
     def __init__(self, config: Config, settings: Iterable[str] = ()) -> None:
         """``settings`` are files that are watched wherever they are, and whatever is excluded."""
@@ -58,7 +58,7 @@ class Selection:
         self.imported: set[str] = set()
         """Files that the application imported, wherever they are."""
         self._told: set[str] = set()
-        """Links of which it was said that they are not followed."""
+        """Links for which the log has said that they are not followed."""
         given = {Path(name).resolve() for name in config.reload_dir}
         given |= {path.resolve() for path in _directories(config.reload_include)}
         found = given or {Path.cwd(), Path(config.app_dir or ".").resolve()}
@@ -74,7 +74,7 @@ class Selection:
         matching = [pattern for pattern, matches in self._included if matches(path, name)]
         if not matching and path not in self.imported:
             return False
-        # As with uvicorn: a file that is included by its name is wanted, whatever is excluded.
+        # As with uvicorn: a file that is included by its full name is wanted even if a pattern excludes it.
         if any(path.endswith(pattern) for pattern in matching):
             return True
         if any(path.startswith(f"{directory}/") for directory in self._excluded_directories):
@@ -114,7 +114,7 @@ class Selection:
             if (state := state_of(path)) is not None and self.wants(path):
                 files[path] = state
                 directories.add(os.path.dirname(path))
-        # A file of settings may yet come to be.
+        # A file of settings may be created later.
         directories.update(folder for folder in map(os.path.dirname, self.settings) if os.path.isdir(folder))
         return directories, files
 
@@ -134,8 +134,8 @@ class Selection:
         seen: set[Identity] = set()
         links: list[str] = []
         yield from self._walk_tree(root, seen, links)
-        # Links come last, so that what lies below the root is known by its own name. Each directory is entered once, so links
-        # that lead in circles end.
+        # Links come last, so that what lies below the root is known by its own name. Each directory is entered once, so
+        # the walk ends even if links form a circle.
         while links:
             link = links.pop()
             found: list[tuple[str, list[str]]] = []
@@ -170,7 +170,7 @@ class Selection:
 
 
 def _matcher(pattern: str) -> Callable[[str, str], bool]:
-    """Whether a path with its last part matches: as ``Path.match``, but that thousands of files take no noticeable time."""
+    """A function of a path and its last part: whether they match. As ``Path.match``, but fast enough for thousands of files."""
     if "/" in pattern:
         return lambda path, name: Path(path).match(pattern)
     expression = re.compile(fnmatch.translate(pattern))
@@ -181,7 +181,7 @@ def _directories(patterns: Iterable[str]) -> set[Path]:
     """The directories among what ``patterns`` match from the current directory."""
     found = {Path(pattern) for pattern in patterns if _is_directory(pattern)}
     for pattern in patterns:
-        # Not ".*", which is about files; and a pattern that is a path from the root was looked at above.
+        # ".*" is meant for files. A pattern that is an absolute path was handled above.
         if pattern != ".*" and not os.path.isabs(pattern) and not _is_directory(pattern):
             found |= {path for path in Path().glob(pattern) if path.is_dir()}
     return found
@@ -212,7 +212,7 @@ def state_of(path: str) -> State | None:
 
 
 def needs_polling(directory: str, mounts: str) -> bool:
-    """Whether ``directory`` is on a file system where inotify is deaf.
+    """Whether ``directory`` is on a file system where inotify does not report all changes.
 
     ``mounts`` is the text of ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)).
     """
@@ -221,6 +221,6 @@ def needs_polling(directory: str, mounts: str) -> bool:
         before, _, after = line.partition(" - ")
         point = before.split()[4].encode().decode("unicode_escape")
         if len(point) > longest and (directory + "/").startswith(point.rstrip("/") + "/"):
-            # Of two mounts on one point the later is seen, and it comes later.
+            # Of two mounts on one point the later one is visible, and it is listed later.
             kind, longest = after.split()[0], len(point) - 1
     return kind in DEAF or kind.startswith("fuse.")

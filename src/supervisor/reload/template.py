@@ -1,4 +1,4 @@
-"""The template from which workers are forked with ``--reload-warm``, as the supervisor sees it (see worker/template.py)."""
+"""The supervisor's side of the template, which forks workers with ``--reload-warm`` (see worker/template.py)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..messages import Fact
 logger = logging.getLogger("tricorn.error")
 
 PATIENCE = 1.0
-"""Seconds in which a template must have forked; it takes some milliseconds. We wait for it, as for fork."""
+"""Seconds in which a template must have forked. It takes some milliseconds, and the supervisor waits for it, as for fork."""
 MAX_MODULES = 20_000
-"""Modules to be imported, above which no more are remembered."""
+"""Modules to import beforehand; more are not remembered."""
 MAX_HARMFUL = 20
-"""Modules that do harm, after which the template is given up: each costs a start of it."""
+"""Modules that can't be shared; with more, the template is given up, because each costs a start of it."""
 
 
 class Warming:
@@ -37,7 +37,7 @@ class Warming:
     def __init__(self, config: Config, heritage: template.Heritage) -> None:
         self.wanted = False
         self.config = config
-        """What the workers are born with; the process knows no other."""
+        """What its workers are born with; the process has no other."""
         self._heritage = heritage
         self._names: dict[str, None] = {}
         """All installed modules that the application imported, in the order in which it did."""
@@ -46,7 +46,7 @@ class Warming:
 
     @property
     def is_warm(self) -> bool:
-        """Whether the process has imported all there is to import, so that it answers."""
+        """Whether the process has imported all that it is to import, so it answers at once."""
         return bool(self._names) and self._seen == len(self._names)
 
     def main(self, link: socket.socket) -> int:

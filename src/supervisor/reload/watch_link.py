@@ -1,4 +1,4 @@
-"""The watcher, as the supervisor sees it."""
+"""The supervisor's side of the watcher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FILES = 20_000
 
 
 class Watching:
-    """The auxiliary that notices saved files (see watch.py)."""
+    """The auxiliary that notices saved files (see watcher.py)."""
 
     name = "watcher"
     wanted = True
@@ -31,20 +31,20 @@ class Watching:
         self.renew(config, settings, time.time())
 
     def renew(self, config: Config, settings: tuple[str, ...], now: float) -> None:
-        """Let the next process watch by these options. At the wall-clock time ``now`` the workers have seen all there is."""
+        """Let the next process watch by these options. Files saved before ``now`` (wall clock) are in the workers already."""
         self._config, self._settings = config, settings
-        # Files' times are taken from a clock that ticks only every few milliseconds.
+        # The kernel takes files' times from a clock that ticks only every few milliseconds.
         self._since = now - 0.01
-        """What was saved before this is what the workers have seen."""
+        """Files saved before this are in the workers already."""
 
     def main(self, link: socket.socket) -> int:
         for listener in self._listeners:
-            # Whoever holds it keeps the port.
+            # An open descriptor would keep the port in use.
             listener.close()
         return watch.main(self._config, link, self._since, self._imported, self._settings)
 
     def hear(self, message: Message) -> list[Fact]:
-        # Not later than now, for it is only what the process says.
+        # The process can send any time; it is never later than now.
         since = min(message["at"], time.monotonic())
         return [Reload(changed=tuple(map(one_line, message["files"])), since=since, afresh=message["settings"])]
 
@@ -56,5 +56,5 @@ class Watching:
         return encode(LOADED, files=sorted(new))
 
     def died(self, now: float) -> None:
-        # The next one reports what is saved from shortly before on; a second, for a death is not noticed at once.
+        # The next process also reports what was saved in the last second: a death is not noticed at once.
         self._since = now - 1

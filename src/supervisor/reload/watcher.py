@@ -1,8 +1,8 @@
 """Notices saved files: what the watcher's process runs.
 
-The process is one of its own because looking at all files takes longer than a signal may wait, and because watchfiles, by which
-it waits elsewhere than on Linux, runs threads. Directories are watched one by one and not as trees, so that what is pruned
-costs nothing. A new directory is a reason to look at all anew.
+It is a process of its own because reading the states of all files takes longer than a signal may wait, and because watchfiles,
+which it uses where the kernel is not Linux, runs threads. Directories are watched one by one and not as trees, so what is
+pruned costs nothing. After a new directory everything is scanned again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LISTEN = 0.5
 
 
 class Waiter(Protocol):
-    """Waits for news of files and directories. Each has a directory itself and what lies in it, but not below."""
+    """Waits for changes. It watches each directory and its entries, but nothing below them."""
 
     def wait(self, timeout: float) -> set[str] | None:
         """Wait at most ``timeout`` seconds; the paths of which there is news, None if everything must be looked at again."""
@@ -51,8 +51,8 @@ class Waiter(Protocol):
 class Watcher:
     """Watches until the supervisor is gone.
 
-    ``since`` is the time (as of ``time.time``) from which on a file's being saved is news; ``imported`` are the files known to
-    have been imported, ``settings`` those that the configuration comes from.
+    ``since`` (as of ``time.time``): files saved later are reported. ``imported``: files that the application has imported, as
+    far as is known. ``settings``: the files that the configuration comes from.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Watcher:
         self._delay = config.reload_delay
         self._waiter: Waiter | None = None
         self._missing: set[str] = set()
-        """Roots that were not there when everything was looked at last."""
+        """Roots that were missing at the last scan."""
         self._next = 0.0
         """When the next reload may be asked for."""
         self._pending: dict[str, float] = {}
         """Files saved and not reported yet, and when they were."""
-        # First of all, for what is saved from now on must not be missed.
+        # This comes first, so that nothing saved from now on is missed.
         self._directories, self._files = self._selection.scan()
         self._note(path for path, (saved, _, _) in self._files.items() if since < saved / 1e9 <= time.time())
 
@@ -92,12 +92,12 @@ class Watcher:
     # ------------------------------------------------------------------------------------------------------------- watch
 
     def _rebuild(self) -> Waiter:
-        """Watch all directories there are, and compare all files, for something may have been saved meanwhile."""
+        """Watch all directories there are, then compare all files: one may have been saved in the meantime."""
         watched: set[str] | None = None
         while watched is None or not self._places() <= watched:
             watched = self._places()
             if self._waiter is not None:
-                # First, for both together may be more than the kernel's limits allow.
+                # The old one is closed first: both together may exceed the kernel's limits.
                 self._waiter.close()
             self._waiter = waiter = self._watch(sorted(watched))
             self._missing = set(self._selection.awaited())
@@ -107,7 +107,7 @@ class Watcher:
         return waiter
 
     def _places(self) -> set[str]:
-        """The directories to watch: also those in which a root that is missing may come to be."""
+        """The directories to watch, with those in which a missing root may be created."""
         return self._directories | set(self._selection.awaited().values())
 
     def _watch(self, directories: list[str]) -> Waiter:
@@ -123,7 +123,7 @@ class Watcher:
         return PollingWaiter(directories, lambda: self._files)
 
     def _take(self, paths: set[str] | None) -> None:
-        """Find out what the reports mean."""
+        """Find out which of ``paths`` were saved, and whether directories came or went."""
         if paths is None:
             self._rebuild()
             return
@@ -131,7 +131,7 @@ class Watcher:
         rebuild = False
         for path in paths:
             if path in self._directories:
-                # A link may lead elsewhere now.
+                # A link may point elsewhere now.
                 rebuild = rebuild or not os.path.isdir(path) or os.path.islink(path)
             elif os.path.isdir(path):
                 came = any(f"{root}/".startswith(f"{path}/") for root in self._missing)
@@ -143,7 +143,7 @@ class Watcher:
             self._rebuild()
 
     def _is_saved(self, path: str) -> bool:
-        """Whether the file differs from what it was; a change of its permissions is none."""
+        """Whether the file has changed. Permissions do not count."""
         selection = self._selection
         elsewhere = path in selection.imported or path in selection.settings
         if not selection.wants(path) or not (elsewhere or selection.holds(_parent(path))):
@@ -165,7 +165,7 @@ class Watcher:
             self._pending.setdefault(path, time.monotonic() - ago)
 
     def _wait_for_quiet(self) -> None:
-        """Until nobody writes to the saved files any more."""
+        """Wait until the saved files stay as they are."""
         deadline = time.monotonic() + LONGEST / 1000
         states: dict[str, State | None] = {}
         while time.monotonic() < deadline:
@@ -174,7 +174,7 @@ class Watcher:
                 break
             time.sleep(QUIET / 1000)
         for path, state in states.items():
-            # What has come until now is part of this save.
+            # What was written until now is part of this save.
             if state is not None:
                 self._files[path] = state
 
@@ -193,7 +193,7 @@ class Watcher:
         self._link.setblocking(False)
 
     def _listen(self) -> bool:
-        """Take what the application is said to have imported; false when the supervisor is gone."""
+        """Read which files the application has imported; returns False when the supervisor is gone."""
         imported: set[str] = set()
         while True:
             try:
@@ -206,12 +206,12 @@ class Watcher:
                 return False
             for message in self._decoder.feed(data):
                 imported.update(message["files"])
-        # What is watched already may have been imported by another name, through a symbolic link.
+        # A file that is watched already may have been imported by another name, through a symbolic link.
         new = {path for path in imported - self._selection.imported if not {path, os.path.realpath(path)} & self._files.keys()}
         if new:
             self._selection.imported |= new
             states = {path: state for path in new if (state := state_of(path)) is not None and self._selection.wants(path)}
-            # What was imported is the state to compare with.
+            # Changes are compared with the state at the import.
             self._files |= states
             if {_parent(path) for path in states} - self._directories:
                 self._directories |= {_parent(path) for path in states}
@@ -224,7 +224,7 @@ def _parent(path: str) -> str:
 
 
 def _shown(path: str) -> str:
-    """As short as it can be said."""
+    """The path for the log: relative if that is shorter."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 
@@ -238,7 +238,7 @@ def _read(path: str) -> str:
 
 def main(config: Config, link: socket.socket, since: float, imported: Iterable[str] = (), settings: Iterable[str] = ()) -> int:
     """The watcher's process, from fork to exit code."""
-    # Ctrl-C reaches the whole process group: the supervisor decides, and closes the channel.
+    # Ctrl-C reaches the whole process group. The supervisor decides, and closes the channel.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return Watcher(config, link, since, imported, settings).run()

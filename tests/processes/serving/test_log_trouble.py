@@ -117,4 +117,4 @@ def test_a_fifo_that_nobody_reads(tmp_path: Path) -> None:
     fifo = tmp_path / "log"
     os.mkfifo(fifo)
     ended = run_tricorn(PROBE, "--error-log-file", str(fifo), "--port", "0")
-    assert (ended.returncode, ended.stderr) == (2, f"Error: --error-log-file {fifo}: nobody reads this FIFO\n")
+    assert (ended.returncode, ended.stderr) == (2, f"Error: --error-log-file {fifo}: no process reads this FIFO\n")

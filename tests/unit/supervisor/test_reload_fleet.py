@@ -19,7 +19,7 @@ def serving(workers: int = 1) -> Told:
 
 def test_a_save_drains_the_old_at_once_and_fills_their_slots() -> None:
     told = serving(workers=2)
-    leave = [Drain(worker, patient=False, hand_on=True) for worker in (1, 2)]
+    leave = [Drain(worker, patient=False, hand_off=True) for worker in (1, 2)]
     assert told.tell(SAVED) == [*leave, told.spawn(3, slot=0, generation=1), told.spawn(4, slot=1, generation=1)]
     assert told.tell(Ready(3), Exited(1, "exit code 0"), after=0.05) == []
     assert told.tell(Ready(4), Exited(2, "exit code 0"), after=0.05) == []
@@ -39,12 +39,12 @@ def test_many_files_are_said_shortly() -> None:
 def test_a_second_save_calls_off_who_was_about_to_serve_the_first() -> None:
     told = serving()
     told.tell(SAVED)
-    assert told.tell(SAVED) == [CallOff(2, patient=False, hand_on=True), told.spawn(3, generation=2)]
+    assert told.tell(SAVED) == [CallOff(2, patient=False, hand_off=True), told.spawn(3, generation=2)]
 
 
 def test_a_save_during_the_first_start_begins_it_anew() -> None:
     told = Told(reload=True)
-    assert told.tell(SAVED) == [CallOff(1, patient=False, hand_on=True), told.spawn(2, generation=1)]
+    assert told.tell(SAVED) == [CallOff(1, patient=False, hand_off=True), told.spawn(2, generation=1)]
     assert told.tell(Ready(2), Exited(1, "exit code 0"), after=1) == []
 
 
@@ -56,7 +56,7 @@ def test_a_worker_that_shows_an_error_serves_until_the_next_save() -> None:
     assert told.texts(Level.WARNING).count("shows this error to every client, until a file is saved") == 2
     assert told.tell(Exited(1, "exit code 0"), Exited(2, "exit code 0"), after=3600) == []
     actions = told.tell(SAVED)
-    assert actions[:2] == [Drain(worker, patient=False, hand_on=True) for worker in (3, 4)]
+    assert actions[:2] == [Drain(worker, patient=False, hand_off=True) for worker in (3, 4)]
     assert told.tell(Ready(5), Ready(6)) == []
 
 
@@ -73,7 +73,7 @@ def test_an_error_at_the_first_start_is_no_reason_to_give_up() -> None:
     told = Told(reload=True)
     assert told.tell(Ready(1, "SyntaxError")) == []
     assert told.phase(1) is Phase.READY
-    assert told.tell(SAVED) == [Drain(1, patient=False, hand_on=True), told.spawn(2, generation=1)]
+    assert told.tell(SAVED) == [Drain(1, patient=False, hand_off=True), told.spawn(2, generation=1)]
 
 
 def test_a_worker_that_can_not_even_show_the_error_is_tried_again_ever_more_slowly() -> None:

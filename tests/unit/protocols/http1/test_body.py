@@ -181,12 +181,12 @@ def test_a_line_that_trickles_is_not_looked_at_over_and_over(
 
 
 def test_a_body_above_the_limit_is_refused_before_it_is_read() -> None:
-    reader = ChunkedReader(LIMIT, most=10)
+    reader = ChunkedReader(LIMIT, max_size=10)
     assert reader.feed(b"6\r\nhello!\r\n") == b"hello!"
     with pytest.raises(BadRequest) as raised:
         reader.feed(b"5\r\n")
     assert raised.value.status == 413
-    assert read(ChunkedReader(LIMIT, most=6), [b"6\r\nhello!\r\n0\r\n\r\n"]) == (b"hello!", True, b"")
+    assert read(ChunkedReader(LIMIT, max_size=6), [b"6\r\nhello!\r\n0\r\n\r\n"]) == (b"hello!", True, b"")
 
 
 def test_a_body_with_length_ends_where_it_says() -> None:

@@ -10,7 +10,7 @@ from tricorn.errors import AppError
 from tricorn.protocols.http1 import h11_codec
 from tricorn.protocols.request import RequestHead
 from tricorn.protocols.websocket.deflate import Agreement
-from tricorn.protocols.websocket.handshake import Offer, Refusal, answer, judge
+from tricorn.protocols.websocket.handshake import Offer, Refusal, answer, negotiate
 
 
 def head_of(raw: bytes) -> RequestHead:
@@ -18,7 +18,7 @@ def head_of(raw: bytes) -> RequestHead:
 
 
 def offer_of(*headers: str) -> Offer:
-    verdict = judge(head_of(request("/", *headers)))
+    verdict = negotiate(head_of(request("/", *headers)))
     assert isinstance(verdict, Offer), verdict
     return verdict
 
@@ -26,7 +26,7 @@ def offer_of(*headers: str) -> Offer:
 def test_the_example_of_the_rfc() -> None:
     """RFC 6455 section 1.3."""
     raw = request().replace(KEY, b"dGhlIHNhbXBsZSBub25jZQ==")
-    verdict = judge(head_of(raw))
+    verdict = negotiate(head_of(raw))
     assert isinstance(verdict, Offer)
     assert verdict.accept == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
@@ -44,7 +44,7 @@ NOT_ONE = [
 
 @pytest.mark.parametrize("raw", NOT_ONE)
 def test_requests_that_do_not_ask_for_websocket(raw: bytes) -> None:
-    assert judge(head_of(raw)) is None
+    assert negotiate(head_of(raw)) is None
 
 
 REFUSED = {
@@ -68,7 +68,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_wrong_handshakes(name: str) -> None:
     raw, status, extra = REFUSED[name]
-    verdict = judge(head_of(raw))
+    verdict = negotiate(head_of(raw))
     assert isinstance(verdict, Refusal)
     assert verdict.status == status
     assert extra in verdict.extra
@@ -76,7 +76,7 @@ def test_wrong_handshakes(name: str) -> None:
 
 def test_a_refused_version_names_the_protocol_to_upgrade_to() -> None:
     """RFC 9110 section 15.5.22."""
-    verdict = judge(head_of(request(version="7")))
+    verdict = negotiate(head_of(request(version="7")))
     assert isinstance(verdict, Refusal)
     assert verdict.extra == b"sec-websocket-version: 13\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
 
@@ -94,7 +94,7 @@ def test_a_connection_is_upgraded_whatever_else_the_client_would_speak(lines: st
 @pytest.mark.parametrize("value", ["websocket", "WebSocket", "h2c, WEBSOCKET"])
 def test_the_protocol_is_found_whatever_its_case_and_company(value: str) -> None:
     raw = request().replace(b"Upgrade: websocket", b"Upgrade: " + value.encode())
-    assert isinstance(judge(head_of(raw)), Offer)
+    assert isinstance(negotiate(head_of(raw)), Offer)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_compression_is_agreed_upon(value: str) -> None:
 
 
 def test_compression_can_be_unwanted() -> None:
-    verdict = judge(head_of(request("/", "Sec-WebSocket-Extensions: permessage-deflate")), deflate=False)
+    verdict = negotiate(head_of(request("/", "Sec-WebSocket-Extensions: permessage-deflate")), deflate=False)
     assert isinstance(verdict, Offer)
     assert verdict.deflate is None
 
