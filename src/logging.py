@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, TextIO
 
 from .protocols.http1.response import reason
@@ -90,6 +91,11 @@ class ColourizedFormatter(logging.Formatter):
 class DefaultFormatter(ColourizedFormatter):
     """For all records that are no requests."""
 
+    def formatException(self, ei: Any) -> str:
+        """The traceback; with ``--reload`` only the developer's own frames."""
+        error = ei[1]
+        return super().formatException(ei) if _traceback is None or error is None else _traceback(error)
+
     @property
     def stream(self) -> TextIO:
         """Standard error."""
@@ -129,6 +135,15 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+_traceback: Callable[[BaseException], str] | None = None
+
+
+def set_traceback(render: Callable[[BaseException], str]) -> None:
+    """Let ``render`` make the text of tracebacks in logs for people."""
+    global _traceback
+    _traceback = render
 
 
 _process_name = "tricorn"

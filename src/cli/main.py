@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import click
 
 HELP = ("-h", "--help", "--help-all")
-DEVELOPING = ("--reload",)
+DEVELOPING = ("--reload", "--reload-browser")
 """What the word ``dev`` stands for."""
 COMPLETION = "_TRICORN_COMPLETE"
 """A shell sets this variable when it asks click to complete a command line."""

@@ -268,6 +268,11 @@ class Config(Value):
         section="Development",
     )
     reload_warm: bool = option(True, "Keep installed packages imported between reloads.", section="Development", once=True)
+    reload_browser: bool | None = option(
+        None,
+        "With --reload: HTML pages in a browser on this machine reload themselves after a save; on with 'tricorn dev'.",
+        section="Development",
+    )
     log_level: str = option("info", "Least severe messages to log.", section="Log", choices=LOG_LEVELS)
     log_format: str = option(
         "text",

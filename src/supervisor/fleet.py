@@ -119,6 +119,8 @@ class Fleet:
         """When to say what a stop waits for."""
         self._is_typed = False
         """Whether somebody typed the order to stop."""
+        self._saved: str | None = None
+        """The saved files that caused the last reload, in words; empty once that is logged, None if there were none."""
         self._retry_at: float | None = None
         """When the next slot may be filled that waits for its backoff."""
         self._announced: float | None = None
@@ -198,11 +200,22 @@ class Fleet:
             self._tell_error(fact.error)
             self._say("shows this error to every client, until a file is saved", worker, Level.WARNING)
         elif wanted.is_development and worker.plan is wanted.plan and not wanted.is_settled and wanted.last_reload is not None:
-            self._say(f"reloaded in {(now - wanted.last_reload.began) * 1000:.0f} ms", worker)
+            self._tell_new_code(worker, now - wanted.last_reload.began)
         else:
             self._say(f"ready in {(now - worker.since) * 1000:.0f} ms", worker)
         if self.stage is Stage.BOOTING:
             self.stage = Stage.SERVING
+
+    def _tell_new_code(self, worker: Worker, took: float) -> None:
+        """One line for a save, however many workers there are; a line for each worker after SIGHUP."""
+        text = f"reloaded in {took * 1000:.0f} ms"
+        if self._saved is None:
+            self._say(text, worker)
+            return
+        if self._saved:
+            self._say(f"{self._saved}: {text}")
+            self._saved = ""
+        self._say("serves the new code", worker, Level.DEBUG)
 
     def _became_ready_too_late(self, worker: Worker, fact: Ready, now: float) -> None:
         # It may have connections already. It has the order to leave, so it drains.
@@ -230,7 +243,9 @@ class Fleet:
         self._crashed(worker, f"crashed: {fact.cause}", now)
 
     def _exited_drained(self, worker: Worker, fact: Exited, now: float) -> None:
-        self._say(f"drained: {fact.cause}", worker)
+        # A developer need not know of each old worker that leaves as it should.
+        is_usual = self.wanted.is_development and fact.cause == "exit code 0"
+        self._say(f"drained: {fact.cause}", worker, Level.DEBUG if is_usual else Level.INFO)
 
     def _became_deaf(self, worker: Worker, fact: Deaf, now: float) -> None:
         self._kill_blamed(worker, "closed its channel to the supervisor", now)
@@ -296,7 +311,12 @@ class Fleet:
         # The new code deserves a fresh start, also in slots where the old code crashed again and again.
         self._crashes.forgive()
         self._told = ""
-        self._say(order.announcement or f"Reload: replacing {self._size_in_words()}")
+        self._saved = order.saved or None
+        if self._saved is None:
+            self._say(f"Reload: replacing {self._size_in_words()}")
+        else:
+            # The line for everybody comes when the new code serves.
+            self._say(f"{self._saved} changed: reloading", level=Level.DEBUG)
 
     def _abandon(self, error: str, now: float) -> None:
         ready = [worker for worker in self.workers.values() if worker.standing is Phase.READY]

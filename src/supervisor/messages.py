@@ -89,6 +89,7 @@ Fact = WorkerFact | Order
 class Level(IntEnum):
     """The level of a log line; the numbers are those of :mod:`logging`."""
 
+    DEBUG = 10
     INFO = 20
     WARNING = 30
     ERROR = 40

@@ -25,12 +25,10 @@ class Reload(Value):
     """Whether the configuration is read again first. False if only the application's files were saved."""
 
     @property
-    def announcement(self) -> str:
-        """The log line that names the saved files; empty if there are none."""
-        if not self.changed:
-            return ""
+    def saved(self) -> str:
+        """The saved files in words; empty if there are none."""
         more = len(self.changed) - MAX_NAMED
-        return f"{', '.join(self.changed[:MAX_NAMED])}{f' and {more} more' if more > 0 else ''} changed: reloading"
+        return f"{', '.join(self.changed[:MAX_NAMED])}{f' and {more} more' if more > 0 else ''}"
 
 
 class Resize(Value):

@@ -145,13 +145,19 @@ def trimmed(error: BaseException, of_interest: Callable[[str], bool] = lambda fi
     Of the other frames those in files ``of_interest`` are kept; if there are none, the innermost frame is kept.
     """
     summary = traceback.TracebackException.from_exception(error)
+    _trim(summary, of_interest)
+    return "".join(summary.format()).rstrip("\n")
+
+
+def _trim(summary: traceback.TracebackException, of_interest: Callable[[str], bool]) -> None:
     current: traceback.TracebackException | None = summary
     while current is not None:
         frames = [frame for frame in current.stack if not _is_noise(frame.filename)]
         kept = [frame for frame in frames if of_interest(frame.filename)] or frames[-1:]
         current.stack = traceback.StackSummary.from_list(kept)
+        for member in current.exceptions or ():
+            _trim(member, of_interest)
         current = current.__cause__ or current.__context__
-    return "".join(summary.format()).rstrip("\n")
 
 
 def _is_noise(filename: str) -> bool:

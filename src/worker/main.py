@@ -102,14 +102,21 @@ def _serve(config: Config, birth: Birth, began: float) -> None:
         sys.breakpointhook = _break_here
     try:
         hooks = _begin_hooks(config, birth) if config.hooks is not None else None
-        _run(config, _live(config, birth, began, make_app(config), hooks=hooks))
+        app = make_app(config)
+        release = None
+        if config.reload:
+            # Late, because only --reload needs it.
+            from .development import develop
+
+            app, release = develop(app, config)
+        _run(config, _live(config, birth, began, app, hooks=hooks, release=release))
     except AppError as error:
         if not config.reload:
             raise
         from .error_page import ErrorPage
 
         page = ErrorPage(error)
-        _run(config, _live(config, birth, began, page, failure=page))
+        _run(config, _live(config, birth, began, page, failure=page, release=page.waiting.release))
 
 
 def _begin_hooks(config: Config, birth: Birth) -> Hooks:
@@ -138,6 +145,7 @@ async def _live(
     *,
     hooks: Hooks | None = None,
     failure: Failure | None = None,
+    release: Callable[[], None] | None = None,
 ) -> None:
     await WorkerProcess(
         config,
@@ -152,6 +160,7 @@ async def _live(
         hooks=hooks,
         report=_make_report() if config.reload else None,
         failure=failure,
+        release=release,
     ).live()
 
 

@@ -8,7 +8,7 @@ import gc
 import signal
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Protocol
 
@@ -47,9 +47,6 @@ class Failure(Protocol):
     text: str
     files: list[str]
 
-    def release(self) -> None:
-        """Answer the requests that wait for the next application."""
-
 
 class Hooks(Protocol):
     """What ``--hooks`` adds to a worker's life (see hooks.py)."""
@@ -86,6 +83,7 @@ class WorkerProcess:
         hooks: Hooks | None = None,
         report: Report | None = None,
         failure: Failure | None = None,
+        release: Callable[[], None] | None = None,
     ) -> None:
         """``end`` is the worker's end of the channel to the supervisor. ``began``: when the worker was born, as of
         ``time.monotonic``. ``failure`` is ``app``, if that only shows why the real application does not start.
@@ -105,6 +103,7 @@ class WorkerProcess:
         self._hooks = hooks
         self._report = report
         self._failure = failure
+        self._release = release
         self._link = SupervisorLink(end, self._obey, self._lose_supervisor)
         self._lifespan = Lifespan(app, config.lifespan)
         self._certificates = Certificates(config)
@@ -243,5 +242,5 @@ class WorkerProcess:
         self._current.is_ready = False
         if self._serving is not None:
             self._serving.drain(phase, grace=grace, hand_off=hand_off)
-        if self._failure is not None:
-            self._failure.release()
+        if self._release is not None:
+            self._release()

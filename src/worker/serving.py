@@ -171,13 +171,21 @@ class Serving:
             root_path=config.root_path,
             pathsend=config.pathsend,
             state=self._lifespan.state,
-            access=self._access if self._logs_requests else None,
+            access=self._logged() if self._logs_requests else None,
             timed=self._logs_requests and self._access.timed,
             websocket=self._upgrade if config.ws != "none" and config.interface != "wsgi" else None,
             proxies=Proxies(trusted_by(config)) if config.proxy_headers else None,
             on_count=self._acceptor.publish,
             on_request=self._look_for_reason if config.limit_max_requests else None,
         )
+
+    def _logged(self) -> Access:
+        """The access log; with ``--reload`` without the requests that our own pages make."""
+        if not self._config.reload:
+            return self._access
+        from .development import WithoutWaiting
+
+        return WithoutWaiting(self._access)
 
     def _make_connection(self, transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
         """The connection that ``facts`` call for. There is one protocol to begin with; another one is chosen here."""

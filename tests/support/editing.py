@@ -39,7 +39,8 @@ class Project:
 
     def serve(self, *arguments: str) -> Server:
         folder = str(self.folder)
-        standard = ("--app-dir", folder, "--reload", "--reload-dir", folder, "--reload-delay", "0", "--no-access-log")
+        watching = ("--app-dir", folder, "--reload", "--reload-dir", folder, "--reload-delay", "0")
+        standard = (*watching, "--no-access-log", "--log-level", "debug")
         return Server("edited:app", *standard, *arguments)
 
 
@@ -59,7 +60,7 @@ def wait_until_replaced(server: Server, workers: int = 1) -> None:
 
 def living_workers(server: Server) -> list[int]:
     """The pids of the workers that were ready and still live: the supervisor has other children, too."""
-    named = {int(pid) for pid in re.findall(r"Worker \d+ \[(\d+)\] (?:ready|reloaded|shows)", server.log)}
+    named = {int(pid) for pid in re.findall(r"Worker \d+ \[(\d+)\] (?:ready|reloaded|shows|serves)", server.log)}
     return sorted(pid for pid in named if is_alive(pid))
 
 

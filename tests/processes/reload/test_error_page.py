@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.editing import BROKEN, Project
 from support.harness import Client
-from tricorn.worker.error_page import is_developer
+from tricorn.worker.developer import is_local
 
 LOCAL = ("127.0.0.1", 50000)
 
@@ -17,12 +17,12 @@ LOCAL = ("127.0.0.1", 50000)
     ["localhost", "LOCALHOST:8000", "localhost.", "app.localhost:8000", "127.0.0.1:8000", "127.8.9.1", "[::1]:8000", "[::1]"],
 )
 def test_names_of_the_machine_itself(host: str) -> None:
-    assert is_developer(LOCAL, host)
-    assert is_developer(("::1", 1), host)
-    assert is_developer(("::ffff:127.0.0.1", 1), host)
-    assert not is_developer(("192.168.1.2", 1), host)
-    assert not is_developer(("not an address", 1), host)
-    assert not is_developer(None, host)
+    assert is_local(LOCAL, host)
+    assert is_local(("::1", 1), host)
+    assert is_local(("::ffff:127.0.0.1", 1), host)
+    assert not is_local(("192.168.1.2", 1), host)
+    assert not is_local(("not an address", 1), host)
+    assert not is_local(None, host)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_names_of_the_machine_itself(host: str) -> None:
     ],
 )
 def test_other_names(host: str) -> None:
-    assert not is_developer(LOCAL, host)
+    assert not is_local(LOCAL, host)
 
 
 def test_others_get_the_status_and_no_traceback(tmp_path: Path) -> None:

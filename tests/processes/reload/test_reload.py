@@ -61,7 +61,7 @@ def test_a_save_is_announced_and_answered_by_the_new_code(project: Project) -> N
         server.wait_for_log(r"edited\.py changed: reloading")
         server.wait_until_left(old)
         assert get(server.port).body == b"two"
-        server.wait_for_log(r"Worker 0 \[\d+\] reloaded in \d+ ms")
+        server.wait_for_log(r"edited\.py: reloaded in \d+ ms")
         assert server.stop(signal.SIGINT) == 0
 
 
@@ -92,7 +92,7 @@ def test_kept_connections_go_on_and_are_answered_by_the_new_code(project: Projec
         sockets = [client.sock for client in clients]
         for number in range(3):
             project.write(f"version {number}")
-            server.wait_for_log("reloaded in", count=workers * (number + 1))
+            server.wait_for_log("serves the new code", count=workers * (number + 1))
             wait_until_replaced(server, workers)
             assert [client.get().body for client in clients] == [b"version %d" % number] * 6
         assert [client.sock for client in clients] == sockets, "the connections are the same as before"

@@ -97,7 +97,7 @@ def test_an_installed_package_is_imported_once_and_the_application_every_time(wo
         assert len(before) == 3, "two workers and the template"
         for number in range(5):
             workshop.write(f"version {number}")
-            server.wait_for_log("reloaded in", count=2 * (number + 1))
+            server.wait_for_log("serves the new code", count=2 * (number + 1))
             wait_until_replaced(server, workers=2)
             assert get(server.port).body == b"version %d" % number
         assert workshop.importers("heavy") == before

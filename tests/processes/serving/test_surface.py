@@ -225,5 +225,5 @@ def test_reload_include_and_exclude(tmp_path: Path) -> None:
         server.wait_for_ready(1)
         (tmp_path / "left_out.txt").write_text("nobody cares")
         (tmp_path / "taken.txt").write_text("somebody does")
-        server.wait_for_log(r"taken.txt changed: reloading")
+        server.wait_for_log(r"taken.txt: reloaded in")
         assert "left_out.txt" not in server.log

@@ -23,17 +23,27 @@ def test_a_save_drains_the_old_at_once_and_fills_their_slots() -> None:
     assert told.tell(SAVED) == [*leave, told.spawn(3, slot=0, generation=1), told.spawn(4, slot=1, generation=1)]
     assert told.tell(Ready(3), Exited(1, "exit code 0"), after=0.05) == []
     assert told.tell(Ready(4), Exited(2, "exit code 0"), after=0.05) == []
-    assert [say for say in told.said if say.worker in (None, 3, 4)] == [
-        Say(Level.INFO, "main.py changed: reloading"),
-        Say(Level.INFO, "reloaded in 100 ms", 3),
-        Say(Level.INFO, "reloaded in 150 ms", 4),
+    assert [say for say in told.said if say.worker != 1 and say.worker != 2] == [
+        Say(Level.DEBUG, "main.py changed: reloading"),
+        Say(Level.INFO, "main.py: reloaded in 100 ms"),
+        Say(Level.DEBUG, "serves the new code", 3),
+        Say(Level.DEBUG, "serves the new code", 4),
     ]
+    assert [say.level for say in told.said if say.text.startswith("drained")] == [Level.DEBUG, Level.DEBUG]
+
+
+def test_an_order_to_reload_is_said_for_each_worker() -> None:
+    told = serving(workers=2)
+    told.tell(Reload())
+    told.tell(Ready(3), Ready(4), after=0.1)
+    assert told.texts()[-3:] == ["Reload: replacing 2 workers", "reloaded in 100 ms", "reloaded in 100 ms"]
 
 
 def test_many_files_are_said_shortly() -> None:
     told = serving()
-    told.tell(Reload(changed=("a.py", "b.py", "c.py", "d.py", "e.py")))
-    assert "a.py, b.py, c.py and 2 more changed: reloading" in told.texts()
+    told.tell(Reload(changed=("a.py", "b.py", "c.py", "d.py", "e.py"), since=10))
+    told.tell(Ready(2), after=0.2)
+    assert "a.py, b.py, c.py and 2 more: reloaded in 200 ms" in told.texts()
 
 
 def test_a_second_save_calls_off_who_was_about_to_serve_the_first() -> None:
