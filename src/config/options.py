@@ -156,6 +156,20 @@ class Config(Value):
         once=True,
         needs_supervisor=True,
     )
+    control_socket: str | None = option(
+        None,
+        "Let tricornctl talk to the supervisor at this file; 'none' turns that off. On Linux it needs no file: @tricorn/PID.",
+        section="Processes",
+        once=True,
+        needs_supervisor=True,
+    )
+    ready_min: int = option(
+        1,
+        "How many workers must be ready for 'tricornctl health' to succeed.",
+        section="Processes",
+        minimum=1,
+        needs_supervisor=True,
+    )
     hooks: str | None = option(
         None,
         "Functions to call when workers start, stop and so on: MODULE, or MODULE:OBJECT with methods such as on_worker_start.",

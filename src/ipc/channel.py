@@ -18,6 +18,7 @@ To the worker:
 - ``probe``: answer if your event loop turns.
 - ``reopen``: log to these files, whose descriptors come with the message.
 - ``report``: write down what you are doing, to the file of the hang report.
+- ``level``: log only what is at least so severe.
 
 End of file means that the peer is gone.
 
@@ -51,6 +52,7 @@ UNREADY = "unready"
 REOPEN = "reopen"
 PROBE = "probe"
 REPORT = "report"
+LEVEL = "level"
 
 DRAIN_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGTERM)
 """Repeats ``drain`` to a worker that has not answered. An application that reads the channel takes messages, not signals.
@@ -183,6 +185,7 @@ TO_WORKER: Table = {
     PROBE: Shape(),
     REOPEN: Shape({"files": names}),
     REPORT: Shape({"stacks": flag}),
+    LEVEL: Shape({"level": text}),
 }
 
 

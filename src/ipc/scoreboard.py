@@ -14,6 +14,8 @@ from __future__ import annotations
 import mmap
 from enum import Enum, IntEnum, auto
 
+BEAT_PERIOD = 1.0
+"""Seconds between two beats of a worker."""
 ROWS = 4096
 """Far more workers than a machine runs at once; untouched rows cost no memory."""
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
-from ..ipc.channel import REOPEN, Message, Table, Violation, encode
+from ..ipc.channel import LEVEL, REOPEN, Message, Table, Violation, encode
 from ..worker.main import name_process
 from .backoff import Backoff
 from .forker import Forker
@@ -217,6 +217,14 @@ class Auxiliaries:
                 self.dismiss(process.auxiliary)
             elif process.link is not None:
                 process.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
+
+    def set_level(self, level: str) -> None:
+        """The log's level has changed. What lasts is told; the others are made anew, as when log files are opened again."""
+        for process in self:
+            if not process.auxiliary.lasting:
+                self.dismiss(process.auxiliary)
+            else:
+                self.post(process.auxiliary, encode(LEVEL, level=level))
 
     # ------------------------------------------------------------------------------------------------- those that are lasting
 

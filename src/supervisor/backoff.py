@@ -102,6 +102,10 @@ class Crashes:
     def __init__(self, jitter: Callable[[], float]) -> None:
         self.restarts: Counter[int] = Counter()
         """Crashes, hangs and failed starts of each slot, so far."""
+        self.causes: dict[int, str] = {}
+        """Why the last worker of a slot died, of slots in which one did; one line each."""
+        self.failures: dict[int, str] = {}
+        """The error of the last start, of slots in which it failed."""
         self._jitter = jitter
         self._slots: defaultdict[int, Backoff] = defaultdict(Backoff)
         self._intensity = Intensity()
@@ -112,9 +116,10 @@ class Crashes:
         """Count the death of a worker of ``slot`` that had become ready and was forked at the time ``forked``."""
         self._slots[slot].died(now, forked, self._jitter)
 
-    def failed(self, slot: int, now: float) -> None:
-        """Count a start that failed."""
+    def failed(self, slot: int, now: float, error: str = "") -> None:
+        """Count a start that failed, for the reason ``error``."""
         self._last_failure = now
+        self.failures[slot] = error
         self._slots[slot].failed(now, self._jitter)
 
     def exceeded(self, limit: int | None, now: float) -> bool:
@@ -135,3 +140,9 @@ class Crashes:
     def forgive(self) -> None:
         """Let no slot wait any longer: new code deserves a fresh start."""
         self._slots.clear()
+        self.failures.clear()
+
+    def forgive_slot(self, slot: int) -> None:
+        """Let ``slot`` wait no longer: somebody asked for a worker."""
+        self._slots.pop(slot, None)
+        self.failures.pop(slot, None)

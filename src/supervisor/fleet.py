@@ -44,6 +44,7 @@ from typing import Any
 from ..config.options import Config
 from ..errors import EXIT_CRASHES, EXIT_STARTUP
 from ..ipc.waits import PATIENCE
+from .answers import DONE, SENSELESS, Answers, Goal, Known, Reloaded, Resized, Restarted, Stopped, View, failed
 from .backoff import Crashes
 from .messages import (
     Action,
@@ -66,13 +67,14 @@ from .messages import (
     ReopenLogs,
     ReportHang,
     Say,
+    SetLevel,
     Spawn,
     Unready,
     Violated,
     Waiting,
     WorkerFact,
 )
-from .orders import Order, Reload, Reopen, Resize, Stop, StopNow
+from .orders import MAX_SIZE, Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from .phases import (
     CALLING_OFF,
     DELIVERING,
@@ -86,7 +88,7 @@ from .phases import (
     Worker,
 )
 from .planning import surplus, vacancies
-from .snapshot import Snapshot, WorkerSnapshot
+from .snapshot import Result, Snapshot, WorkerSnapshot
 from .waiting import describe_workers
 from .wanted import Wanted
 from .wishes import StopWishes
@@ -111,6 +113,7 @@ class Fleet:
         self._wishes = StopWishes()
         self._ids = count(1)
         self._crashes = Crashes(jitter)
+        self._answers = Answers()
         self._told = ""
         """The start failure that was logged last: many workers report the same one, and it is logged once."""
         self._leave_at: float | None = None
@@ -132,6 +135,7 @@ class Fleet:
         self._actions = []
         if self.stage is Stage.FINISHED:
             self._hurry(facts, now)
+            self._answer(now)
             return self._actions
         self._forgive_suspension(now)
         # All beats are recorded before any deadline is checked: after a suspension they arrive late, together. Orders are
@@ -146,6 +150,7 @@ class Fleet:
         self._tell_reloaded(now)
         self._tell_waiting(now)
         self._finish()
+        self._answer(now)
         self._announced = self.next_deadline()
         return self._actions
 
@@ -158,10 +163,10 @@ class Fleet:
 
     def snapshot(self) -> Snapshot:
         """All that may be shown of the fleet, as it is now."""
-        restarts = self._crashes.restarts
+        restarts, causes = self._crashes.restarts, self._crashes.causes
         workers = [
-            WorkerSnapshot(worker.slot, worker.id, worker.phase, worker.plan.generation, worker.since, restarts[worker.slot])
-            for worker in self.workers.values()
+            WorkerSnapshot(w.slot, w.id, w.phase, w.plan.generation, w.since, restarts[w.slot], causes.get(w.slot, ""))
+            for w in self.workers.values()
         ]
         wanted = self.wanted
         is_complete = wanted.is_settled and wanted.has_all_ready(self.workers.values())
@@ -174,13 +179,20 @@ class Fleet:
             case Stop():
                 self._stop(fact, now)
             case StopNow():
+                self._answers.wait(fact.ticket, Stopped())
                 self._quit(now)
             case Reload():
-                self._reload(fact, now)
-            case Resize(by):
-                self._resize(by)
+                self._answers.wait(fact.ticket, self._reload(fact, now))
+            case Resize():
+                self._answers.wait(fact.ticket, self._resize(fact))
+            case Restart():
+                self._answers.wait(fact.ticket, self._restart(fact))
             case Reopen():
                 self._actions.append(ReopenLogs())
+                self._answers.wait(fact.ticket, Known(DONE, {}))
+            case SetLogLevel():
+                self._actions.append(SetLevel(fact.level))
+                self._answers.wait(fact.ticket, Known(DONE, {"level": fact.level}))
             case _:
                 worker = self.workers.get(fact.worker)
                 if worker is not None:
@@ -198,11 +210,13 @@ class Fleet:
         worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)
         if fact.error is not None:
             self._tell_error(fact.error)
+            worker.error = fact.error
             self._say("shows this error to every client, until a file is saved", worker, Level.WARNING)
         elif wanted.is_development and worker.plan is wanted.plan and not wanted.is_settled and wanted.last_reload is not None:
             self._tell_new_code(worker, now - wanted.last_reload.began)
         else:
             self._say(f"ready in {(now - worker.since) * 1000:.0f} ms", worker)
+        self._crashes.failures.pop(worker.slot, None)
         if self.stage is Stage.BOOTING:
             self.stage = Stage.SERVING
 
@@ -275,6 +289,7 @@ class Fleet:
     def _count_crash(self, worker: Worker, what: str, now: float) -> None:
         """Say when the slot is filled again, unless there were too many crashes."""
         self._crashes.restarts[worker.slot] += 1
+        self._crashes.causes[worker.slot] = what
         wait = self._due(worker.slot) - now
         when = f"in {wait:.1f} s" if wait > 0 else "at once"
         self._say(f"{what}; to be replaced {when}", worker, Level.WARNING)
@@ -292,10 +307,11 @@ class Fleet:
             self._abandon(error, now)
             return
         self._tell_error(error, worker if named else None)
-        self._crashes.failed(worker.slot, now)
+        self._crashes.failed(worker.slot, now, error)
         # Before any worker was ready the slot is not tried again, so there is nothing to say.
         if self.stage is Stage.SERVING:
             self._count_crash(worker, "failed to start", now)
+            self._crashes.causes[worker.slot] = f"failed to start: {error.strip().rpartition(chr(10))[2]}"
 
     def _tell_error(self, error: str, worker: Worker | None = None) -> None:
         if error != self._told:
@@ -304,9 +320,13 @@ class Fleet:
 
     # ------------------------------------------------------------------------------------------------------------ orders
 
-    def _reload(self, order: Reload, now: float) -> None:
+    def _reload(self, order: Reload, now: float) -> Goal:
         if self.stage not in RUNNING:
-            return
+            return Known(*failed("the server stops", result=Result.ABANDONED.value))
+        if order.broken:
+            self._say(f"Reload abandoned, the configuration is broken: {order.broken}", level=Level.ERROR)
+            generation = self.wanted.refuse(order.broken, now)
+            return Known(*failed(order.broken, result=Result.ABANDONED.value, generation=generation, seconds=0.0))
         self.wanted.reload(order.config, now if order.since is None else order.since)
         # The new code deserves a fresh start, also in slots where the old code crashed again and again.
         self._crashes.forgive()
@@ -317,6 +337,7 @@ class Fleet:
         else:
             # The line for everybody comes when the new code serves.
             self._say(f"{self._saved} changed: reloading", level=Level.DEBUG)
+        return Reloaded(self.wanted.plan.generation, now)
 
     def _abandon(self, error: str, now: float) -> None:
         ready = [worker for worker in self.workers.values() if worker.standing is Phase.READY]
@@ -325,15 +346,35 @@ class Fleet:
         mixed = f", {newer} of {len(ready)} with the new code" if newer else ""
         self._say(f"Reload abandoned: the workers that run go on serving{mixed}", level=Level.ERROR)
 
-    def _resize(self, by: int) -> None:
-        if self.stage in RUNNING:
-            self.wanted.resize(by)
-            self._say(f"Now {self._size_in_words()}")
+    def _resize(self, order: Resize) -> Goal:
+        if self.stage not in RUNNING:
+            return Known(*failed("the server stops"))
+        size = self.wanted.size + order.by if order.to is None else order.to
+        if order.ticket is not None and not 1 <= size <= MAX_SIZE:
+            return Known(SENSELESS, {"error": f"{size} workers: must be 1 to {MAX_SIZE}"})
+        self.wanted.resize(size)
+        self._say(f"Now {self._size_in_words()}")
+        return Resized(self.wanted.size)
+
+    def _restart(self, order: Restart) -> Goal:
+        if self.stage not in RUNNING:
+            return Known(*failed("the server stops"))
+        if order.slot >= self.wanted.size:
+            return Known(SENSELESS, {"error": f"there is no slot {order.slot}: the highest is {self.wanted.size - 1}"})
+        self._crashes.forgive_slot(order.slot)
+        for worker in self.workers.values():
+            if worker.slot == order.slot and worker.is_occupying and not worker.recycling:
+                worker.recycling = "somebody asked for it"
+                self._say(f"to be replaced: {worker.recycling}", worker)
+        return Restarted(order.slot, next(self._ids))
 
     def _size_in_words(self) -> str:
         return f"{self.wanted.size} {'worker' if self.wanted.size == 1 else 'workers'}"
 
     def _stop(self, order: Stop, now: float) -> None:
+        self._answers.wait(order.ticket, Stopped())
+        if order.ticket is not None and self.stage not in RUNNING:
+            return
         is_another = self._wishes.is_another(now, order.typed)
         self._is_typed = order.typed
         delay = self.wanted.plan.config.shutdown_delay if order.delayed else 0
@@ -357,10 +398,18 @@ class Fleet:
 
     def _hurry(self, facts: Iterable[Fact], now: float) -> None:
         """No worker is left, only auxiliaries that still tell others. After another wish to stop, wait for them no longer."""
-        if any(
-            isinstance(fact, StopNow) or (isinstance(fact, Stop) and self._wishes.is_another(now, fact.typed)) for fact in facts
-        ):
+        is_in_haste = False
+        for fact in facts:
+            if isinstance(fact, Stop | StopNow):
+                self._answers.wait(fact.ticket, Stopped())
+                is_in_haste = is_in_haste or isinstance(fact, StopNow) or self._is_another_wish(fact, now)
+            elif isinstance(fact, Order):
+                self._answers.wait(fact.ticket, Known(*failed("the server stops")))
+        if is_in_haste:
             self._actions.append(Finish(self._code, at_once=True))
+
+    def _is_another_wish(self, order: Stop, now: float) -> bool:
+        return order.ticket is None and self._wishes.is_another(now, order.typed)
 
     def _enter_stopping(self, now: float) -> None:
         self.stage = Stage.STOPPING
@@ -507,6 +556,14 @@ class Fleet:
             self._actions.append(Finish(self._code, at_once=self.stage is Stage.QUITTING))
             self.stage = Stage.FINISHED
             self._leave_at = self._tell_at = None
+
+    def _answer(self, now: float) -> None:
+        """Answer the orders whose outcome is clear."""
+        if self.stage not in RUNNING:
+            self.wanted.cut_short("the server stops", now)
+        if not self._answers.is_empty:
+            view = View(now, self.stage, self._code, self.wanted, self.workers.values(), self._crashes.failures)
+            self._actions += self._answers.due(view)
 
     # --------------------------------------------------------------------------------------------------------------- act
 

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.identity import Identity
 from ..config.options import Config
-from ..ipc.channel import DRAIN, DRAIN_SIGNAL, PROBE, REOPEN, UNREADY, encode
-from ..ipc.scoreboard import Field, Scoreboard
+from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, PROBE, REOPEN, UNREADY, encode
+from ..ipc.scoreboard import Field, Row, Scoreboard
 from ..worker import main as worker_run
 from .auxiliary import WORKER_EXIT, Auxiliaries
 from .child import Child, describe_exit
 from .forker import Forker
-from .inspector import Answer, Inspector
+from .inspector import Inspector, Receiver
 from .life import live
 from .messages import (
     Action,
+    Answer,
     Beat,
     CallOff,
     CloseListeners,
@@ -40,6 +41,7 @@ from .messages import (
     ReopenLogs,
     ReportHang,
     Say,
+    SetLevel,
     Spawn,
     Unready,
 )
@@ -51,6 +53,7 @@ from .terminal import Terminal
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
+    from .control.server import ControlServer
     from .origin import Origin
     from .reload.development import Development
 
@@ -105,6 +108,8 @@ class Host:
             Kill: self._kill,
             ReopenLogs: self._reopen_logs,
             Say: self._say,
+            SetLevel: self._set_level,
+            Answer: self._answer,
             CloseListeners: self._close_listeners,
             Finish: self._finish,
         }
@@ -112,12 +117,13 @@ class Host:
         gc.collect()
         gc.freeze()
         self._own = own or OwnDescriptors()
-        self._wakeup = Wakeup(self._own, parent)
+        self.wakeup = Wakeup(self._own, parent)
+        self._control: ControlServer | None = None
         self._terminal = Terminal() if development else None
         self._orphans = Orphans()
         self._origin = origin
-        forker = Forker(self._wakeup, self._own, identity)
-        self.auxiliaries = Auxiliaries(self._wakeup, forker, self._end)
+        forker = Forker(self.wakeup, self._own, identity)
+        self.auxiliaries = Auxiliaries(self.wakeup, forker, self._end)
         self._development = self._develop(development, main) if development else None
         self._inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
         self._spawner = Spawner(forker, main, listeners, self._scoreboard, self._handover, self._development)
@@ -137,12 +143,26 @@ class Host:
     def __exit__(self, *_: object) -> None:
         self.auxiliaries.dismiss_all()
         self._orphans.close()
-        self._wakeup.close()
+        self.wakeup.close()
         for child in self._children.values():
             self._spawner.close(child)
         for end in self._handover or ():
             end.close()
         gc.unfreeze()
+
+    def attach(self, control: ControlServer) -> None:
+        """From now on bring the fleet the orders of ``control``, and take it the answers."""
+        self._control = control
+
+    def pid_of(self, worker: int) -> int | None:
+        """The pid of a worker; None if it is gone."""
+        child = self._children.get(worker)
+        return child.pid if child is not None else None
+
+    def row_of(self, worker: int) -> Row | None:
+        """A worker's row of the scoreboard; None if it is gone."""
+        child = self._children.get(worker)
+        return self._scoreboard.row(child.row) if child is not None else None
 
     @property
     def finished(self) -> bool:
@@ -158,7 +178,7 @@ class Host:
         """Do what the fleet decided; never blocks."""
         self._perform[type(action)](action)
 
-    def inspect(self, slot: int | None, stacks: bool, answer: Answer) -> bool:
+    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> bool:
         """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from :meth:`wait`.
 
         ``stacks``: not only for their requests. Returns whether there is such a worker; if not, nothing is called.
@@ -182,13 +202,17 @@ class Host:
         self._orphans.attend(self.now())
         self.auxiliaries.attend(self.now())
         facts, self._pending = self._pending, []
-        orders, speakers = self._wakeup.wait(0 if facts else self._timeout(until))
+        orders, speakers = self.wakeup.wait(0 if facts else self._timeout(until))
         facts += orders
         for speaker in speakers:
             if isinstance(speaker, int):
                 facts += self._hear(self._children[speaker])
-            else:
+            elif isinstance(speaker, str):
                 facts += self.auxiliaries.hear(speaker, self.now())
+            else:
+                speaker.attend(self.now())
+        if self._control is not None:
+            facts += self._control.take_orders()
         # At every wake-up, not only after SIGCHLD: it costs one system call, and no lost signal can hide a death.
         facts += self._reap()
         facts += self._find_deaf()
@@ -212,7 +236,7 @@ class Host:
     def _hear(self, child: Child) -> list[Fact]:
         facts = child.read(self.now())
         if child.link.is_over:
-            self._wakeup.forget(child.link.channel)
+            self.wakeup.forget(child.link.channel)
             child.deaf_at = self.now() + DEAF
         self.auxiliaries.learn(child.loaded, self.now())
         child.loaded.clear()
@@ -255,7 +279,7 @@ class Host:
         cause = describe_exit(status, self._oom.take)
         facts.append(Exited(child.worker, cause))
         self._departed[child.worker] = child.name
-        self._wakeup.forget(child.link.channel)
+        self.wakeup.forget(child.link.channel)
         del self._children[child.worker]
         self._inspector.forget(child.worker)
         self._spawner.bury(child)
@@ -293,7 +317,7 @@ class Host:
             self._departed[action.worker] = f"Worker {action.slot}"
             return
         self._children[action.worker] = child
-        self._wakeup.watch(child.link.channel, child.worker)
+        self.wakeup.watch(child.link.channel, child.worker)
 
     def _drain(self, action: Drain) -> None:
         child = self._children.get(action.worker)
@@ -349,6 +373,16 @@ class Host:
         child = self._children.get(action.worker)
         name = child.name if child is not None else self._departed.get(action.worker, "Worker")
         self._log.log(action.level, "%s %s", name, action.text)
+
+    def _answer(self, action: Answer) -> None:
+        if self._control is not None:
+            self._control.answer(action, self.now())
+
+    def _set_level(self, action: SetLevel) -> None:
+        worker_run.set_log_level(action.level)
+        for child in self._children.values():
+            child.link.send(encode(LEVEL, level=action.level))
+        self.auxiliaries.set_level(action.level)
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close their listeners.

@@ -34,7 +34,7 @@ class Inspected(Value):
     report: Report
 
 
-Answer = Callable[[list[Inspected]], None]
+Receiver = Callable[[list[Inspected]], None]
 """Gets what was found, in the order of the slots; workers that have ended meanwhile are missing."""
 
 
@@ -61,7 +61,7 @@ class _Look:
 class _Inquiry:
     """One question to some workers, and all who wait for the answer."""
 
-    def __init__(self, children: Sequence[Child], stacks: bool, answer: Answer) -> None:
+    def __init__(self, children: Sequence[Child], stacks: bool, answer: Receiver) -> None:
         self.children = sorted(children, key=lambda child: (child.slot, child.worker))
         self.stacks = stacks
         self.answers = [answer]
@@ -82,7 +82,7 @@ class Inspector:
         self._waiting: deque[_Inquiry] = deque()
         """The first is under way."""
 
-    def ask(self, children: Sequence[Child], stacks: bool, answer: Answer) -> None:
+    def ask(self, children: Sequence[Child], stacks: bool, answer: Receiver) -> None:
         """Find out what ``children`` are doing; ``stacks``: not only their requests. :meth:`attend` calls ``answer``."""
         ids = [child.worker for child in children]
         for inquiry in self._waiting:

@@ -50,7 +50,7 @@ class Listeners(Value):
         for path, inode in self.files:
             try:
                 with rights_for(path, self.identity):
-                    if _inode(path) == inode:
+                    if inode_of(path) == inode:
                         os.unlink(path)
             except OSError as error:
                 # The directory may have been made read-only; the next start replaces it.
@@ -238,13 +238,13 @@ def _bind_unix(path: str, config: Config, identity: Identity | None) -> Listener
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with rights_for(path, identity):
-            _clear_stale(path)
+            clear_stale(path)
             listener.bind(path)
             os.chmod(path, int(config.uds_permissions, 8))
             if identity is not None:
                 # With its rights this changes nothing. Without them, only we can write here, so this is the file we made.
                 os.chown(path, identity.user, identity.group, follow_symlinks=False)
-            inode = _inode(path)
+            inode = inode_of(path)
         listener.listen(config.backlog)
         listener.setblocking(False)
     except BaseException as error:
@@ -256,14 +256,14 @@ def _bind_unix(path: str, config: Config, identity: Identity | None) -> Listener
     return Listeners((listener,), ((os.path.abspath(path), inode),), identity)
 
 
-def _clear_stale(path: str) -> None:
+def clear_stale(path: str, named: str = "--uds") -> None:
     """Remove a socket file on which no server answers. Raises ListenerError for any other file, OSError if that fails."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ListenerError(f"--uds {path}: exists and is not a socket")
+        raise ListenerError(f"{named} {path}: exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # Non-blocking: a live server whose backlog is full would make us wait. Now connect fails with EAGAIN instead.
         probe.setblocking(False)
@@ -274,10 +274,11 @@ def _clear_stale(path: str) -> None:
             return
         except BlockingIOError:
             pass
-    raise ListenerError(f"--uds {path}: another server owns it")
+    raise ListenerError(f"{named} {path}: another server owns it")
 
 
-def _inode(path: str) -> Inode | None:
+def inode_of(path: str) -> Inode | None:
+    """What file ``path`` is now; None if there is none."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -5,7 +5,9 @@ A worker is named by its ``id``, which is never used again; only the host knows 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Any
 
 from ..config.frozen import Value
 from ..config.options import Config
@@ -168,6 +170,22 @@ class CloseListeners(Value):
     """Close the listeners: the kernel then refuses new connections at once, and none waits in a queue."""
 
 
+class SetLevel(Value):
+    """Log only from ``level`` on, here and in all workers, also those that are forked later."""
+
+    level: str
+
+
+class Answer(Value):
+    """The answer to the order with this ticket: the only one."""
+
+    ticket: int
+    code: int
+    """The exit code of ``tricornctl``: 0 done, 2 the order makes no sense, 3 it was carried out and failed."""
+    details: Mapping[str, Any]
+    """What to show, fit for JSON. A failure has an ``error`` that is not empty."""
+
+
 class Finish(Value):
     """No worker is left: exit with ``code``."""
 
@@ -177,5 +195,18 @@ class Finish(Value):
 
 
 Action = (
-    Spawn | Unready | Drain | DrainBySignal | CallOff | Quit | ReportHang | Kill | ReopenLogs | Say | CloseListeners | Finish
+    Spawn
+    | Unready
+    | Drain
+    | DrainBySignal
+    | CallOff
+    | Quit
+    | ReportHang
+    | Kill
+    | ReopenLogs
+    | SetLevel
+    | Say
+    | Answer
+    | CloseListeners
+    | Finish
 )

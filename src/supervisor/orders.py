@@ -1,7 +1,9 @@
 """Orders: what somebody outside asks of the fleet, as frozen values. Pure.
 
-Signals map to them (see ``wakeup.py``), and so do a saved file with ``--reload`` and the end of a program that embeds the
-supervisor. To the fleet an order is one more fact.
+Signals map to them (see ``wakeup.py``), and so do commands of the control socket (``control/commands.py``), a saved file with
+``--reload``, and the end of a program that embeds the supervisor. To the fleet an order is one more fact.
+
+A *ticket* is the number under which somebody waits for the answer (see ``answers.py``); an order without one is not answered.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 from ..config.frozen import Value
 from ..config.options import Config
 
+MAX_SIZE = 2048
+"""Workers that a resize may ask for: half of the scoreboard's rows, so that all can be replaced at once."""
 MAX_NAMED = 3
 """Saved files that the log names in one line; of more it says how many."""
 
@@ -23,6 +27,9 @@ class Reload(Value):
     """When they were saved, in seconds of CLOCK_MONOTONIC."""
     afresh: bool = True
     """Whether the configuration is read again first. False if only the application's files were saved."""
+    broken: str = ""
+    """Why the configuration can't be used: then nothing is reloaded."""
+    ticket: int | None = None
 
     @property
     def saved(self) -> str:
@@ -32,13 +39,31 @@ class Reload(Value):
 
 
 class Resize(Value):
-    """Change the number of wanted workers by ``by``, which may be negative."""
+    """Change the number of wanted workers by ``by``, which may be negative, or to ``to``."""
 
     by: int
+    to: int | None = None
+    ticket: int | None = None
+
+
+class Restart(Value):
+    """Replace the worker of ``slot``: its successor is ready before it drains."""
+
+    slot: int
+    ticket: int | None = None
 
 
 class Reopen(Value):
     """Open the log files again: they were moved away."""
+
+    ticket: int | None = None
+
+
+class SetLogLevel(Value):
+    """Log only from ``level`` on, in all processes."""
+
+    level: str
+    ticket: int | None = None
 
 
 class Stop(Value):
@@ -48,10 +73,14 @@ class Stop(Value):
     """Whether ``--shutdown-delay`` applies. It does for SIGTERM, which a load balancer's host sends, and not for Ctrl-C."""
     typed: bool = False
     """Whether somebody typed Ctrl-C at our terminal."""
+    ticket: int | None = None
+    """With a ticket, the order is never a second wish: who means that orders ``StopNow``."""
 
 
 class StopNow(Value):
     """Exit at once."""
 
+    ticket: int | None = None
 
-Order = Reload | Resize | Reopen | Stop | StopNow
+
+Order = Reload | Resize | Restart | Reopen | SetLogLevel | Stop | StopNow

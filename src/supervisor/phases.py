@@ -91,6 +91,8 @@ class Worker:
         """The last known beat."""
         self.recycling = ""
         """Why it is to be recycled, if so."""
+        self.error = ""
+        """With ``--reload``: the error that it shows instead of the application, if so."""
 
         self.waits: Waits | None = None
         """What it waits for while it drains; None until it tells."""

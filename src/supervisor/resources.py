@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Callable, Mapping
 
+from ..config.frozen import Value
 from .messages import Recycle
 
 SAMPLE_EVERY = 5.0
@@ -45,6 +47,35 @@ def resident_memory(pid: int) -> int | None:
     except psutil.Error:
         return None
     return rss
+
+
+class Usage(Value):
+    """What a process has used and holds."""
+
+    cpu_seconds: float
+    """CPU time in user and kernel mode."""
+    rss_bytes: int
+    """Its resident set size."""
+
+
+def usage_of(pid: int) -> Usage | None:
+    """What the process uses now; None if it is gone or hidden."""
+    if sys.platform != "linux":
+        # Late, because the import takes long.
+        import psutil
+
+        try:
+            process = psutil.Process(pid)
+            times = process.cpu_times()
+            return Usage(round(times.user + times.system, 3), process.memory_info().rss)
+        except psutil.Error:
+            return None
+    # proc(5): behind the name in parentheses, which may hold anything, utime is the 12th field, stime the 13th, rss the 22nd.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(fields) < 22:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    return Usage(round(ticks / os.sysconf("SC_CLK_TCK"), 3), int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 class MemorySampler:

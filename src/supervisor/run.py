@@ -15,6 +15,9 @@ from ..config.options import OPTIONS, Config
 from ..errors import ConfigError
 from ..version import __version__
 from ..worker.main import describe, name_process, preload
+from .control.listener import open_listener
+from .control.server import ControlServer
+from .control.status import Supervised
 from .fleet import Fleet
 from .host import Host
 from .jitter import chance
@@ -63,7 +66,10 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
     preload(config)
     raise_open_files()
     own = OwnDescriptors()
+    control: ControlServer | None = None
     with ExitStack() as finally_:
+        # Last of all: a client that waits for the end of a stop learns of it by the end of its connection.
+        finally_.callback(lambda: control.close() if control is not None else None)
         notify_socket = own.keep(NotifySocket(os.environ))
         finally_.callback(own.close, notify_socket)
         listeners = bind(config, identity)
@@ -77,12 +83,27 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
         development = config if config.reload else None
         with Host(listeners.sockets, development=development, origin=origin, parent=parent, identity=identity, own=own) as host:
             observers: tuple[Observer, ...] = (greeter, SystemdNotifier(notify_socket), Provision(config))
+            if (control := open_control(config, identity, host, own, listeners)) is not None:
+                finally_.callback(control.remove)
+                host.attach(control)
+                observers += (control,)
             if config.hooks is not None:
                 observers += (make_hook_observer(config, listeners, host),)
             reader = ConfigReader(config, origin, identity)
             code = supervise(Fleet(config, chance), host, reader.prepare, observers)
     logger.info("Stopped, exit code %d", code)
     return code
+
+
+def open_control(
+    config: Config, identity: Identity | None, host: Host, own: OwnDescriptors, listeners: Listeners
+) -> ControlServer | None:
+    """The server of the control socket; None if there is none."""
+    listener = open_listener(config, identity)
+    if listener is None:
+        return None
+    supervised = Supervised(config.app, tuple(listeners.urls(scheme_of(config))), host.now(), host)
+    return ControlServer(own.keep(listener), host.wakeup, own, supervised)
 
 
 def make_hook_observer(config: Config, listeners: Listeners, host: Host) -> Observer:
@@ -110,7 +131,7 @@ def greet(config: Config, listeners: Listeners) -> Greeter:
 
 
 class ConfigReader:
-    """Gives each reload its configuration, read afresh; drops the reload if that is broken.
+    """Gives each reload its configuration, read afresh, or what is wrong with it.
 
     Where ``identity``, whom we fork workers as, can change the files that it is read from, the files do not speak for root: a
     reload then obeys them with that user's rights alone.
@@ -122,20 +143,15 @@ class ConfigReader:
         self._identity = identity
 
     def prepare(self, facts: list[Fact]) -> list[Fact]:
-        prepared: list[Fact] = []
-        for fact in facts:
-            reloaded = self._read(fact) if isinstance(fact, Reload) and fact.afresh else fact
-            prepared += [] if reloaded is None else [reloaded]
-        return prepared
+        return [self._read(fact) if isinstance(fact, Reload) and fact.afresh else fact for fact in facts]
 
-    def _read(self, reload: Reload) -> Reload | None:
+    def _read(self, reload: Reload) -> Reload:
         try:
             with self._rights():
                 config = self._first if self._origin is None else self._origin.load()
             self._preload(config)
         except ConfigError as error:
-            logger.error("Reload abandoned, the configuration is broken: %s", error)
-            return None
+            return replace(reload, broken=str(error))
         # Workers must agree with what the start has made: listeners, hook runner, watcher, template.
         kept = {name: getattr(self._first, name) for name, known in OPTIONS.items() if known.once}
         for name, value in kept.items():

@@ -40,6 +40,8 @@ class WorkerSnapshot(Value):
     """When it was forked, in seconds of CLOCK_MONOTONIC; its age follows from it."""
     restarts: int
     """Crashes, hangs and failed starts of its slot since the fleet began."""
+    last_death: str = ""
+    """Why the last worker of its slot died, in one line; empty if none did. An end that was ordered is no death."""
 
 
 class Snapshot(Value):

@@ -13,7 +13,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from . import early, hangup
 from .orders import Order, Reload, Reopen, Resize, Stop, StopNow
@@ -32,8 +32,16 @@ ORDERS: Mapping[int, Order] = {
 }
 """The order that each signal means, unless the terminal sent it."""
 
-Speaker = int | str
-"""A worker by its id, or an auxiliary by its name."""
+
+class Attended(Protocol):
+    """What is called when its socket is readable or takes data again."""
+
+    def attend(self, now: float) -> None:
+        """Read or send, a little; never waits. ``now`` is in seconds of CLOCK_MONOTONIC."""
+
+
+Speaker = int | str | Attended
+"""A worker by its id, an auxiliary by its name, or a part of the control socket."""
 
 _SIGNALS, _TERMINAL, _PARENT = object(), object(), object()
 """What else the selector watches."""
@@ -83,14 +91,16 @@ class Wakeup:
         if hang_up.watch is not None:
             self._selector.register(hang_up.watch, selectors.EVENT_READ, _TERMINAL)
 
-    def watch(self, channel: socket.socket, speaker: Speaker, has_unsent: bool = False) -> None:
-        """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``.
+    def watch(self, channel: socket.socket, speaker: Speaker, has_unsent: bool = False, reads: bool = True) -> None:
+        """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``, if it ``reads``.
 
-        With ``has_unsent`` also when ``channel`` takes data again. Call it again to change that.
+        With ``has_unsent`` also when ``channel`` takes data again. One of the two must be true. Call it again to change that.
         """
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if has_unsent else 0)
-        if channel in self._selector.get_map():
-            self._selector.modify(channel, events, speaker)
+        events = (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if has_unsent else 0)
+        known = self._selector.get_map().get(channel)
+        if known is not None:
+            if (known.events, known.data) != (events, speaker):
+                self._selector.modify(channel, events, speaker)
         else:
             self._selector.register(channel, events, speaker)
 

@@ -57,9 +57,9 @@ class Wanted:
         served = {worker.slot for worker in workers if worker.phase is Phase.READY}
         return served.issuperset(range(self.size))
 
-    def resize(self, by: int) -> None:
-        """Want ``by`` more workers, or fewer, but at least one."""
-        self.size = max(1, self.size + by)
+    def resize(self, size: int) -> None:
+        """Want ``size`` workers, but at least one."""
+        self.size = max(1, size)
 
     def reload(self, config: Config | None, began: float) -> None:
         """Want a new generation, born with ``config`` (None: with the one in use)."""
@@ -79,6 +79,18 @@ class Wanted:
         """End the reload for an ``error``, and want what was reached last. So a worker that crashes now can be replaced."""
         self._end(Result.ABANDONED, now, error)
         self._adopt(self.settled)
+
+    def refuse(self, error: str, now: float) -> int:
+        """A reload can't even begin, for an ``error``; returns its generation. A reload that is under way goes on."""
+        generation = next(self._generations)
+        if self.last_reload is None or self.last_reload.result is not Result.UNDER_WAY:
+            self.last_reload = LastReload(generation, now, now, Result.ABANDONED, error)
+        return generation
+
+    def cut_short(self, why: str, now: float) -> None:
+        """A reload that is under way will not go on."""
+        if self.last_reload is not None and self.last_reload.result is Result.UNDER_WAY:
+            self._end(Result.ABANDONED, now, why)
 
     def tell_complete(self, workers: Collection[Worker], is_running: bool, now: float) -> str:
         """The line that says that a reload is complete, once: when no old worker is left or, after a while, what they wait for.

@@ -6,11 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..ipc.scoreboard import Field, Row
+from ..ipc.scoreboard import BEAT_PERIOD, Field, Row
 from ..protocols.context import Service
-
-BEAT = 1.0
-"""Seconds between beats."""
 
 
 class Heartbeat:
@@ -48,5 +45,5 @@ class Heartbeat:
         row[Field.REQUESTS] = service.requests
         service.tick()
         self._then(now)
-        self._due = now + BEAT
+        self._due = now + BEAT_PERIOD
         self._timer = service.loop.call_at(self._due, self._beat)

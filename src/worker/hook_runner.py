@@ -30,6 +30,7 @@ _OF_WORKER = Shape({"slot": whole, "pid": whole, "generation": whole, "exit_code
 HEARS: channel.Table = {
     END: Shape(),
     channel.REOPEN: channel.TO_WORKER[channel.REOPEN],
+    channel.LEVEL: channel.TO_WORKER[channel.LEVEL],
     **{hook: _OF_FLEET if kind is Fleet else _OF_WORKER for hook, kind in IN_RUNNER.items()},
 }
 
@@ -57,8 +58,10 @@ class HookRunner:
                     if message["kind"] == channel.REOPEN:
                         logs.adopt(dict(zip(message["files"], self._received, strict=False)))
                         self._received.clear()
-                        continue
-                    self._call(message.pop("kind"), message)
+                    elif message["kind"] == channel.LEVEL:
+                        logs.set_level(message["level"])
+                    else:
+                        self._call(message.pop("kind"), message)
         return 0
 
     def _receive(self) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..ipc import channel
 from ..logs.files import MAX_FILES
-from ..logs.setup import adopt
+from ..logs.setup import adopt, set_level
 
 logger = logging.getLogger("tricorn.error")
 
@@ -21,7 +21,7 @@ READ_SIZE = 65536
 class SupervisorLink:
     """Says what the worker has to say, and hears what the supervisor wants, from :meth:`open` to :meth:`close`.
 
-    It answers by itself what concerns no other part: probes, and log files that were opened again.
+    It answers by itself what concerns no other part: probes, log files that were opened again, and the log's level.
     """
 
     def __init__(self, end: socket.socket, obey: Callable[[channel.Message], None], lost: Callable[[bool], None]) -> None:
@@ -90,5 +90,7 @@ class SupervisorLink:
         elif message["kind"] == channel.REOPEN:
             adopt(dict(zip(message["files"], self._received, strict=False)))
             self._received.clear()
+        elif message["kind"] == channel.LEVEL:
+            set_level(message["level"])
         else:
             self._obey(message)

@@ -236,6 +236,11 @@ def reopen_logs() -> dict[str, int]:
     return logs.reopen()
 
 
+def set_log_level(level: str) -> None:
+    """In the supervisor: log only from ``level`` on. Workers that are forked later inherit that."""
+    logs.set_level(level)
+
+
 def preload(config: Config) -> None:
     """In the supervisor: do once what all workers need beside the application, such as imports and loading the certificate.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..config.options import Config
 from ..ipc.handover import Ends, Handover
-from ..ipc.scoreboard import Field
+from ..ipc.scoreboard import BEAT_PERIOD, Field
 from ..ipc.waits import Waits, describe, name_request
 from ..logs.access import Access
 from ..logs.setup import make_access
@@ -22,7 +22,7 @@ from ..protocols.request import RequestHead
 from .acceptor import Acceptor
 from .assembly import codec_of, lane_of, make_defaults, make_limits, make_setup
 from .current import CurrentWorker
-from .heartbeat import BEAT, Heartbeat
+from .heartbeat import Heartbeat
 from .late import LateImports, names
 from .lifespan import Lifespan
 from .owner import Owner, Place
@@ -139,7 +139,7 @@ class Serving:
         # With --reload the grace is short, and complete responses need not be lost for it: the next worker serves already.
         while self._hands_off and self.service.deliveries:
             self._owner.delivering()
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(BEAT_PERIOD)
         self.release()
 
     def abandon(self) -> None:

@@ -31,6 +31,7 @@ NOT_RUN = {
     "make ": "sets up the environment in which the tests run",
     "pip install": "asks a package registry",
     "python benchmarks/": "takes an hour, and a quiet machine",
+    "tricornctl ": "talks to a running server: tests/processes/control",
 }
 PROGRAMS = "tricorn|python|gunicorn|make|pip|curl|kill|eval"
 SHELL = re.compile(rf"(?:\$ |    )?((?:{PROGRAMS}) .+)")

@@ -106,8 +106,8 @@ def test_an_abandoned_reload_wants_what_was_reached_last_with_its_size_and_the_n
 
 def test_a_size_changed_by_hand_outlives_a_reload_that_does_not_change_it_and_is_never_below_one() -> None:
     it = wanted(workers=2)
-    it.resize(+3)
+    it.resize(5)
     it.reload(Config(app="a:b", workers=2), 1.0)
     assert it.size == 5
-    it.resize(-9)
+    it.resize(-4)
     assert it.size == 1

@@ -1,0 +1,79 @@
+"""The table of what ``tricornctl`` can do. To add a command, add a row to COMMANDS: an :class:`Ask`, or any other Command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from . import show
+from .asking import Arguments, Ask, Command, Unusable
+
+
+def _size(given: argparse.Namespace) -> Arguments:
+    text: str = given.size
+    digits = text.removeprefix("+").removeprefix("-")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 9:
+        raise Unusable(f"resize {text}: must be N, +N or -N")
+    if text[0] in "+-":
+        return {"by": int(text)}
+    if int(text) < 1:
+        raise Unusable(f"resize {text}: there must be at least one worker")
+    return {"to": int(text)}
+
+
+def _slot(given: argparse.Namespace) -> Arguments:
+    text: str = given.slot
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise Unusable(f"restart {text}: must be the number of a slot")
+    return {"slot": int(text)}
+
+
+def _level(given: argparse.Namespace) -> Arguments:
+    return {"level": given.level}
+
+
+LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
+
+COMMANDS: Mapping[str, Command] = {
+    "status": Ask("Show the fleet and its workers.", shown=show.status),
+    "health": Ask("Succeed if at least --ready-min workers are ready.", shown=show.health),
+    "reload": Ask(
+        "Replace all workers by new ones with the code and settings that are there now; wait until those answer.",
+        shown=show.reloaded,
+        lasts=True,
+    ),
+    "resize": Ask(
+        "Change the number of workers to N, or by +N or -N.",
+        add_arguments=lambda parser: _add(parser, "size", metavar="N|+N|-N"),
+        arguments=_size,
+        shown=show.resized,
+        lasts=True,
+    ),
+    "restart": Ask(
+        "Replace the worker of one slot; its successor is ready before it leaves.",
+        add_arguments=lambda parser: _add(parser, "slot", metavar="SLOT"),
+        arguments=_slot,
+        shown=lambda answer: f"Slot {answer['slot']} has a new worker",
+        lasts=True,
+    ),
+    "stop": Ask(
+        "Finish what is in flight and end the server.",
+        add_arguments=lambda parser: _add(parser, "--now", action="store_true", help="do not wait for requests in flight"),
+        arguments=lambda given: {"now": True} if given.now else {},
+        shown=lambda answer: f"Stopped, exit code {answer['exit_code']}",
+        lasts=True,
+        ends=True,
+    ),
+    "reopen-logs": Ask("Open log files again, after they were moved away.", shown=lambda answer: "Log files are open again"),
+    "log-level": Ask(
+        "Log only messages that are at least so severe, from now on.",
+        add_arguments=lambda parser: _add(parser, "level", choices=LEVELS, metavar="LEVEL"),
+        arguments=_level,
+        shown=lambda answer: f"The log's level is {answer['level']}",
+    ),
+}
+
+
+def _add(parser: argparse.ArgumentParser, name: str, **details: Any) -> None:
+    parser.add_argument(name, **details)

@@ -1,0 +1,110 @@
+"""A connection to a supervisor's control socket, as docs/control.md describes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..ipc.control import PREFIX, VERSION, peer_of, socket_address
+
+CONNECTING = 5.0
+"""Seconds that a supervisor gets to accept and greet. Many clients at once, or a busy machine, may take some of them."""
+READ_SIZE = 65536
+
+
+class NotThere(Exception):
+    """There is no supervisor to talk to, or it went away; the text says which."""
+
+
+class TimedOut(Exception):
+    """The time that the user gave is over."""
+
+
+class Connection:
+    """A connection to the supervisor at ``address``. Raises NotThere."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._data = bytearray()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(CONNECTING)
+            self._socket.connect(socket_address(address))
+            self.process, self.user = peer_of(self._socket)
+            self._check_peer()
+            greeting = json.loads(self._read_line(time.monotonic() + CONNECTING))
+        except (OSError, TimedOut, ValueError) as error:
+            self.close()
+            cause = getattr(error, "strerror", None) or "no answer"
+            raise NotThere(f"no supervisor answers at {address}: {cause}") from None
+        except NotThere:
+            self.close()
+            raise
+        self._read_greeting(greeting)
+
+    def _check_peer(self) -> None:
+        """An abstract address is free for all to take: what listens there must be who the address says, and ours or root's."""
+        if self.user not in (0, os.geteuid()) and os.geteuid() != 0:
+            raise NotThere(f"what listens at {self.address} belongs to another user ({self.user})")
+        named = self.address.removeprefix(PREFIX)
+        if self.address.startswith(PREFIX) and self.process and named != str(self.process):
+            raise NotThere(f"what listens at {self.address} is process {self.process}")
+
+    def _read_greeting(self, greeting: Any) -> None:
+        if not isinstance(greeting, dict) or greeting.get("version") != VERSION:
+            self.close()
+            error = greeting.get("error") if isinstance(greeting, dict) else None
+            raise NotThere(str(error) if error else f"what listens at {self.address} is no Tricorn of this version")
+        self.pid = int(greeting["pid"])
+        self.app = str(greeting["app"])
+
+    def ask(self, command: str, arguments: Mapping[str, Any], until: float | None = None) -> Iterator[dict[str, Any]]:
+        """Give an order or ask a question; the messages that come back: any number with ``progress``, one with ``answer``.
+
+        ``until`` is in seconds of CLOCK_MONOTONIC. Raises NotThere if the supervisor goes away, TimedOut.
+        """
+        try:
+            self._socket.settimeout(None)
+            self._socket.sendall(json.dumps({"command": command, **arguments}).encode("ascii") + b"\n")
+        except OSError:
+            raise NotThere("the supervisor went away") from None
+        while True:
+            message: dict[str, Any] = json.loads(self._read_line(until))
+            yield message
+            if "answer" in message:
+                return
+
+    def wait_for_end(self, until: float | None = None) -> None:
+        """Wait until the supervisor has closed the connection, as it does at its end. Raises TimedOut."""
+        try:
+            while True:
+                self._read_line(until)
+        except NotThere:
+            return
+
+    def _read_line(self, until: float | None) -> bytes:
+        while (end := self._data.find(b"\n")) < 0:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimedOut
+            self._socket.settimeout(left)
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except TimeoutError:
+                raise TimedOut from None
+            except OSError:
+                data = b""
+            if not data:
+                raise NotThere("the supervisor went away")
+            self._data += data
+        line = bytes(self._data[:end])
+        del self._data[: end + 1]
+        return line
+
+    def close(self) -> None:
+        """Close it. What was ordered goes on."""
+        self._socket.close()

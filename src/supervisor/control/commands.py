@@ -1,0 +1,84 @@
+"""The table of commands: what a client of the control socket may ask, with the check of each argument.
+
+A command is an order to the fleet or a question. To add an order, add its value to ``orders.py`` and a row to ORDERS; the
+fleet answers it. To add a question, add a row to QUESTIONS; it answers through its :class:`Request`, at once or later.
+docs/control.md describes all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...config.options import LOG_LEVELS
+from ...ipc.channel import Message, Shape, flag, text, whole
+from ..answers import DONE, FAILED
+from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
+from ..snapshot import Snapshot
+from .status import Supervised, status
+
+
+class Request:
+    """A question of one client. It is answered once."""
+
+    def __init__(self, arguments: Message, answer: Callable[[int, Mapping[str, Any]], None]) -> None:
+        self.arguments = arguments
+        """What was asked, checked."""
+        self.answer = answer
+        """Gives the exit code of ``tricornctl`` and what to show. Does nothing if the client has left."""
+
+
+def difference(value: Any) -> int:
+    """A whole number, which may be negative."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    if abs(value) > 2**31:
+        raise ValueError
+    return value
+
+
+def level(value: Any) -> str:
+    """One of ``--log-level``'s."""
+    if value not in LOG_LEVELS:
+        raise ValueError
+    return text(value)
+
+
+def _stop(message: Message, ticket: int) -> Order:
+    return StopNow(ticket=ticket) if message.get("now") else Stop(ticket=ticket)
+
+
+def _resize(message: Message, ticket: int) -> Order:
+    return Resize(message.get("by", 0), message.get("to"), ticket)
+
+
+ORDERS: Mapping[str, tuple[Shape, Callable[[Message, int], Order]]] = {
+    "reload": (Shape(), lambda message, ticket: Reload(ticket=ticket)),
+    "resize": (Shape(optional={"to": whole, "by": difference}), _resize),
+    "restart": (Shape({"slot": whole}), lambda message, ticket: Restart(message["slot"], ticket)),
+    "stop": (Shape(optional={"now": flag}), _stop),
+    "reopen-logs": (Shape(), lambda message, ticket: Reopen(ticket)),
+    "log-level": (Shape({"level": level}), lambda message, ticket: SetLogLevel(message["level"], ticket)),
+}
+"""Makes an order of a message and the ticket under which it is answered."""
+
+
+def _status(request: Request, snapshot: Snapshot, supervised: Supervised, now: float) -> None:
+    request.answer(DONE, status(snapshot, supervised, now))
+
+
+def _health(request: Request, snapshot: Snapshot, supervised: Supervised, now: float) -> None:
+    wanted = snapshot.settled.config.ready_min
+    found = {"ready": snapshot.ready, "ready_min": wanted}
+    if snapshot.ready >= wanted:
+        request.answer(DONE, found)
+    else:
+        noun = "worker is" if snapshot.ready == 1 else "workers are"
+        request.answer(FAILED, {**found, "error": f"{snapshot.ready} {noun} ready, fewer than --ready-min {wanted}"})
+
+
+QUESTIONS: Mapping[str, tuple[Shape, Callable[[Request, Snapshot, Supervised, float], None]]] = {
+    "status": (Shape(), _status),
+    "health": (Shape(), _health),
+}
+"""Answers a request from the fleet's snapshot and the host, at the time ``now``."""

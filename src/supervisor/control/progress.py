@@ -1,0 +1,15 @@
+"""How far the orders are that somebody waits for. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..phases import Phase
+from ..snapshot import Snapshot
+
+
+def progress(snapshot: Snapshot) -> dict[str, Any]:
+    """How many workers of the newest generation are ready, how many are wanted, and how many processes of any age there are."""
+    newest = snapshot.generation
+    ready = sum(worker.phase is Phase.READY and worker.generation >= newest for worker in snapshot.workers)
+    return {"ready": ready, "wanted": snapshot.wanted, "generation": newest, "workers": len(snapshot.workers)}

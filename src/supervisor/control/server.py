@@ -1,0 +1,232 @@
+"""The supervisor's side of the control socket: clients, their requests, and the answers.
+
+It lives in the supervisor's one wait. In one wake-up one line of each client is read. So whatever a client sends, it delays
+neither signals nor other clients. Orders become facts for the fleet; their answers come back as actions. Questions are answered
+after the fleet's next decision, when the server, an observer, is shown the new snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from typing import Any
+
+from ...ipc.channel import Message, Violation
+from ...ipc.control import VERSION, peer_of
+from ...version import __version__
+from ..answers import DONE, SENSELESS
+from ..messages import Answer
+from ..orders import Order
+from ..own_descriptors import OwnDescriptors
+from ..snapshot import Snapshot
+from ..wakeup import Wakeup
+from .client import MAX_OWED, Client, Gone, Owed
+from .commands import ORDERS, QUESTIONS, Request
+from .listener import ControlListener
+from .progress import progress
+from .status import Supervised
+
+MAX_CLIENTS = 8
+"""Clients served at once. A further one takes the place of the one that has been silent for longest."""
+SILENT = 0.25
+"""Seconds of silence after which a client may have to give its place. A client that has just come gets the time to ask."""
+
+
+class ControlServer:
+    """Serves the clients of ``listener``; an observer of the fleet. Its descriptors are in ``own``."""
+
+    def __init__(self, listener: ControlListener, wakeup: Wakeup, own: OwnDescriptors, supervised: Supervised) -> None:
+        self.due: float | None = None
+        """When to look again: a client is to be dropped, or a place becomes free."""
+        self._listener = listener
+        self._wakeup = wakeup
+        self._own = own
+        self._supervised = supervised
+        self._clients: list[Client] = []
+        self._tickets = count(1)
+        self._asked: list[tuple[Callable[..., None], Request]] = []
+        """Questions that wait for the fleet's next decision."""
+        self._orders: list[Order] = []
+        """Orders that the fleet was not told yet."""
+        self._admit_at: float | None = None
+        """When the next client is accepted, if all places are taken."""
+        self._now = 0.0
+        """When the fleet was looked at last."""
+        wakeup.watch(listener.socket, self)
+
+    # ------------------------------------------------------------------------------------------------------------ clients
+
+    def attend(self, now: float) -> None:
+        """Accept one client. The others keep waiting: those that were accepted are answered first."""
+        if len(self._clients) >= MAX_CLIENTS:
+            silent = min(self._clients, key=lambda client: (bool(client.owed), client.heard_at))
+            if now < silent.heard_at + SILENT:
+                self._admit_at = silent.heard_at + SILENT
+                self._wakeup.forget(self._listener.socket)
+                return
+            self._drop(silent)
+        try:
+            connection, _ = self._listener.socket.accept()
+        except OSError:
+            # The client has left, or no descriptor is free.
+            return
+        client = Client(self._own.keep(connection), now, self._hear)
+        self._clients.append(client)
+        self._wakeup.watch(connection, client)
+        self._greet(client, now)
+
+    def _greet(self, client: Client, now: float) -> None:
+        try:
+            _, user = peer_of(client.connection)
+            if user not in (0, os.geteuid()):
+                client.send({"error": f"only root and user {os.geteuid()} may talk to this supervisor"}, now)
+                raise Gone
+            client.send({"tricorn": __version__, "version": VERSION, "pid": os.getpid(), "app": self._supervised.app}, now)
+        except (Gone, OSError):
+            self._drop(client)
+
+    def _drop(self, client: Client) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+            self._wakeup.forget(client.connection)
+            self._own.close(client.connection)
+        if self._admit_at is not None:
+            self._admit_at = None
+            self._wakeup.watch(self._listener.socket, self)
+
+    def remove(self) -> None:
+        """Listen no more. Those that are connected stay so until :meth:`close`."""
+        self._wakeup.forget(self._listener.socket)
+        self._own.close(self._listener)
+        self._listener.remove()
+
+    def close(self) -> None:
+        """Drop all clients, at the supervisor's end."""
+        for client in self._clients:
+            self._own.close(client.connection)
+
+    # ----------------------------------------------------------------------------------------------------------- requests
+
+    def _hear(self, client: Client, now: float) -> None:
+        try:
+            if client.stuck_at is not None:
+                client.flush(now)
+            elif (line := client.read_line(now)) is not None:
+                self._obey(client, line, now)
+            self._watch(client)
+        except Gone:
+            self._drop(client)
+
+    def _watch(self, client: Client) -> None:
+        # A client that does not read is not read from either. What it may make us keep is one answer.
+        is_stuck = client.stuck_at is not None
+        self._wakeup.watch(client.connection, client, has_unsent=is_stuck, reads=not is_stuck)
+
+    def _obey(self, client: Client, line: bytes, now: float) -> None:
+        """Do what one line asks. Raises Gone."""
+        message = parse(line)
+        if message is None:
+            self._refuse(client, None, "a request is one line with a JSON object that has a command", now)
+            raise Gone
+        name, command = message.pop("id", None), message.pop("command")
+        try:
+            if not isinstance(name, str | int | None):
+                name = None
+                raise Violation("an id that is neither text nor a whole number")
+            if command in ORDERS:
+                self._take_order(client, name, command, message)
+            elif command in QUESTIONS:
+                shape, ask = QUESTIONS[command]
+                answer = partial(self._reply, client, name)
+                self._asked.append((ask, Request(shape.apply({**message, "kind": command}), answer)))
+            else:
+                raise Violation(f"an unknown command {json.dumps(command)[:100]}")
+        except Violation as violation:
+            self._refuse(client, name, str(violation), now)
+
+    def _take_order(self, client: Client, name: str | int | None, command: str, message: Message) -> None:
+        """Make an order of ``message`` and give it a ticket. Raises Violation."""
+        waits = message.pop("wait", True)
+        if not isinstance(waits, bool):
+            raise Violation('a "wait" that is neither true nor false')
+        shape, make = ORDERS[command]
+        arguments = shape.apply({**message, "kind": command})
+        if len(client.owed) >= MAX_OWED:
+            raise Violation(f"more than {MAX_OWED} orders before one of them was answered")
+        ticket = next(self._tickets)
+        client.owed[ticket] = Owed(name, waits)
+        self._orders.append(make(arguments, ticket))
+
+    def _refuse(self, client: Client, name: Any, error: str, now: float) -> None:
+        client.send(message_with(name, code=SENSELESS, answer={"error": error}), now)
+
+    def take_orders(self) -> list[Order]:
+        """The orders that came since the last call."""
+        orders, self._orders = self._orders, []
+        return orders
+
+    # ------------------------------------------------------------------------------------------------------------ answers
+
+    def answer(self, answer: Answer, now: float) -> None:
+        """The fleet answers an order; nobody is told if its client has left."""
+        client = next((client for client in self._clients if answer.ticket in client.owed), None)
+        if client is not None:
+            name = client.owed.pop(answer.ticket).name
+            self._send(client, message_with(name, code=answer.code, answer=answer.details), now)
+
+    def look(self, snapshot: Snapshot, now: float) -> None:
+        """Answer the questions that came, tell how orders go on, and drop clients that do not read."""
+        asked, self._asked = self._asked, []
+        self._now = now
+        for ask, request in asked:
+            ask(request, snapshot, self._supervised, now)
+        told = progress(snapshot)
+        for client in [client for client in self._clients if client.owed]:
+            self._tell_progress(client, told, now)
+        for client in [client for client in self._clients if client.stuck_at is not None and client.stuck_at <= now]:
+            self._drop(client)
+        if self._admit_at is not None and self._admit_at <= now:
+            self._admit_at = None
+            self._wakeup.watch(self._listener.socket, self)
+        times = [client.stuck_at for client in self._clients if client.stuck_at is not None]
+        self.due = min([*times, *([] if self._admit_at is None else [self._admit_at])], default=None)
+
+    def _tell_progress(self, client: Client, told: dict[str, Any], now: float) -> None:
+        """Tell a client how its orders go on; if it does not wait for one, that it was accepted."""
+        is_news = told != client.progress
+        for ticket, owed in list(client.owed.items()):
+            if not owed.waits:
+                del client.owed[ticket]
+                self._send(client, message_with(owed.name, code=DONE, answer={"ordered": True}), now)
+            elif is_news and client.stuck_at is None:
+                client.progress = told
+                self._send(client, message_with(owed.name, progress=told), now)
+
+    def _reply(self, client: Client, name: Any, code: int, answer: Mapping[str, Any]) -> None:
+        self._send(client, message_with(name, code=code, answer=answer), self._now)
+
+    def _send(self, client: Client, message: dict[str, Any], now: float) -> None:
+        if client not in self._clients:
+            return
+        try:
+            client.send(message, now)
+            self._watch(client)
+        except Gone:
+            self._drop(client)
+
+
+def parse(line: bytes) -> Message | None:
+    """A request; None if the line is none."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) and isinstance(message.get("command"), str) else None
+
+
+def message_with(name: Any, **parts: Any) -> dict[str, Any]:
+    """A message that says which request it belongs to, if the client gave that a name."""
+    return parts if name is None else {"id": name, **parts}

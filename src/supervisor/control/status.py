@@ -1,0 +1,130 @@
+"""What ``status`` says: the fleet's snapshot, with what the host and the workers' rows of the scoreboard add."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ...config.frozen import Value
+from ...ipc.scoreboard import BEAT_PERIOD, MAX_CONNECTIONS, MAX_COUNT, Field, Row
+from ...version import __version__
+from ..phases import Phase, Stage
+from ..resources import usage_of
+from ..snapshot import LastReload, Snapshot, WorkerSnapshot
+
+PHASES: Mapping[Phase, str] = {
+    Phase.STARTING: "starting",
+    Phase.READY: "ready",
+    Phase.HUNG: "hung",
+    Phase.DRAINING: "draining",
+    Phase.CALLED_OFF: "draining",
+    # It has said why it can't start, and exits.
+    Phase.FAILED: "draining",
+    Phase.KILLED: "killed",
+}
+STAGES: Mapping[Stage, str] = {
+    Stage.BOOTING: "booting",
+    Stage.SERVING: "serving",
+    Stage.LEAVING: "leaving",
+    Stage.STOPPING: "stopping",
+    Stage.QUITTING: "quitting",
+    # No worker is left; auxiliaries finish.
+    Stage.FINISHED: "stopping",
+}
+
+
+class Processes(Protocol):
+    """The host, as far as it is asked."""
+
+    def pid_of(self, worker: int) -> int | None:
+        """The pid; None if the worker is gone."""
+
+    def row_of(self, worker: int) -> Row | None:
+        """Its row of the scoreboard; None if the worker is gone."""
+
+
+class Supervised(Value):
+    """What questions are answered from, beside the snapshot."""
+
+    app: str
+    listeners: tuple[str, ...]
+    """Where clients reach the fleet, as URLs."""
+    since: float
+    """When the supervisor started, in seconds of CLOCK_MONOTONIC."""
+    processes: Processes
+
+
+def status(snapshot: Snapshot, supervised: Supervised, now: float) -> dict[str, Any]:
+    """Everything, fit for JSON. Reads /proc for each worker, so it costs about 50 µs for each."""
+    workers = sorted(snapshot.workers, key=lambda worker: (worker.slot, worker.id))
+    return {
+        "supervisor": {
+            "pid": os.getpid(),
+            "version": __version__,
+            "app": supervised.app,
+            "uptime": round(now - supervised.since, 3),
+            "generation": snapshot.settled.generation,
+            "wanted": snapshot.wanted,
+            "ready": snapshot.ready,
+            "stage": STAGES[snapshot.stage],
+            "listeners": list(supervised.listeners),
+            "last_reload": last_reload(snapshot.last_reload, now),
+        },
+        "workers": [worker_status(worker, supervised.processes, now) for worker in workers],
+    }
+
+
+def last_reload(reload: LastReload | None, now: float) -> dict[str, Any] | None:
+    """The last reload; None before the first."""
+    if reload is None:
+        return None
+    ended = now if reload.ended is None else reload.ended
+    return {
+        "generation": reload.generation,
+        "result": reload.result.value,
+        "seconds": round(ended - reload.began, 3),
+        "error": reload.error or None,
+    }
+
+
+def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> dict[str, Any]:
+    """One worker. What is not known is None: of a process that is gone, or was never forked."""
+    pid, row = processes.pid_of(worker.id), processes.row_of(worker.id)
+    usage = usage_of(pid) if pid is not None else None
+    return {
+        "slot": worker.slot,
+        "id": worker.id,
+        "pid": pid,
+        "generation": worker.generation,
+        "phase": PHASES[worker.phase],
+        "age": round(now - worker.since, 3),
+        "requests": _whole(row, Field.REQUESTS, MAX_COUNT),
+        "in_flight": _whole(row, Field.IN_FLIGHT, MAX_CONNECTIONS),
+        "connections": _whole(row, Field.CONNECTIONS, MAX_CONNECTIONS),
+        "lag": round(lag(row, now), 3) if row is not None else None,
+        "cpu_seconds": usage.cpu_seconds if usage is not None else None,
+        "rss_bytes": usage.rss_bytes if usage is not None else None,
+        "restarts": worker.restarts,
+        "last_death": worker.last_death or None,
+    }
+
+
+def lag(row: Row, now: float) -> float:
+    """Seconds for which the event loop was kept from turning at its last beat, or for which its next one is late by now.
+
+    So it grows while the loop is blocked. 0 before the first beat. Any worker may have written the row.
+    """
+    beat, told = row[Field.BEAT], row[Field.LAG]
+    if not 0 < beat <= now:
+        return 0.0
+    late = now - beat - BEAT_PERIOD
+    # No loop was kept from turning for longer than the machine runs.
+    return max(0.0, late, told if 0 <= told <= now else 0.0)
+
+
+def _whole(row: Row | None, field: Field, most: float) -> int | None:
+    if row is None:
+        return None
+    value = row[field]
+    return int(value) if 0 <= value <= most else 0
