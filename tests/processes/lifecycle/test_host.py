@@ -216,7 +216,7 @@ def test_a_worker_that_closed_its_channel_is_told_to_drain_by_signal(stage: Stag
     host = stage.start(deaf)
     stage.hear(Ready(1))
     # Its end of file is read once and not for ever.
-    wait_until(lambda: not host.wait(until=time.monotonic() + 0.01) and not host._wakeup.wait(0)[1], timeout=PATIENCE)
+    wait_until(lambda: not host.wait(until=time.monotonic() + 0.01) and not host.wakeup.wait(0)[1], timeout=PATIENCE)
     stage.perform(Drain(1, patient=True))
     assert stage.hear(Exited) == [Exited(1, f"killed by {signal.Signals(DRAIN_SIGNAL).name}")]
 
