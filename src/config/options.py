@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from .frozen import Value
 from .option import Option, option
 from .option import flag as flag
-from .validators import parse_workers, wrong_app, wrong_bind, wrong_header, wrong_hooks, wrong_mode, wrong_path
+from .validators import parse_workers, wrong_app, wrong_bind, wrong_header, wrong_hooks, wrong_mode, wrong_path, wrong_prefix
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
@@ -249,6 +249,15 @@ class Config(Value):
         minimum=0,
         development=1,
     )
+    report_stalls: float = option(
+        1,
+        "Log what keeps a worker's event loop from turning for longer than this, and where; 0 for never; 0.25 s with --reload.",
+        section="Processes",
+        unit="s",
+        minimum=0,
+        needs_supervisor=True,
+        development=0.25,
+    )
     reload: bool = option(
         False,
         "For development: serve new code as soon as a file is saved.",
@@ -373,6 +382,20 @@ class Config(Value):
         "If a worker has more connections than this, it answers new ones with 503 and Retry-After.",
         section="Limits of requests",
         minimum=1,
+    )
+    timeout_request: float | None = option(
+        None,
+        "Cancel a request that takes longer than this: 504, or the response breaks off; WebSockets are no requests.",
+        section="Limits of requests",
+        unit="s",
+        minimum=0.1,
+    )
+    timeout_request_exempt: tuple[str, ...] = option(
+        (),
+        "Paths that begin with this, such as those of event streams, may take longer; may be given several times.",
+        section="Limits of requests",
+        validator=wrong_prefix,
+        needs_option="timeout_request",
     )
     limit_request_line: int = option(
         16384,
@@ -566,7 +589,7 @@ def sections() -> dict[str, list[str]]:
 def check_supervisor(config: Config, consequence: str) -> None:
     """Raise ConfigError for an option that a server without a supervisor can't obey; ``consequence`` completes the message."""
     for name, known in OPTIONS.items():
-        if known.needs_supervisor and is_set(config, name):
+        if known.needs_supervisor and is_set(config, name) and getattr(config, name) != known.development:
             raise ConfigError(f"{known.flag}: needs a supervisor{consequence}")
 
 

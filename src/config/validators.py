@@ -88,6 +88,11 @@ def wrong_path(text: str) -> str | None:
     return None if re.fullmatch(r"/[!-~]*", text) and "#" not in text else "must begin with / and have neither spaces nor #"
 
 
+def wrong_prefix(text: str) -> str | None:
+    """How paths begin."""
+    return None if text.startswith("/") else "must begin with /"
+
+
 def wrong_header(line: str) -> str | None:
     """``Name:Value``, a header of every response (RFC 9110 section 5)."""
     name, colon, value = line.partition(":")

@@ -82,6 +82,12 @@ class Program:
     def delivering(self) -> None:
         """Only a worker that hands connections on gets here."""
 
+    def active(self) -> None:
+        """No process looks at this one from outside."""
+
+    def stalled(self, seconds: float) -> None:
+        """The same."""
+
 
 class Server:
     """Serves one application in this process. ``should_exit`` and ``force_exit`` may be set from any thread."""
@@ -215,6 +221,8 @@ class Server:
         except ConfigError as error:
             logger.error("%s", error)
             sys.exit(error.exit_code)
+        # Stalls are seen from outside.
+        settings = replace(settings, report_stalls=0)
         self.servers = [Listening(listeners)]
         current = enter(CurrentWorker(0, os.getpid()))
         given = self.config.ssl if self.config.ssl_context_factory is not None else None

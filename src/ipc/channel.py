@@ -7,6 +7,8 @@ From the worker:
 - ``retire``: it asks to be replaced, with the reason.
 - ``waiting``: once a second while it drains, with what it waits for (see waits.py).
 - ``alive``: the answer to ``probe``.
+- ``active``: requests are in flight again, so stalls are to be looked for (see supervisor/stalls.py).
+- ``stalled``: the event loop turns again, after so many seconds.
 - ``reported``: the answer to ``report``.
 - ``loaded``: with ``--reload``, what the application has imported.
 - ``delivering``: with ``--reload``, once a second: it has drained, but clients still take responses.
@@ -43,6 +45,8 @@ READY = "ready"
 FAILED = "failed"
 RETIRE = "retire"
 WAITING = "waiting"
+ACTIVE = "active"
+STALLED = "stalled"
 LOADED = "loaded"
 DELIVERING = "delivering"
 ALIVE = "alive"
@@ -172,6 +176,8 @@ FROM_WORKER: Table = {
     WAITING: Shape({"requests": whole, "oldest": log_line, "age": number, "connections": whole}),
     ALIVE: Shape(),
     REPORTED: Shape(),
+    ACTIVE: Shape(),
+    STALLED: Shape({"seconds": number}),
 }
 FROM_WORKER_RELOADED: Table = {
     **FROM_WORKER,

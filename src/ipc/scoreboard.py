@@ -37,6 +37,7 @@ class Field(IntEnum):
     CONNECTIONS = Kind.GAUGE, "", "Open connections"
     IN_FLIGHT = Kind.GAUGE, "", "Requests being answered"
     REQUESTS = Kind.COUNTER, "", "Requests answered"
+    ACTIVE = Kind.GAUGE, "", "1 while the event loop beats several times a second, because requests are in flight"
     LAG = Kind.GAUGE, "seconds", "By how much the last beat came late: how long the event loop was kept from turning"
 
     kind: Kind

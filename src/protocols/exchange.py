@@ -192,6 +192,14 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
 
+    def time_out(self) -> asyncio.Task[None] | None:
+        """The request takes too long: 504 if nothing was sent, else the response breaks off. Returns the cancelled task."""
+        self._give_up(504, "the application took too long")
+        self.client_done = True
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
+
     @property
     def sent(self) -> int:
         """Bytes of the response's body that went out, when its end is told."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import BinaryIO
 
 from ..config.options import Config
 from ..ipc import channel as wire
 from ..ipc.channel import (
+    ACTIVE,
     ALIVE,
     DELIVERING,
     FAILED,
@@ -23,6 +22,7 @@ from ..ipc.channel import (
     REPORT,
     REPORTED,
     RETIRE,
+    STALLED,
     WAITING,
     Message,
     Violation,
@@ -33,11 +33,14 @@ from ..ipc.waits import Waits, name_request
 from .link import Link
 from .messages import Beat, Delivering, Failed, Ready, Recycle, Violated, Waiting, WorkerFact
 from .phases import HANG_REPORT
+from .report_file import ReportFile
 
 REPORT_SIZE = 1024 * 1024
 """Bytes of a hang report: thousands of stack frames."""
 REPORT_SHOWN = 128 * 1024
 """Characters of it that are logged. To make a MiB fit for the log may take us half a second."""
+STALLS_SIZE = 128 * 1024
+"""Bytes of a sample of a stalled worker: faulthandler writes a hundred frames at most, and the names of files in part."""
 
 
 class Speaker(Enum):
@@ -50,7 +53,7 @@ class Speaker(Enum):
     FAILED = auto()
 
 
-_WHEN_READY = (LOADED, DELIVERING, ALIVE, WAITING, REPORTED)
+_WHEN_READY = (LOADED, DELIVERING, ALIVE, WAITING, REPORTED, ACTIVE, STALLED)
 MAY_SAY: dict[tuple[Speaker, str], Speaker] = {
     (Speaker.STARTING, READY): Speaker.READY,
     (Speaker.STARTING, FAILED): Speaker.FAILED,
@@ -70,24 +73,6 @@ def read_waits(message: Message) -> Waits:
     return Waits(message["requests"], name_request(message["oldest"]), age, message["connections"])
 
 
-def open_hang_report() -> BinaryIO:
-    """A file without a name, to which a hung worker writes its stacks. On Linux it is sealed: it can't grow or shrink."""
-    if not hasattr(os, "memfd_create"):
-        # Late, because Linux needs none of it.
-        import tempfile
-
-        return tempfile.TemporaryFile(buffering=0)
-    fd = os.memfd_create("tricorn-hang-report", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.truncate(fd, REPORT_SIZE)
-        # Only written pages use memory. Without seals, a worker could make the file huge, and freeing that would keep us busy.
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    except OSError:
-        # An old kernel, or a sandbox. We read no more than REPORT_SIZE all the same.
-        pass
-    return open(fd, "r+b", buffering=0)
-
-
 class Child:
     """A worker's process, forked and not yet reaped; so no other process has its pid."""
 
@@ -100,7 +85,8 @@ class Child:
         row: int,
         config: Config,
         channel: socket.socket,
-        hang_report: BinaryIO,
+        hang_report: ReportFile,
+        stalls: ReportFile,
     ) -> None:
         """``row`` is the index of its row in the scoreboard, ``channel`` the supervisor's end."""
         self.worker = worker
@@ -111,12 +97,15 @@ class Child:
         self.config = config
         self.link = Link(channel, FROM_WORKER_RELOADED if config.reload else FROM_WORKER)
         self.hang_report = hang_report
+        self.stalls = stalls
         self.beat = 0.0
         """The last beat that the fleet was told."""
         self.deaf_at: float | None = None
         """When a worker that has closed its channel counts as broken, if it is not gone by then."""
         self.loaded: list[Message] = []
         """What it said of imported modules and the auxiliaries have not learned yet."""
+        self.turns: list[Message] = []
+        """What it said of its event loop and nobody has heard yet (see stalls.py)."""
         self.is_cut_short = False
         """Whether it was told to exit at once."""
         self._speaker = Speaker.STARTING
@@ -157,6 +146,8 @@ class Child:
             self._speaker = after
             if kind == LOADED:
                 self.loaded.append(message)
+            elif kind in (ACTIVE, STALLED):
+                self.turns.append(message)
             elif kind == READY:
                 facts.append(Ready(self.worker, message.get("error")))
             elif kind == FAILED:
@@ -181,7 +172,7 @@ class Child:
         """Empty the file, because the worker hangs; then it is to be signalled."""
         self._is_examined = True
         self.is_writing_until = now + HANG_REPORT
-        self._empty_report()
+        self.hang_report.begin()
 
     def ask_for_report(self, stacks: bool) -> bool:
         """Empty the file, and ask for a report while the worker is not known to hang; returns whether it may answer.
@@ -190,7 +181,7 @@ class Child:
         """
         # What a hang report has written is gone then.
         self._is_examined = False
-        self._empty_report()
+        self.hang_report.begin()
         if self.owes_report or self._speaker in (Speaker.STARTING, Speaker.FAILED) or self.link.is_over:
             return False
         self.owes_report = self.link.send(wire.encode(REPORT, stacks=stacks))
@@ -205,16 +196,6 @@ class Child:
         """Whether there is anything in the file of reports."""
         return bool(os.pread(self.hang_report.fileno(), 1, 0).strip(b"\0"))
 
-    def _empty_report(self) -> None:
-        """Let the worker write from the file's beginning on: it shares the file's offset with us."""
-        try:
-            os.lseek(self.hang_report.fileno(), 0, os.SEEK_SET)
-            if written := self._read_report():
-                os.pwrite(self.hang_report.fileno(), bytes(len(written)), 0)
-        except OSError:
-            # Perhaps no memory is left. Then there is no report.
-            return
-
     def read_hang_report(self) -> str:
         """What the worker wrote since :meth:`begin_hang_report`, fit for the log; nothing if that was never called."""
         if not self._is_examined:
@@ -222,11 +203,7 @@ class Child:
         return many_lines(self._text(), REPORT_SHOWN)
 
     def _text(self) -> str:
-        return self._read_report().strip(b"\0").decode(errors="replace").strip()
-
-    def _read_report(self) -> bytes:
-        # pread, because the offset is shared. Where the worker has written nothing there are zeros.
-        return os.pread(self.hang_report.fileno(), REPORT_SIZE, 0).rstrip(b"\0")
+        return self.hang_report.read().strip(b"\0").decode(errors="replace").strip()
 
 
 def describe_exit(status: int, is_oom: Callable[[], bool]) -> str:

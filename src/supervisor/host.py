@@ -49,6 +49,7 @@ from .orphans import Orphans
 from .own_descriptors import OwnDescriptors
 from .resources import MemorySampler, OomKills
 from .spawner import Main, Spawner
+from .stalls import StallWatch
 from .terminal import Terminal
 from .wakeup import Wakeup
 
@@ -90,6 +91,7 @@ class Host:
         self._log = logging.getLogger("tricorn.error")
         self._scoreboard = Scoreboard()
         self._oom = OomKills()
+        self._stalls = StallWatch(self._scoreboard)
         self._children: dict[int, Child] = {}
         self._handover = worker_run.open_handover() if development else None
         """Idle connections go through it from a worker that leaves to the next. A worker listens on it as on a listener."""
@@ -217,6 +219,7 @@ class Host:
         facts += self._reap()
         facts += self._find_deaf()
         self._inspector.attend(self.now())
+        self._stalls.look(self.now())
         limits = {
             child.worker: (child.pid, limit) for child in self._children.values() if (limit := child.config.limit_max_rss)
         }
@@ -228,6 +231,7 @@ class Host:
         limited = any(child.config.limit_max_rss for child in self._children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
         times += self.auxiliaries.deadlines() + self._orphans.deadlines() + self._inspector.deadlines()
+        times += self._stalls.deadlines()
         times += [child.deaf_at for child in self._children.values() if child.deaf_at is not None]
         if self._end_by is not None:
             times.append(self._end_by)
@@ -240,6 +244,8 @@ class Host:
             child.deaf_at = self.now() + DEAF
         self.auxiliaries.learn(child.loaded, self.now())
         child.loaded.clear()
+        self._stalls.hear(child, child.turns, self.now())
+        child.turns.clear()
         return [*facts]
 
     def _find_deaf(self) -> list[Fact]:
@@ -280,6 +286,7 @@ class Host:
         facts.append(Exited(child.worker, cause))
         self._departed[child.worker] = child.name
         self.wakeup.forget(child.link.channel)
+        self._stalls.forget(child)
         del self._children[child.worker]
         self._inspector.forget(child.worker)
         self._spawner.bury(child)

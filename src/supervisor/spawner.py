@@ -1,4 +1,4 @@
-"""Makes workers: a process, a channel, a row of the scoreboard and a file for the hang report each."""
+"""Makes workers: a process, a channel, a row of the scoreboard and files for reports each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ..config.options import Config
 from ..ipc.handover import Ends
 from ..ipc.scoreboard import Scoreboard
 from ..worker import main as worker_run
-from .child import Child, open_hang_report
+from .child import REPORT_SIZE, STALLS_SIZE, Child
 from .forker import Forker
 from .messages import Spawn
+from .report_file import ReportFile
 
 if TYPE_CHECKING:
     from .reload.development import Development
@@ -53,7 +54,10 @@ class Spawner:
             ours, theirs = self._forker.open_channel()
             undo.callback(self._forker.own.close, ours)
             # Not kept by the registry before the fork: the worker needs it.
-            report = undo.enter_context(open_hang_report())
+            report = ReportFile(REPORT_SIZE)
+            undo.callback(report.close)
+            stalls = ReportFile(STALLS_SIZE)
+            undo.callback(stalls.close)
             with theirs:
                 birth = worker_run.Birth(
                     id=order.worker,
@@ -64,13 +68,15 @@ class Spawner:
                     scoreboard=self._scoreboard,
                     row=row,
                     hang_report=report.fileno(),
+                    stalls=stalls.fileno(),
                     handover=self._handover,
                 )
                 pid = self._development.fork(birth) if self._development is not None else None
                 pid = pid or self._forker.fork_with(theirs, lambda _: self._be_worker(order.config, birth))
             undo.pop_all()
         self._forker.own.keep(report)
-        return Child(order.worker, order.slot, order.generation, pid, row, order.config, ours, report)
+        self._forker.own.keep(stalls)
+        return Child(order.worker, order.slot, order.generation, pid, row, order.config, ours, report, stalls)
 
     def bury(self, child: Child) -> None:
         """Take back what the worker had: it is gone."""
@@ -81,6 +87,7 @@ class Spawner:
         """Close what the supervisor holds of the worker."""
         self._forker.own.close(child.link.channel)
         self._forker.own.close(child.hang_report)
+        self._forker.own.close(child.stalls)
 
     def _be_worker(self, config: Config, birth: worker_run.Birth) -> int:
         os.environ["TRICORN_SLOT"] = str(birth.slot)

@@ -34,7 +34,7 @@ from ..ipc.text import many_lines
 from ..logging import set_process_name
 from ..logs import setup as logs
 from ..protocols.asgi import Application
-from . import endure, hang_report, late, tls
+from . import endure, hang_report, late, stalls, tls
 from .assembly import codec_of
 from .current import CurrentWorker, enter
 from .interfaces import make_app
@@ -42,6 +42,8 @@ from .loader import locate
 from .owner import FleetPlace
 from .process import Failure, Hooks, Report, WorkerProcess
 from .setup import trusted_by
+from .stalls import SAMPLE_SIGNAL as SAMPLE_SIGNAL
+from .stalls import read_samples as read_samples
 
 logger = logging.getLogger("tricorn.error")
 
@@ -70,6 +72,8 @@ class Birth(Value):
     """The index of the worker's row in the scoreboard."""
     hang_report: int
     """Descriptor of the file to which the worker writes all stacks when the supervisor sends HANG_REPORT_SIGNAL."""
+    stalls: int = -1
+    """Descriptor of the file to which the worker writes a sample when the supervisor sends SAMPLE_SIGNAL; -1 for none."""
     handover: Ends | None = None
     """With --reload: the queue through which a worker that leaves hands its idle connections on to the next one."""
 
@@ -266,6 +270,7 @@ def _prepare_signals(birth: Birth) -> None:
     # tasks if the interpreter still runs.
     signal.signal(HANG_REPORT_SIGNAL, lambda number, frame: hang_report.write(birth.hang_report))
     faulthandler.register(HANG_REPORT_SIGNAL, file=birth.hang_report, all_threads=True, chain=True)
+    stalls.prepare(birth.stalls)
     watch_lifeline(birth.channel, lambda: _leave_if_called_off(birth))
     os.register_at_fork(after_in_child=lambda: _release_child(birth))
 
@@ -282,6 +287,7 @@ def _release_child(birth: Birth) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.unregister(HANG_REPORT_SIGNAL)
     signal.signal(HANG_REPORT_SIGNAL, signal.SIG_DFL)
+    stalls.give_up()
     for shared in (birth.channel, *birth.listeners):
         shared.close()
     name_process(f"tricorn: process of the application (worker {birth.slot})")

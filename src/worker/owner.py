@@ -23,6 +23,12 @@ class Owner(Protocol):
     def delivering(self) -> None:
         """The server has drained, but clients still take responses; called once a second."""
 
+    def active(self) -> None:
+        """With ``--report-stalls``: requests are in flight, after a while without; the row shows whether they still are."""
+
+    def stalled(self, seconds: float) -> None:
+        """With ``--report-stalls``: the event loop turns again, after it did not for so long."""
+
 
 class Place(Protocol):
     """A server's place in its fleet."""

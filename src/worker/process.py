@@ -212,6 +212,14 @@ class WorkerProcess:
         """Say that nothing but complete responses is left."""
         self._link.say(channel.DELIVERING)
 
+    def active(self) -> None:
+        """Have stalls looked for."""
+        self._link.say(channel.ACTIVE)
+
+    def stalled(self, seconds: float) -> None:
+        """Say how long a stall was."""
+        self._link.say(channel.STALLED, seconds=seconds)
+
     def _tell_modules(self) -> None:
         assert self._report is not None
         for message in self._report.news(self._failure.files if self._failure is not None else ()):

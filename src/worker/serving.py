@@ -26,6 +26,7 @@ from .heartbeat import Heartbeat
 from .late import LateImports, names
 from .lifespan import Lifespan
 from .owner import Owner, Place
+from .pulse import Pulse, is_wanted
 from .readiness import Readiness
 from .recycling import Recycling
 from .setup import trusted_by
@@ -84,6 +85,7 @@ class Serving:
         self.service = self._make_service(app)
         self._recycling = Recycling(config, owner.retire)
         self._heartbeat = Heartbeat(self._row, self.service, self._tick)
+        self._pulse = Pulse(self.service, self._row, owner, config) if is_wanted(config) else None
         self._late = LateImports(loop, names(config), lambda: not self.service.in_flight)
         self._born = loop.time()
         self._ordered = asyncio.Event()
@@ -151,6 +153,8 @@ class Serving:
     def release(self) -> None:
         """Leave nothing on the event loop, which may run on: at the end, or where :meth:`finish` is not waited for."""
         self._heartbeat.stop()
+        if self._pulse is not None:
+            self._pulse.stop()
         if self._last_moment is not None:
             self._last_moment.cancel()
         self._late.cancel()
@@ -197,6 +201,8 @@ class Serving:
             from .websocket import make_upgrade
 
             self._websocket = make_upgrade(self.service, self._config, self._access.line if self.service.access else None)
+        if self._pulse is not None:
+            self._pulse.wake()
         return self._websocket(transport, head, base, client)
 
     def _tick(self, now: float) -> None:

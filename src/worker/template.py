@@ -153,7 +153,7 @@ class Template:
 
     def _serve(self) -> bool:
         """Do what is asked next; returns False when nothing more will come."""
-        data, descriptors, _, _ = socket.recv_fds(self._link, REQUEST, 2)
+        data, descriptors, _, _ = socket.recv_fds(self._link, REQUEST, 3)
         if not data:
             return False
         for message in self._decoder.feed(data):
@@ -168,7 +168,7 @@ class Template:
                     os.close(descriptor)
         return True
 
-    def _fork(self, birth: dict[str, Any], link: int, hang_report: int) -> None:
+    def _fork(self, birth: dict[str, Any], link: int, hang_report: int, stalls: int) -> None:
         # Otherwise every worker would write what a module printed and Python still buffers.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -178,7 +178,7 @@ class Template:
             try:
                 worker = os.fork()
                 if worker == 0:
-                    self._heritage.live(lambda: self._be_worker(birth, link, hang_report, unblocked))
+                    self._heritage.live(lambda: self._be_worker(birth, link, hang_report, stalls, unblocked))
                 # The supervisor can reap the worker only when this process is gone. So it learns the pid in time.
                 self._say(FORKED, pid=worker)
             finally:
@@ -186,7 +186,7 @@ class Template:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.waitpid(between, 0)
 
-    def _be_worker(self, details: dict[str, Any], link: int, hang_report: int, unblocked: set[Any]) -> int:
+    def _be_worker(self, details: dict[str, Any], link: int, hang_report: int, stalls: int, unblocked: set[Any]) -> int:
         self._link.close()
         reseed()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
@@ -197,6 +197,7 @@ class Template:
             listeners=heritage.listeners,
             scoreboard=heritage.scoreboard,
             hang_report=hang_report,
+            stalls=stalls,
             handover=heritage.handover,
         )
         os.environ["TRICORN_SLOT"] = str(birth.slot)

@@ -68,7 +68,7 @@ class Development:
             return None
         details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}
         try:
-            return self._warming.fork(link, details, [birth.channel.fileno(), birth.hang_report])
+            return self._warming.fork(link, details, [birth.channel.fileno(), birth.hang_report, birth.stalls])
         except OSError:
             # Perhaps it forked and could not answer. That worker finds its channel closed and exits.
             self._auxiliaries.dismiss(self._warming)

@@ -25,9 +25,10 @@ from tricorn.ipc.channel import (
     pieces,
 )
 from tricorn.ipc.text import LINES, many_lines, one_line
-from tricorn.supervisor.child import MAY_SAY, REPORT_SIZE, Child, Speaker, open_hang_report
+from tricorn.supervisor.child import MAY_SAY, REPORT_SIZE, STALLS_SIZE, Child, Speaker
 from tricorn.supervisor.link import ALLOWANCE, ALLOWED_PER_SECOND, READ_SIZE, Link
 from tricorn.supervisor.messages import Beat, Fact, Failed, Ready, Recycle, Violated
+from tricorn.supervisor.report_file import ReportFile
 
 REFUSED = [
     b"",
@@ -148,7 +149,8 @@ class Peer:
 
     def __init__(self, reload: bool = False) -> None:
         ours, self.link = socket.socketpair()
-        self.child = Child(7, 0, 0, 4711, 1, Config(app="a:b", reload=reload), ours, open_hang_report())
+        files = ReportFile(REPORT_SIZE), ReportFile(STALLS_SIZE)
+        self.child = Child(7, 0, 0, 4711, 1, Config(app="a:b", reload=reload), ours, *files)
         self.now = 100.0
 
     def hear(self, data: bytes) -> list[Fact]:

@@ -1,0 +1,107 @@
+"""Samples of a stalled worker: what it writes down when the supervisor asks by a signal, and how that is read.
+
+faulthandler writes the stack from C, at once, even while some code holds the GIL. Which request it is only Python can tell. Its
+handler runs between two byte codes of the main thread: during the stall or, if one call into C is all of it, right behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import re
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from ..ipc.waits import name_request
+from ..protocols.application import converse
+from .loader import is_ours
+from .places import name_place
+
+SAMPLE_SIGNAL: int | None = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") else None
+"""Makes a worker write its main thread's stack to ``Birth.stalls``; None where there are no real-time signals."""
+MAX_FRAMES = 1000
+"""Frames that are looked through for the request: Python's own limit of recursion, by default."""
+REQUEST = "Request: "
+_STACK = "Stack (most recent call first):\n"
+_FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
+_BOTTOM = "/worker/endure.py"
+"""Runs the event loop: what is below it on the stack is how the worker came to live."""
+_IMPORT = ("<frozen importlib", "/importlib/")
+"""Parts of the names of the import system's files."""
+_LOOP = ("/asyncio/", "/selectors.py")
+"""Parts of the names of the event loop's own files."""
+
+
+def prepare(fd: int) -> None:
+    """Write samples to ``fd`` from now on, whenever the supervisor asks."""
+    if SAMPLE_SIGNAL is None or fd < 0:
+        return
+    signal.signal(SAMPLE_SIGNAL, lambda number, frame: _write_request(fd, frame))
+    # Of the main thread alone: to look at the stacks of others, while they run, is not safe.
+    faulthandler.register(SAMPLE_SIGNAL, file=fd, all_threads=False, chain=True)
+
+
+def give_up() -> None:
+    """In a process that the application has forked: there is no supervisor that asks."""
+    if SAMPLE_SIGNAL is not None:
+        faulthandler.unregister(SAMPLE_SIGNAL)
+        signal.signal(SAMPLE_SIGNAL, signal.SIG_IGN)
+
+
+def _write_request(fd: int, frame: FrameType | None) -> None:
+    # Whatever fails here must not fail in the application's code.
+    with contextlib.suppress(Exception):
+        if name := _request_of(frame):
+            os.write(fd, f"{REQUEST}{name}\n".encode("utf-8", "backslashreplace"))
+
+
+def _request_of(frame: FrameType | None) -> str:
+    """The request or WebSocket that the code of ``frame`` works for; empty if it can't be told."""
+    scope: Any = None
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            break
+        if frame.f_code is converse.__code__:
+            return name_request(frame.f_locals["conversation"].describe())
+        if "scope" in frame.f_code.co_varnames and not is_ours(frame.f_code.co_filename):
+            # Frameworks run handlers in tasks of their own, whose stacks do not reach down to ours.
+            scope = frame.f_locals.get("scope", scope)
+        frame = frame.f_back
+    if isinstance(scope, dict) and isinstance(path := scope.get("path"), str):
+        return name_request(f"{scope.get('method', 'WebSocket')} {path}")
+    return ""
+
+
+def read_samples(text: str) -> tuple[list[str], str]:
+    """What a worker has written, which may be anything: where it was each time, as ``FILE:LINE FUNCTION``, and the request.
+
+    A place is empty if its event loop turned by then.
+    """
+    request = ""
+    for line in text.splitlines():
+        if line.startswith(REQUEST):
+            request = name_request(line.removeprefix(REQUEST))
+    return [_place(stack) for stack in text.split(_STACK)[1:]], request
+
+
+def _place(stack: str) -> str:
+    frames = list(_frames(stack))
+    bottom = next((index for index, (file, _, _) in enumerate(frames) if file.endswith(_BOTTOM) and is_ours(file)), len(frames))
+    del frames[bottom:]
+    # From the outermost on: the event loop's code, and ours between it and the application. If that is all, the loop turns.
+    while frames and (is_ours(frames[-1][0]) or any(part in frames[-1][0] for part in _LOOP)):
+        frames.pop()
+    if frames and any(part in frames[-1][0] for part in _IMPORT):
+        # We import what is needed only now: the application has no part in that.
+        return ""
+    return name_place(frames[::-1])
+
+
+def _frames(stack: str) -> Iterator[tuple[str, int, str]]:
+    """File, line and function of each frame, inner ones first."""
+    for line in stack.splitlines():
+        if (found := _FRAME.match(line)) is not None:
+            yield found[1], int(found[2]), found[3]

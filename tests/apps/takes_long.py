@@ -1,0 +1,46 @@
+"""An application whose answers take long, in several ways; the path says which."""
+
+import asyncio
+import threading
+
+gone = []
+
+
+async def wait():
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        gone.append("cancelled")
+        raise
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        message = await receive()
+        await asyncio.sleep(1.5)
+        await send({"type": "websocket.send", "text": message["text"]})
+        await receive()
+        return
+    assert scope["type"] == "http"
+    path = scope["path"]
+    if path == "/never":
+        await wait()
+    if path == "/thread":
+        await asyncio.to_thread(threading.Event().wait, 1.5)
+    if path == "/stubborn":
+        try:
+            await wait()
+        except asyncio.CancelledError:
+            gone.append("stubborn")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if path.startswith(("/stream", "/exempt")):
+        for number in range(8):
+            await send({"type": "http.response.body", "body": b"%d\n" % number, "more_body": True})
+            await asyncio.sleep(0.25)
+    await send({"type": "http.response.body", "body": " ".join(gone).encode()})
+    if path == "/behind":
+        # Not a part of the response.
+        await asyncio.sleep(1.5)
+        gone.append("behind")
