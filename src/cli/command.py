@@ -42,6 +42,7 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic only in recen
         self.name = option.kind.__name__
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value of a text as the option has it. Raises click.UsageError."""
         if not isinstance(value, str):
             return value
         try:
@@ -122,6 +123,7 @@ class Command(click.Command):
     """A command whose help has sections, and which reports a ConfigError in one line, however it is run."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
         rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None}
         for title, names in sections().items():
             with formatter.section(title):
@@ -130,6 +132,7 @@ class Command(click.Command):
             formatter.write_dl([*rows.values()])
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A ConfigError becomes click's one line."""
         try:
             ctx.exit(super().invoke(ctx))
         except ConfigError as error:

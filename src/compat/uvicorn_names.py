@@ -120,6 +120,7 @@ class Loader:
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> ModuleType:
+        """The module that the table describes."""
         return Names(spec.name, MODULES[spec.name.removeprefix("uvicorn.")])
 
     @staticmethod

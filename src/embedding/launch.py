@@ -246,6 +246,7 @@ class Pickler(pickle.Pickler):
     """Refuses classes and functions of the script, because the supervisor does not run the script."""
 
     def reducer_override(self, obj: Any) -> Any:
+        """As :class:`pickle.Pickler` has it. Raises ConfigError for what the script defines."""
         if isinstance(obj, type | FunctionType) and obj.__module__ == "__main__":
             raise ConfigError(
                 f"{obj.__qualname__} is defined in the script; workers can have it from a module that they import"

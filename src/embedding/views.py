@@ -9,19 +9,22 @@ from ..supervisor.listeners import Listeners
 
 
 class Listening:
-    """What of :class:`asyncio.Server` programs ask a server for: its sockets."""
+    """The part of :class:`asyncio.Server` that programs use: the sockets."""
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening sockets that are open."""
         return tuple(one for one in self._listeners.sockets if one.fileno() >= 0)
 
     def is_serving(self) -> bool:
+        """Whether any is open."""
         return bool(self.sockets)
 
     def close(self) -> None:
+        """Close all of them."""
         self._listeners.close()
 
     async def wait_closed(self) -> None:
@@ -41,6 +44,7 @@ class ServerState:
 
     @property
     def connections(self) -> set[Connection]:
+        """The open connections."""
         return self.service.connections if self.service is not None else set()
 
     @property

@@ -19,8 +19,11 @@ class Conversation(Work, Protocol):
 
     scope: Scope
 
-    async def receive(self) -> Message: ...
-    async def send(self, message: Message) -> None: ...
+    async def receive(self) -> Message:
+        """The next message for the application (ASGI's ``receive``)."""
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the application (ASGI's ``send``). Raises AppError for a wrong one."""
 
     @property
     def is_over(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .asgi import Application, Scope
 from .date import http_date
-from .delivery import Deliveries
+from .delivery import Deliveries, Sender
 from .http1 import head_limits
 from .http1.codec import Codec
 from .http1.response import Defaults
@@ -31,28 +31,26 @@ class Phase(IntEnum):
     """Prompt: idle connections close at once."""
 
 
-class Connection(Protocol):
+class Connection(Sender, Protocol):
     """What the service knows of a connection."""
 
-    transport: asyncio.Transport
     deadline: float
     """When :meth:`expire` is to be called, in the clock of ``Service.now``."""
 
-    def expire(self) -> None: ...
+    def expire(self) -> None:
+        """The deadline has passed."""
+
     def drain(self) -> None:
         """The worker drains: what would last for ever ends now; called once."""
 
     def stop(self) -> None:
         """Close if idle."""
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        """End now; what is not sent yet is lost."""
+
     def is_owed(self) -> bool:
         """Whether a complete response waits with us for its client."""
-
-    def delivered(self) -> None:
-        """See delivery.py."""
-
-    def cut_off(self) -> None: ...
 
 
 class Work(Protocol):
@@ -68,7 +66,8 @@ class Work(Protocol):
     def describe(self) -> str:
         """Method and target; the query is part of it."""
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Cancel the application's task."""
 
 
 Upgrade = Callable[[asyncio.Transport, RequestHead, Scope, str], asyncio.Protocol]
@@ -220,10 +219,12 @@ class Service:
         return target
 
     def opened(self, connection: Connection) -> None:
+        """``connection`` is open from now on."""
         self.connections.add(connection)
         self.on_count(len(self.connections))
 
     def closed(self, connection: Connection) -> None:
+        """``connection`` is lost, or another protocol has taken its transport."""
         self.connections.discard(connection)
         self.deliveries.forget(connection)
         self.on_count(len(self.connections))

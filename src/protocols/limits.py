@@ -6,6 +6,8 @@ from ..config.frozen import Value
 
 
 class Limits(Value):
+    """The limits of one worker; ``worker/assembly.py`` makes them from the options."""
+
     request_line: int = 16 * 1024
     """Method, target and version. RFC 9112 section 3 recommends to support at least 8000 octets; large load balancers forward
     16 KiB (AWS' application load balancers: 16 KiB a request line, 16 KiB a field, 64 KiB a head)."""

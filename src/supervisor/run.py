@@ -143,6 +143,7 @@ class ConfigReader:
         self._identity = identity
 
     def prepare(self, facts: list[Fact]) -> list[Fact]:
+        """``facts``, in which orders to reload have the new configuration, or what is wrong with it."""
         return [self._read(fact) if isinstance(fact, Reload) and fact.afresh else fact for fact in facts]
 
     def _read(self, reload: Reload) -> Reload:

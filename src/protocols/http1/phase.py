@@ -4,6 +4,8 @@ from enum import Enum, auto
 
 
 class Phase(Enum):
+    """What is done with bytes that arrive, and what a deadline means, depends on the phase."""
+
     IDLE = auto()
     """Waiting for a request."""
     HEAD = auto()

@@ -15,6 +15,7 @@ _TABLE = tuple(map(_entry, range(256)))
 
 
 def crc32c(data: bytes) -> int:
+    """The checksum of ``data``."""
     value = 0xFFFFFFFF
     for byte in data:
         value = (value >> 8) ^ _TABLE[(value ^ byte) & 0xFF]

@@ -12,11 +12,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Ping:
+    """A ping, to be answered by a pong with the same payload (RFC 6455 section 5.5.2)."""
+
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
+    """The answer to a ping."""
+
     payload: bytes
 
 
@@ -84,6 +88,7 @@ def text(payload: bytes) -> bytes:
 
 
 def binary(payload: bytes) -> bytes:
+    """A whole binary message."""
     return _BINARY_HEADS[len(payload)] + payload if len(payload) < 126 else frame(BINARY, payload)
 
 
@@ -98,10 +103,12 @@ def frame(first: int, payload: bytes) -> bytes:
 
 
 def ping(payload: bytes) -> bytes:
+    """A ping; ``payload`` has 125 bytes at most."""
     return frame(_PING, payload)
 
 
 def pong(payload: bytes) -> bytes:
+    """The answer to a ping with this ``payload``."""
     return frame(_PONG, payload)
 
 

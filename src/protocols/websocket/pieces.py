@@ -26,5 +26,6 @@ class Pieces:
                 self._recent.clear()
 
     def whole(self) -> str | bytes:
+        """The message that the pieces make. Raises UnicodeDecodeError for a text that is not UTF-8."""
         message = b"".join(self._joined + self._recent)
         return message.decode() if self._is_text else message

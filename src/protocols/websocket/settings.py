@@ -24,6 +24,8 @@ def reader_of(choice: str) -> MakeReader:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """One worker's settings."""
+
     reader: MakeReader = FastReader
     max_size: int = 16 * 1024 * 1024
     """Of a message, after inflation."""

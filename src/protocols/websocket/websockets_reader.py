@@ -24,6 +24,8 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class WebsocketsReader:
+    """A reader (see frames.py) that leaves all frames to the package websockets."""
+
     def __init__(self, max_size: int, agreement: Agreement | None) -> None:
         """``max_size``: bytes that a message may have, after inflation."""
         self._protocol = Protocol(SERVER, state=OPEN, max_size=max_size, logger=_logger)

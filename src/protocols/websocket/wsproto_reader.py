@@ -80,6 +80,8 @@ _REASONS = {CloseReason.MESSAGE_TOO_BIG: "message too big", CloseReason.INVALID_
 
 
 class ReferenceReader:
+    """A reader (see frames.py) that leaves all frames to wsproto."""
+
     def __init__(self, max_size: int, agreement: Agreement | None, inflater: Inflater | None = None) -> None:
         """``max_size``: bytes that a message may have, after inflation; ``inflater``: that of the fast lane before it."""
         if inflater is None and agreement is not None:

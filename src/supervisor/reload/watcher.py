@@ -45,7 +45,8 @@ class Waiter(Protocol):
     def wait(self, timeout: float) -> set[str] | None:
         """Wait at most ``timeout`` seconds; the paths of which there is news, None if everything must be looked at again."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Watch no longer."""
 
 
 class Watcher:
