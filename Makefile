@@ -58,6 +58,8 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
+	mkdir -p .mypy_cache/package && ln -sfn ../../src .mypy_cache/package/tricorn
+	cd tests && ../$(BIN)/mypy .
 	$(BIN)/python -m pytest -q tests/rules/test_imports.py
 
 pages: $(READY)

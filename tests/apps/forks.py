@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-children = []
+children: list[multiprocessing.process.BaseProcess] = []
 
 
 async def app(scope, receive, send):

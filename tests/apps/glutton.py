@@ -3,7 +3,7 @@
 import os
 from urllib.parse import parse_qs
 
-kept = []
+kept: list[bytes] = []
 
 
 async def app(scope, receive, send):

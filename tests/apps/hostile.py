@@ -15,7 +15,8 @@ from tricorn.ipc.scoreboard import WIDTH
 
 def birth():
     """What the supervisor gave to this worker; a signal's handler knows it."""
-    return next(cell.cell_contents for cell in signal.getsignal(signal.SIGUSR2).__closure__)
+    handler = signal.getsignal(signal.SIGUSR2)
+    return next(cell.cell_contents for cell in handler.__closure__)  # type: ignore[union-attr]
 
 
 def write(data):

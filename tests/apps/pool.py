@@ -50,7 +50,7 @@ async def app(scope, receive, send):
     if scope["path"] == "/grandchild":
         found = leave_grandchild()
     else:
-        found, app.kept = start()
+        found, app.kept = start()  # type: ignore[attr-defined]  # so that it lives as long as the process
         found["worker"] = os.getpid()
     if scope["path"] == "/exit":
         os._exit(7)

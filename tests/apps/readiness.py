@@ -10,6 +10,7 @@ async def app(scope, receive, send):
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    ready = tricorn.current_worker().is_ready
+    worker = tricorn.current_worker()
+    ready = worker is not None and worker.is_ready
     await send({"type": "http.response.start", "status": 200 if ready else 503})
     await send({"type": "http.response.body", "body": b"own answer"})

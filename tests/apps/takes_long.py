@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-gone = []
+gone: list[str] = []
 
 
 async def wait():

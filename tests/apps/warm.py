@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-asked = []
+asked: list[str] = []
 
 
 async def app(scope, receive, send):

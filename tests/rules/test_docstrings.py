@@ -46,9 +46,9 @@ def undocumented(tree: ast.Module, known: dict[str, ast.ClassDef], declared: set
             if isinstance(node, ast.ClassDef):
                 inherited = documented_methods([known[name] for name in bases(node) if name in known])
                 its = declared if "Protocol" not in bases(node) else set()
-                for item in node.body:
-                    is_public = isinstance(item, Function) and not item.name.startswith("_") and not is_setter(item)
-                    if is_public and not is_documented(item) and item.name not in its | inherited:
+                methods = [item for item in node.body if isinstance(item, Function) and not item.name.startswith("_")]
+                for item in methods:
+                    if not (is_documented(item) or is_setter(item) or item.name in its | inherited):
                         yield f"{node.name}.{item.name}"
 
 

@@ -31,7 +31,7 @@ def listed(source: str) -> Iterator[str]:
         elif isinstance(node, ast.Dict):
             inner = list(node.keys)
         names = [one.value for one in inner if isinstance(one, ast.Constant) and one.value in OPTIONS.keys() - PROTOCOLS]
-        if len(names) >= 2:
+        if isinstance(node, ast.expr) and len(names) >= 2:
             yield f"line {node.lineno}: {', '.join(map(str, names))}"
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
 
@@ -27,7 +27,7 @@ PATIENCE = 30.0
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout: float = PATIENCE, what: str | Callable[[], str] = "") -> T:
+def wait_until(condition: Callable[[], T | None], timeout: float = PATIENCE, what: str | Callable[[], str] = "") -> T:
     """Poll ``condition`` until it is true and return its value; AssertionError after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -170,7 +170,7 @@ class Server:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         self._listener_name: str | None = None
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         try:
             if "--port" in self.command:
@@ -216,7 +216,7 @@ class Server:
         """All that supervisor, workers and application wrote until now; in the file the moment that they have written it."""
         return self._final if self._file.closed else os.pread(self._file.fileno(), 1 << 30, 0).decode(errors="replace")
 
-    def wait_until(self, condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
+    def wait_until(self, condition: Callable[[], T | None], timeout: float = PATIENCE, what: str = "") -> T:
         """As the function, but the failure shows the server's log."""
         return wait_until(condition, timeout, lambda: f"{what}\nserver's log:\n{self.log[-20000:]}")
 
@@ -312,11 +312,8 @@ class Server:
 
     def wait_for_exit(self, timeout: float = PATIENCE) -> int:
         """The exit code, once the supervisor has ended and all it wrote is in the log."""
-        code = self.wait_until(lambda: (self.process.poll(),) if self.process.poll() is not None else None, timeout, "no exit")[
-            0
-        ]
-        assert code is not None
-        return code
+        self.wait_until(lambda: self.process.poll() is not None, timeout, "no exit")
+        return self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
         self.send(number)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +19,8 @@ from tricorn.protocols.http1.connection import HttpConnection
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.request import RequestHead
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+Receive = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[Any]]
 
 CODECS: dict[str, tuple[Codec, Callable[[], Callable[[bytes], RequestHead | None]] | None]] = {

@@ -41,10 +41,10 @@ ROWS: dict[str, Callable[[], None]] = {}
 """The tests of the page's rows, by the text of their first cells."""
 
 
-def row(text: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def row(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Say which row of the page a test is of."""
 
-    def note(test: Callable[[], None]) -> Callable[[], None]:
+    def note(test: Callable[..., None]) -> Callable[..., None]:
         ROWS[text] = test
         return test
 

@@ -45,7 +45,7 @@ def test_a_file_sets_options_of_every_type(tmp_path: Path) -> None:
     header = "A: one"
     workers = "auto"
     """
-    given = {
+    given: dict[str, Any] = {
         "app": "main:app",
         "host": ("127.0.0.1", "::1"),
         "port": 9000,

@@ -44,7 +44,7 @@ def test_a_keyword_has_its_options_default_and_type(keyword: str) -> None:
 
 def test_settings_survive_a_config() -> None:
     settings = tricorn.Config(
-        PROBE, ["::1", "127.0.0.1"], None, log_config=None, headers=[("A", "b")], ws_ping_timeout=None, root_path="/x"
+        PROBE, ("::1", "127.0.0.1"), None, log_config=None, headers=[("A", "b")], ws_ping_timeout=None, root_path="/x"
     ).settings()
     assert (settings.host, settings.port, settings.ws_ping_timeout) == (("::1", "127.0.0.1"), 0, 0)
     assert from_settings(settings).settings() == settings

@@ -262,7 +262,7 @@ def test_one_server_on_two_loops() -> None:
 
 # --------------------------------------------------------------------------------------------------------------- values
 
-TAKEN = {
+TAKEN: dict[str, list[Any]] = {
     "host": [None, ""],
     "port": [None, "0"],
     "uds": [""],
@@ -309,7 +309,7 @@ def test_values_that_uvicorn_takes(name: str) -> None:
     asyncio.run(main())
 
 
-REFUSED = {
+REFUSED: dict[str, list[Any]] = {
     "port": ["", "eighty"],
     "limit_concurrency": [0],
     "ws_max_size": [0, ""],

@@ -57,7 +57,8 @@ async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 async def ask_all_the_time(port: int, seconds: float) -> list[float]:
     """How long each of a good client's requests took, one at least."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    times, end = [], time.monotonic() + seconds
+    times: list[float] = []
+    end = time.monotonic() + seconds
     while not times or time.monotonic() < end:
         begin = time.monotonic()
         writer.write(REQUEST)

@@ -22,7 +22,7 @@ from tricorn.ipc.channel import LOADED, encode
 from tricorn.supervisor.reload.fsevents import WatchfilesWaiter
 from tricorn.supervisor.reload.inotify import InotifyWaiter
 from tricorn.supervisor.reload.selection import MAX_BEHIND_LINK, Selection, needs_polling
-from tricorn.supervisor.reload.watcher import QUIET, Watcher
+from tricorn.supervisor.reload.watcher import QUIET, Waiter, Watcher
 
 # ---- which files
 
@@ -171,7 +171,7 @@ class Watched:
 
 @contextmanager
 def watching(folder: Path, **options: Any) -> Iterator[Watched]:
-    settings = {"reload_dir": (str(folder),), "reload_delay": 0} | options
+    settings: dict[str, Any] = {"reload_dir": (str(folder),), "reload_delay": 0} | options
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     # Far in the future: what was there before is no news.
@@ -245,7 +245,7 @@ def test_watchfiles_tells_what_inotify_does(tmp_path: Path) -> None:
     """Elsewhere than on Linux it is what tells; it speaks of the same paths here."""
     pytest.importorskip("watchfiles", reason="watchfiles is not installed")
     path = tmp_path / "main.py"
-    notifiers = [WatchfilesWaiter([str(tmp_path)]), InotifyWaiter([str(tmp_path), str(tmp_path / "gone")])]
+    notifiers: list[Waiter] = [WatchfilesWaiter([str(tmp_path)]), InotifyWaiter([str(tmp_path), str(tmp_path / "gone")])]
     path.write_text("new")
     for notifier in notifiers:
         found: set[str] = set()

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from support.harness import PATIENCE, ROOT, Server, environment, get, raw_connection, read_response, send_request
@@ -25,8 +26,8 @@ GROUPS = os.environ.get("TRICORN_AUTOBAHN_GROUPS", "quick")
 """Both are read before the tests' environment is cleared."""
 
 
-def dial(server: Server, path: str = "/", **options: object) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=PATIENCE, **options)  # type: ignore[arg-type]
+def dial(server: Server, path: str = "/", **options: Any) -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=PATIENCE, **options)
 
 
 def code_of(client: ClientConnection) -> int:

@@ -46,7 +46,8 @@ async def serve_rows(files: tuple[str, str], trusting: ssl.SSLContext) -> list[s
 
 
 async def judge(row: Row, reader: asyncio.StreamReader, requests: list[Seen]) -> list[str]:
-    data, statuses, ended = b"", (), not row.statuses
+    data, ended = b"", not row.statuses
+    statuses: tuple[int, ...] = ()
     while not ended and statuses != row.statuses:
         try:
             piece = await asyncio.wait_for(reader.read(65536), PATIENCE)

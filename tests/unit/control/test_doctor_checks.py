@@ -14,7 +14,7 @@ from tricorn.control.doctor.environment import Environment, Finding, StopTime, r
 MIB = 1024 * 1024
 DOCKER = StopTime(10, "docker stop, by its default,", "docker run --stop-timeout {}")
 GOOD = Environment(
-    read_options(DEFAULTS | {"workers": 4, "host": ("0.0.0.0",), "forwarded_allow_ips": "10.0.0.0/8", "shutdown_delay": 5}),
+    read_options({**DEFAULTS, "workers": 4, "host": ("0.0.0.0",), "forwarded_allow_ips": "10.0.0.0/8", "shutdown_delay": 5}),
     open_files=524288,
     somaxconn=4096,
     cpus=4,

@@ -156,7 +156,7 @@ def test_through_tls_pieces_are_copied_together() -> None:
     async def play() -> None:
         wire = Wire(sends(start(SIZE), body(LARGE)))
         wire.service.gathers = True
-        wire.transport.get_extra_info = {"sslcontext": object()}.get  # type: ignore[method-assign]
+        wire.transport.get_extra_info = {"sslcontext": object()}.get  # type: ignore[assignment]
         await wire.feed(GET)
         await wire.settle()
         assert not wire.transport.gathered
