@@ -18,6 +18,8 @@ from .option import Option, option
 from .option import flag as flag
 from .validators import parse_workers, wrong_app, wrong_bind, wrong_header, wrong_hooks, wrong_mode, wrong_path, wrong_prefix
 
+LAST_PARTING = 2.0
+"""Seconds that clients whose WebSocket was closed last by ``--drain-over`` get to answer that."""
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 
@@ -248,6 +250,20 @@ class Config(Value):
         unit="s",
         minimum=0,
         development=1,
+    )
+    timeout_graceful_reload: float | None = option(
+        None,
+        "The same on a reload or recycling, if it is to be another time: streams may get longer than on a stop.",
+        section="Processes",
+        unit="s",
+        minimum=0,
+    )
+    drain_over: float = option(
+        0,
+        "End the WebSockets and event streams of a worker that drains spread over this time.",
+        section="Processes",
+        unit="s",
+        minimum=0,
     )
     report_stalls: float = option(
         1,
@@ -571,6 +587,13 @@ DEVELOPMENT: Mapping[str, Any] = {name: known.development for name, known in OPT
 def configure(**given: Any) -> Config:
     """The Config of the options ``given``, with the defaults that ``--reload`` changes. Raises ConfigError."""
     return Config(**{**DEVELOPMENT, **given} if given.get("reload") else given)
+
+
+def reload_grace(config: Config) -> float:
+    """Seconds that what is in flight gets when a worker is replaced, and others serve meanwhile."""
+    given = config.timeout_graceful_reload
+    grace = config.timeout_graceful_shutdown if given is None else given
+    return max(grace, config.drain_over + LAST_PARTING) if config.drain_over else grace
 
 
 def is_set(config: Config, name: str) -> bool:

@@ -43,6 +43,12 @@ class Connection(Sender, Protocol):
     def drain(self) -> None:
         """The worker drains: what would last for ever ends now; called once."""
 
+    def lasts(self) -> bool:
+        """Whether it would last for ever: a WebSocket, an event stream."""
+
+    def part(self) -> None:
+        """The worker drains: end it so that the client connects again, to another worker."""
+
     def stop(self) -> None:
         """Close if idle."""
 
@@ -230,12 +236,15 @@ class Service:
         self.on_count(len(self.connections))
         self._check_empty()
 
-    def drain(self, phase: Phase, hand_on: Callable[[int], bool] | None = None) -> None:
-        """Rise to ``phase``. With STOPPING, idle connections close now, or go to the next worker by ``hand_on``."""
+    def drain(self, phase: Phase, hand_on: Callable[[int], bool] | None = None, *, part: bool = True) -> None:
+        """Rise to ``phase``. With STOPPING, idle connections close now, or go to the next worker by ``hand_on``.
+
+        ``part``: whether what would last for ever ends now. If not, the caller ends it.
+        """
         self.hand_on = hand_on or self.hand_on
         before, self.phase = self.phase, max(self.phase, phase)
         for connection in list(self.connections):
-            if before is Phase.SERVING:
+            if before is Phase.SERVING and (part or not connection.lasts()):
                 connection.drain()
             if self.phase is Phase.STOPPING:
                 connection.stop()

@@ -192,6 +192,22 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the response is a stream of server-sent events, and has begun."""
+        return self.phase is STREAMING and any(
+            name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
+            for name, value in self.response_headers
+        )
+
+    def end_stream(self) -> None:
+        """End an event stream as if it were complete: its client connects again. The application is told that it has left."""
+        try:
+            self._stream.end()
+        except AppError:
+            self._stream.reset()
+        self.disconnect(self.status)
+
     def time_out(self) -> asyncio.Task[None] | None:
         """The request takes too long: 504 if nothing was sent, else the response breaks off. Returns the cancelled task."""
         self._give_up(504, "the application took too long")

@@ -52,6 +52,9 @@ class Stream(Protocol):
     def send_trailers(self, headers: Iterable[Field]) -> None:
         """Send the response's last fields, if the client takes any. The response is complete then."""
 
+    def end(self) -> None:
+        """End the body here, and have the client ask another worker next. Raises AppError if the body has a length."""
+
     def send_interim(self, status: int, headers: Iterable[Field]) -> None:
         """Send a response before the response, such as 103, if the client knows such."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from ..config.frozen import Value
-from ..config.options import Config
+from ..config.options import Config, reload_grace
 from ..ipc.waits import Waits
 
 HANG_REPORT = 0.5
@@ -125,5 +125,5 @@ class Worker:
         config = self.plan.config
         if patient:
             # Idle connections stay until their keep-alive timeout, which the worker checks once a second.
-            return max(config.timeout_graceful_shutdown, config.timeout_keep_alive + 1) + DRAIN_MARGIN
+            return max(reload_grace(config), config.timeout_keep_alive + 1) + DRAIN_MARGIN
         return config.timeout_graceful_shutdown + DRAIN_MARGIN

@@ -177,7 +177,8 @@ class WorkerProcess:
 
         Libraries with endless responses look for this name on the object whose method handles SIGTERM, and end their responses.
         """
-        return self._is_leaving
+        # With --drain-over event streams end one by one. Later, those that are left end by themselves.
+        return self._is_leaving and (self._serving is None or not self._serving.is_parting)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The handler of SIGTERM: a method, so that libraries find :attr:`should_exit` behind it."""
@@ -247,7 +248,7 @@ class WorkerProcess:
 
     def _drain(self, phase: Phase, *, grace: float | None = None, hand_off: bool = False) -> None:
         self._is_leaving = True
-        self._current.is_ready = False
+        self._current.begin_draining()
         if self._serving is not None:
             self._serving.drain(phase, grace=grace, hand_off=hand_off)
         if self._release is not None:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..config.options import Config
+from ..config.options import Config, reload_grace
 from ..ipc.handover import Ends, Handover
 from ..ipc.scoreboard import BEAT_PERIOD, Field
 from ..ipc.waits import Waits, describe, name_request
@@ -32,10 +33,15 @@ from .recycling import Recycling
 from .setup import trusted_by
 from .tls import Certificates
 
+if TYPE_CHECKING:
+    from .parting import Parting
+
 logger = logging.getLogger("tricorn.error")
 
 UNASKED = 5.0
 """Seconds that a worker waits for its first request before it imports what later ones may need."""
+PARTING = 0.9
+"""The part of a stop's grace in which ``--drain-over`` ends what lasts; the rest is for clients to answer that."""
 MARGIN = 0.5
 """Seconds before the end of the grace at which what is left is cancelled, so that the worker is gone when it ends."""
 
@@ -93,6 +99,7 @@ class Serving:
         self._hands_off = False
         """Newer workers serve on: idle connections, and those that are not accepted yet, are theirs."""
         self._is_abandoned = False
+        self._parting: Parting | None = None
         self._last_moment: asyncio.TimerHandle | None = None
         """When the grace of a drain ends."""
 
@@ -117,10 +124,12 @@ class Serving:
 
         ``hand_off``: newer workers serve on, so what has not been asked yet is theirs.
         """
-        grace = self._config.timeout_graceful_shutdown if grace is None else grace
-        self._limit(grace - min(MARGIN, grace / 4))
+        if grace is None:
+            grace = self._config.timeout_graceful_shutdown if phase is Phase.STOPPING else reload_grace(self._config)
+        grace -= min(MARGIN, grace / 4)
+        self._limit(grace)
         self._row[Field.SERVING] = 0
-        self._current.is_ready = False
+        self._current.begin_draining()
         self._hands_off = hand_off
         self._ordered.set()
         # On a stop no other worker is going to take what waits in the listener's queue.
@@ -129,7 +138,25 @@ class Serving:
             self._handover.stop()
         # With the PROXY protocol connections stay: only this worker has read the header that named the client.
         may_give = hand_off and not self._config.proxy_protocol
-        self.service.drain(phase, self._handover.give if may_give and self._handover is not None else None)
+        hand_on = self._handover.give if may_give and self._handover is not None else None
+        is_parting = self._part(min(self._config.drain_over, grace * PARTING), hand_off)
+        self.service.drain(phase, hand_on, part=not is_parting)
+
+    @property
+    def is_parting(self) -> bool:
+        """Whether WebSockets and event streams still end one by one (``--drain-over``)."""
+        return self._parting is not None and not self._parting.is_over
+
+    def _part(self, seconds: float, hand_off: bool) -> bool:
+        """End what lasts spread over so many ``seconds``, if that was asked for; returns whether it is done so."""
+        if self._parting is not None:
+            self._parting.hasten(seconds)
+        elif seconds > 0 and not hand_off and self.service.phase is Phase.SERVING:
+            # Late, because most operators end all at once.
+            from .parting import Parting
+
+            self._parting = Parting(self.service, seconds)
+        return self._parting is not None
 
     async def finish(self) -> None:
         """Wait until a drain is ordered and done, then shut the application down."""
@@ -157,6 +184,8 @@ class Serving:
             self._pulse.stop()
         if self._last_moment is not None:
             self._last_moment.cancel()
+        if self._parting is not None:
+            self._parting.stop()
         self._late.cancel()
         self._acceptor.stop(empty=False)
         self.service.cancel()

@@ -459,6 +459,15 @@ class HttpConnection(asyncio.Protocol):
     def drain(self) -> None:
         """Nothing ends at once: the next response says that it is the last."""
 
+    def lasts(self) -> bool:
+        """Whether an event stream is on it."""
+        return self._exchange is not None and self._exchange.is_event_stream
+
+    def part(self) -> None:
+        """End the event stream."""
+        if self._exchange is not None:
+            self._exchange.end_stream()
+
     def stop(self) -> None:
         """A prompt stop: close if idle. A client that has just connected gets a second to make its request."""
         self._last = True

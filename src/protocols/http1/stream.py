@@ -187,6 +187,11 @@ class Http1Stream:
         else:
             self.send_body(b"", False)
 
+    def end(self) -> None:
+        """As Stream's; the connection closes."""
+        self._keep_alive = False
+        self.send_body(b"", False)
+
     def send_interim(self, status: int, headers: Iterable[Field]) -> None:
         # HTTP/1.0 has none.
         if self._request.terms.version == "1.1":

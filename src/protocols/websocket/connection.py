@@ -247,6 +247,14 @@ class WebSocketConnection(asyncio.Protocol):
         elif self._phase is Phase.ENDING:
             self._answer_end()
 
+    def lasts(self) -> bool:
+        """Whether it is open."""
+        return self._phase is Phase.OPEN
+
+    def part(self) -> None:
+        """The same as :meth:`drain`."""
+        self.drain()
+
     def stop(self) -> None:
         """A prompt stop, which waits no longer for a closing frame than for anything else of a client that is told the end."""
         if self._phase is Phase.CLOSING:
