@@ -26,8 +26,8 @@ COMPLETION = "_TRICORN_COMPLETE"
 
 def serve(print_config: bool = False, check_config: bool = False, **values: Any) -> int:
     """Run the command with the options ``values``; returns the exit code. Raises ConfigError."""
-    from ..config.sources import Sources, show
-    from ..errors import EXIT_FAILED, ConfigError
+    from ..config.sources import Sources, require_app, show
+    from ..errors import EXIT_FAILED
 
     sources = Sources(values)
     settings = sources.load()
@@ -36,9 +36,7 @@ def serve(print_config: bool = False, check_config: bool = False, **values: Any)
     if print_config:
         print(show(settings))
         return 0
-    if not settings.config.app:
-        where = "no main.py, app.py or asgi.py with an application is here"
-        raise ConfigError(f"APP: missing, and {where}; name it as MODULE:ATTRIBUTE, for example: tricorn main:app")
+    require_app(settings.config)
     if not hasattr(os, "fork"):
         print(f"Error: tricorn needs os.fork, which {sys.platform} does not have; Linux, macOS and BSD do", file=sys.stderr)
         return EXIT_FAILED

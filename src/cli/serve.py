@@ -9,7 +9,7 @@ from ..config import identity as identities
 from ..config.directory import WorkingDirectory
 from ..config.directory import check as check_directories
 from ..config.options import Config, check_supervisor
-from ..config.sources import Settings, Sources
+from ..config.sources import Settings, Sources, require_app
 from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..logs import setup as logs
 from ..supervisor.resources import raise_open_files
@@ -44,6 +44,7 @@ class CommandLine:
     def load(self) -> Config:
         """The configuration as it is now; logging follows it. Raises ConfigError."""
         config = self._sources.load().config
+        require_app(config)
         if config.workers == 0:
             raise ConfigError("--workers 0: takes effect only after a restart, because it means no supervisor")
         self.directory.enter()

@@ -44,21 +44,24 @@ def complete(given: str, directory: str, home: str) -> AppName:
         place = os.path.join(home, directory)
     if colon:
         return AppName(f"{module}:{attribute}", directory)
-    found = _choose(file) if (file := _file_of(module, place)) is not None else ""
+    found = _choose(names_in(file)) if (file := _file_of(module, place)) is not None else ""
     return AppName(f"{module}:{found}" if found else module, directory)
 
 
 def names_in(file: str) -> list[str]:
     """The names that a module's source sets at its top level, in order. The module is not run; empty if it can't be read."""
+    try:
+        return _parse(file)
+    except (OSError, SyntaxError, ValueError):
+        return []
+
+
+def _parse(file: str) -> list[str]:
     # Late, because most operators name module and attribute.
     import ast
 
-    try:
-        with open(file, "rb") as source:
-            tree = ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):
-        return []
-    return list(_assigned(tree.body))
+    with open(file, "rb") as source:
+        return list(_assigned(ast.parse(source.read()).body))
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[str]:
@@ -99,18 +102,25 @@ def _file_of(module: str, place: str) -> str | None:
     return next((file for file in (f"{base}.py", os.path.join(base, "__init__.py")) if os.path.isfile(file)), None)
 
 
-def _choose(file: str) -> str:
-    names = names_in(file)
+def _choose(names: list[str]) -> str:
     return next((one for one in USUAL if one in names), "")
 
 
 def _search(place: str, directory: str) -> AppName:
-    """The first usual file that has an application."""
+    """The first usual file that has an application; or that is not valid Python, which its import will say."""
     for path in (*USUAL_FILES, *_django_files(place)):
         file = os.path.join(place, path)
-        if os.path.isfile(file) and (attribute := _choose(file)):
-            module, where = _module_of(path, directory, place)
-            return AppName(f"{module}:{attribute}", where, path)
+        if not os.path.isfile(file):
+            continue
+        module, where = _module_of(path, directory, place)
+        try:
+            if attribute := _choose(_parse(file)):
+                return AppName(f"{module}:{attribute}", where, path)
+        except SyntaxError:
+            # Another file's application in its place would be a riddle, most of all at a reload.
+            return AppName(module, where, path)
+        except (OSError, ValueError):
+            continue
     return AppName("", directory)
 
 

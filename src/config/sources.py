@@ -98,6 +98,13 @@ class Sources:
             raise ConfigError(f"{variable} in the environment: {error}") from None
 
 
+def require_app(config: Config) -> None:
+    """Raises ConfigError if no application was named, and none was found."""
+    if not config.app:
+        where = "no main.py, app.py or asgi.py with an application is here"
+        raise ConfigError(f"APP: missing, and {where}; name it as MODULE:ATTRIBUTE, for example: tricorn main:app")
+
+
 def is_kubernetes(text: str) -> bool:
     """Whether a variable's value is an address that Kubernetes tells of a service, such as ``tcp://10.0.0.1:8000``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,34 @@ def test_it_is_served(given: str, tmp_path: Path) -> None:
     with server:
         assert get(server.port).status == 200
         assert ("Found main:application in main.py" in server.log) is (given == "")
+
+
+def test_a_file_that_is_not_python_is_no_reason_to_serve_another(tmp_path: Path) -> None:
+    """Neither at the start nor at a reload; and once it is mended, it is served again."""
+    write(tmp_path, "main.py", "app.py", name="application")
+    good = (tmp_path / "main.py").read_text()
+    server = Server("")
+    server.command = [word for word in server.command if word]
+    server.cwd = tmp_path
+    with server:
+        server.wait_for_ready(1)
+        (tmp_path / "main.py").write_text(good + "x =\n")
+        server.send(signal.SIGHUP)
+        server.wait_for_log("SyntaxError")
+        server.wait_for_log("abandoned")
+        (tmp_path / "main.py").write_text(good)
+        server.send(signal.SIGHUP)
+        server.wait_for_log("Reload complete")
+        for name in ("main.py", "app.py"):
+            (tmp_path / name).unlink()
+        server.send(signal.SIGHUP)
+        server.wait_for_log("APP: missing, and no main.py")
+        assert get(server.port).status == 200
+    (tmp_path / "main.py").write_text("x =\n")
+    write(tmp_path, "app.py")
+    ended = run_tricorn("--app-dir", str(tmp_path), "--port", "0")
+    assert ended.returncode == 3
+    assert "SyntaxError" in ended.stderr
 
 
 def test_dev_is_reload(tmp_path: Path) -> None:
