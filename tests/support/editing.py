@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.harness import Server, get, is_alive
+from support.harness import Server, children_of, get, is_alive
 
 APPLICATION = """
 VERSION = "{version}"
@@ -56,6 +56,11 @@ def wait_for_answer(server: Server, body: bytes) -> None:
 def wait_until_replaced(server: Server, workers: int = 1) -> None:
     """Wait until the workers with the old code are gone, and with them all connections that they had."""
     server.wait_until(lambda: len(living_workers(server)) == workers, what=f"not {workers} workers are left")
+
+
+def watcher_of(server: Server) -> int:
+    """The pid of the watcher, which is the first process that the supervisor forks."""
+    return next(pid for pid in children_of(server.pid) if pid not in living_workers(server))
 
 
 def living_workers(server: Server) -> list[int]:

@@ -66,7 +66,8 @@ class Watcher:
         self._decoder = Decoder(HEARS)
         self._poll = config.reload_poll or os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() in ("1", "true")
         self._delay = config.reload_delay
-        self._waiter: Waiter | None = None
+        self.waiter: Waiter | None = None
+        """What waits for changes; None until everything was looked at once."""
         self._missing: set[str] = set()
         """Roots that were missing at the last scan."""
         self._next = 0.0
@@ -74,15 +75,16 @@ class Watcher:
         self._pending: dict[str, float] = {}
         """Files saved and not reported yet, and when they were."""
         # This comes first, so that nothing saved from now on is missed.
-        self._directories, self._files = self._selection.scan()
-        self._note(path for path, (saved, _, _) in self._files.items() if since < saved / 1e9 <= time.time())
+        self.directories, self.files = self._selection.scan()
+        """What is watched, with the state of each file when it was looked at last."""
+        self._note(path for path, (saved, _, _) in self.files.items() if since < saved / 1e9 <= time.time())
 
     def run(self) -> int:
         """Report changes until the supervisor closes the channel; returns the exit code."""
         waiter = self._rebuild()
         logger.info("Watching %s for changes%s", ", ".join(self._selection.roots), " by polling" if self._poll else "")
         while self._listen():
-            waiter = self._waiter or self._rebuild()
+            waiter = self.waiter or self._rebuild()
             self._take(waiter.wait(self._timeout()))
             self._report()
         return 0
@@ -97,19 +99,19 @@ class Watcher:
         watched: set[str] | None = None
         while watched is None or not self._places() <= watched:
             watched = self._places()
-            if self._waiter is not None:
+            if self.waiter is not None:
                 # The old one is closed first: both together may exceed the kernel's limits.
-                self._waiter.close()
-            self._waiter = waiter = self._watch(sorted(watched))
+                self.waiter.close()
+            self.waiter = waiter = self._watch(sorted(watched))
             self._missing = set(self._selection.awaited())
-            self._directories, files = self._selection.scan()
-            before, self._files = self._files, files
+            self.directories, files = self._selection.scan()
+            before, self.files = self.files, files
             self._note(path for path in before.keys() | files.keys() if before.get(path) != files.get(path))
         return waiter
 
     def _places(self) -> set[str]:
         """The directories to watch, with those in which a missing root may be created."""
-        return self._directories | set(self._selection.awaited().values())
+        return self.directories | set(self._selection.awaited().values())
 
     def _watch(self, directories: list[str]) -> Waiter:
         mounts = _read("/proc/self/mountinfo")
@@ -121,7 +123,7 @@ class Watcher:
                 cause = getattr(error, "strerror", None) or error
                 logger.warning("Watching by polling, for %d directories can't be watched: %s", len(directories), cause)
                 self._poll = True
-        return PollingWaiter(directories, lambda: self._files)
+        return PollingWaiter(directories, lambda: self.files)
 
     def _take(self, paths: set[str] | None) -> None:
         """Find out which of ``paths`` were saved, and whether directories came or went."""
@@ -131,7 +133,7 @@ class Watcher:
         saved = []
         rebuild = False
         for path in paths:
-            if path in self._directories:
+            if path in self.directories:
                 # A link may point elsewhere now.
                 rebuild = rebuild or not os.path.isdir(path) or os.path.islink(path)
             elif os.path.isdir(path):
@@ -149,18 +151,18 @@ class Watcher:
         elsewhere = path in selection.imported or path in selection.settings
         if not selection.wants(path) or not (elsewhere or selection.holds(_parent(path))):
             return False
-        state, before = state_of(path), self._files.get(path)
+        state, before = state_of(path), self.files.get(path)
         if state is None:
-            self._files.pop(path, None)
+            self.files.pop(path, None)
         else:
-            self._files[path] = state
+            self.files[path] = state
         return state != before
 
     # ------------------------------------------------------------------------------------------------------------ report
 
     def _note(self, paths: Iterable[str]) -> None:
         for path in paths:
-            saved = self._files[path][0] / 1e9 if path in self._files else 0.0
+            saved = self.files[path][0] / 1e9 if path in self.files else 0.0
             # A file that was moved here may be old.
             ago = min(max(0.0, time.time() - saved), LONGEST / 1000) if saved else 0.0
             self._pending.setdefault(path, time.monotonic() - ago)
@@ -177,7 +179,7 @@ class Watcher:
         for path, state in states.items():
             # What was written until now is part of this save.
             if state is not None:
-                self._files[path] = state
+                self.files[path] = state
 
     def _report(self) -> None:
         if not self._pending or time.monotonic() < self._next:
@@ -208,14 +210,14 @@ class Watcher:
             for message in self._decoder.feed(data):
                 imported.update(message["files"])
         # A file that is watched already may have been imported by another name, through a symbolic link.
-        new = {path for path in imported - self._selection.imported if not {path, os.path.realpath(path)} & self._files.keys()}
+        new = {path for path in imported - self._selection.imported if not {path, os.path.realpath(path)} & self.files.keys()}
         if new:
             self._selection.imported |= new
             states = {path: state for path in new if (state := state_of(path)) is not None and self._selection.wants(path)}
             # Changes are compared with the state at the import.
-            self._files |= states
-            if {_parent(path) for path in states} - self._directories:
-                self._directories |= {_parent(path) for path in states}
+            self.files |= states
+            if {_parent(path) for path in states} - self.directories:
+                self.directories |= {_parent(path) for path in states}
                 self._rebuild()
         return True
 

@@ -18,6 +18,7 @@ from support.editing import (
     wait_for_answer,
     wait_until_replaced,
     wait_until_watching,
+    watcher_of,
 )
 from support.harness import (
     Client,
@@ -156,7 +157,7 @@ def test_an_import_from_outside_the_directories_is_watched(project: Project, tmp
     with project.serve() as server:
         wait_until_watching(server)
         assert get(server.port).body == b"one"
-        watcher = next(pid for pid in children_of(server.pid) if pid not in living_workers(server))
+        watcher = watcher_of(server)
 
         # It reports a save only once it watches; saving again and again is what a person would do, too.
         def saved_and_seen() -> bool:
@@ -264,7 +265,7 @@ def test_a_killed_worker_is_replaced(project: Project) -> None:
 def test_a_killed_watcher_is_replaced_and_misses_nothing(project: Project) -> None:
     with project.serve() as server:
         wait_until_watching(server)
-        watcher = next(pid for pid in children_of(server.pid) if pid not in living_workers(server))
+        watcher = watcher_of(server)
         os.kill(watcher, signal.SIGKILL)
         project.write("two")
         server.wait_for_log("watching .* for changes", count=2)
