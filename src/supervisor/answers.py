@@ -42,7 +42,7 @@ class View(Value):
 
         A worker that is starting may still succeed.
         """
-        busy = {worker.slot for worker in self.workers if worker.phase is Phase.STARTING}
+        busy = {worker.slot for worker in self.workers if worker.standing is Phase.STARTING}
         return next((self.failures[slot] for slot in slots if slot in self.failures and slot not in busy), "")
 
     def is_served(self, slot: int) -> bool:
@@ -203,4 +203,4 @@ def has_stopped_accepting(worker: Worker) -> bool:
 
     One that did not answer in time was told by a signal, too, which needs only that its event loop turns.
     """
-    return worker.phase in (Phase.KILLED, Phase.FAILED) or (worker.standing is Phase.DRAINING and worker.answer_by is None)
+    return worker.phase in (Phase.KILLED, Phase.FAILED) or (worker.phase is Phase.DRAINING and worker.answer_by is None)

@@ -362,11 +362,14 @@ class Fleet:
         if order.slot >= self.wanted.size:
             return Known(SENSELESS, {"error": f"there is no slot {order.slot}: the highest is {self.wanted.size - 1}"})
         self._crashes.forgive_slot(order.slot)
-        for worker in self.workers.values():
-            if worker.slot == order.slot and worker.is_occupying and not worker.recycling:
+        its = [worker for worker in self.workers.values() if worker.slot == order.slot]
+        for worker in its:
+            if worker.standing is Phase.READY and not worker.recycling:
                 worker.recycling = "somebody asked for it"
                 self._say(f"to be replaced: {worker.recycling}", worker)
-        return Restarted(order.slot, next(self._ids))
+        # A worker that is starting is a new one already.
+        starting = [worker.id for worker in its if worker.standing is Phase.STARTING]
+        return Restarted(order.slot, max(starting, default=next(self._ids)))
 
     def _size_in_words(self) -> str:
         return f"{self.wanted.size} {'worker' if self.wanted.size == 1 else 'workers'}"

@@ -1,8 +1,9 @@
 """Thousands of random lives of a fleet, on a virtual clock, with a host that lies, dies and sleeps.
 
 Each life is drawn from its seed: processes fail to start, start slowly, crash, hang and come back, ignore what they are told;
-facts come doubled and late; any signal comes at any moment; the machine is suspended. After every step the invariants of
-``_check`` must hold. Then the faults cease: the fleet must become whole. At last a TERM, which must end in Finish.
+facts come doubled and late; any signal comes at any moment, and so does any order of the control socket; the machine is
+suspended. After every step the invariants of ``_check`` must hold, and every order with a ticket is answered once, truly. Then
+the faults cease: the fleet must become whole. At last a TERM, which must end in Finish.
 
 A failing life prints its story and how to replay it: ``TRICORN_SEED=123 pytest tests/simulation/test_fleet_simulation.py``.
 """
@@ -18,10 +19,12 @@ from random import Random
 from typing import Any
 
 import pytest
+from tricorn.config.frozen import replace
 from tricorn.config.options import Config
+from tricorn.ipc.waits import Waits
 from tricorn.supervisor import messages as m
 from tricorn.supervisor.fleet import Fleet
-from tricorn.supervisor.orders import Reload, Reopen, Resize, Stop, StopNow
+from tricorn.supervisor.orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from tricorn.supervisor.phases import RUNNING, Phase, Stage
 
 LIVES, BLOCKS = 10_000, 20
@@ -47,6 +50,9 @@ class Process:
     """Whether it was told to drain, quit or die."""
     examined: bool = False
     """Whether a hang report was ordered, and no beat came since."""
+    born: float = 0.0
+    told: bool = False
+    """Whether it said what it waits for, or was told twice to drain."""
     hung_until: float = 0.0
     beat: float = 0.0
     next_beat: float = NEVER
@@ -64,6 +70,10 @@ class World:
     is_calm: bool = False
     ordered: list[tuple[float, Stop | StopNow]] = field(default_factory=list)
     """Orders to stop that were given, and when."""
+    tickets: dict[int, tuple[float, Order]] = field(default_factory=dict)
+    """Orders that wait for their answers, and when the fleet was told them."""
+    given: int = 0
+    """How many tickets were given."""
     finished: int | None = None
     story: list[tuple[float, object]] = field(default_factory=list)
 
@@ -77,7 +87,7 @@ class World:
     # ------------------------------------------------------------------------------------------- what processes really do
 
     def spawn(self, action: m.Spawn) -> None:
-        process = self.processes[action.worker] = Process(action.worker, action.slot)
+        process = self.processes[action.worker] = Process(action.worker, action.slot, born=self.now)
         roll = 1.0 if self.is_calm else self.random.random()
         delay = self.random.choice((0.02, 0.1, 1.0, self.random.uniform(0, 90)))
         if roll < 0.1:
@@ -115,6 +125,8 @@ class World:
             case m.Drain(worker) | m.DrainBySignal(worker) | m.Quit(worker):
                 process = self.processes[worker]
                 process.leaving = True
+                if self.chance(0.5):
+                    self.later(self.random.uniform(0, 1), "fact", process, m.Waiting(worker, Waits(0, "", 0.0, 1)))
                 if not self.chance(0.1) and process.hung_until <= self.now:
                     self.later(self.random.choice((0.01, 0.5, self.random.uniform(0, 40))), "exit", process, "exit code 0")
             case m.CallOff(worker):
@@ -146,10 +158,13 @@ class World:
                 facts.append(detail)
                 if isinstance(detail, Stop | StopNow):
                     self.ordered.append((self.now, detail))
+                if detail.ticket is not None:
+                    self.tickets[detail.ticket] = self.now, detail
             elif kind == "late" or (kind == "fact" and process.alive):
                 facts.append(detail)
                 if isinstance(detail, m.Ready | m.Beat) and process.alive and not process.leaving:
                     process.ready, process.examined = True, False
+                process.told = process.told or isinstance(detail, m.Waiting)
             elif process.alive:
                 self._happen(kind, process, detail, facts)
         for process in self.processes.values():
@@ -170,6 +185,11 @@ class World:
             process.reported = True
             facts.append(m.Exited(process.id, detail))
 
+    def give_ticket(self, order: Order) -> Order:
+        """The order as the control socket gives it."""
+        self.given += 1
+        return replace(order, ticket=self.given)
+
     def suspend(self, seconds: float, overslept: float) -> None:
         """Nobody runs for that long; upon waking overdue timers fire, soon or, after a long time in swap, not so soon.
 
@@ -189,13 +209,17 @@ class World:
             process.hung_until += seconds if process.hung_until > self.now - seconds else 0
 
 
-ORDERS: tuple[m.Fact, ...] = (
+ORDERS: tuple[Order, ...] = (
     Reload(),
     Reload(),
     Reload(),
     Resize(+1),
     Resize(-1),
     Reopen(),
+    Restart(0),
+    Restart(2),
+    Resize(0, to=3),
+    SetLogLevel("debug"),
 )
 STOPS: tuple[Stop | StopNow, ...] = (
     Stop(),
@@ -234,7 +258,7 @@ class Life:
         if random.random() < 0.3:
             first = random.uniform(0, 60)
             for _ in range(random.randint(1, 3)):
-                world.later(first, "order", None, random.choice(STOPS))
+                world.later(first, "order", None, self._perhaps_with_ticket(random.choice(STOPS)))
                 first += random.choice((0.0, 0.4, 1.0, 3.0, random.uniform(0, 60)))
         self._step()
         end = world.now + random.uniform(1, 60)
@@ -243,16 +267,24 @@ class Life:
         world.is_calm = True
         self._until(lambda: world.finished is not None or self._is_whole(), "the fleet never became whole")
         if world.finished is None:
+            assert not world.tickets, "an order of a fleet that is whole is still unanswered"
             world.later(random.uniform(0, 2), "order", None, Stop())
+            world.later(random.uniform(0, 2), "order", None, world.give_ticket(self._order()))
             self._until(lambda: world.finished is not None, "TERM did not end in Finish")
         self._check_end()
 
-    def _order(self) -> m.Fact:
-        order = self.random.choice(ORDERS)
+    def _perhaps_with_ticket(self, order: Order) -> Order:
+        return self.world.give_ticket(order) if self.random.random() < 0.5 else order
+
+    def _order(self) -> Order:
+        order = self._perhaps_with_ticket(self.random.choice(ORDERS))
+        if isinstance(order, Reload) and self.random.random() < 0.1:
+            return replace(order, broken="--workers many: must be a whole number")
         if isinstance(order, Reload) and self.random.random() < 0.2:
             # Made as a reload makes it: a new configuration, which may want another number of workers.
             workers, reload = self.random.randint(1, 5), self.config.reload
-            return Reload(Config(app="simulated:new", workers=workers, reload=reload, timeout_worker_healthcheck=5))
+            config = Config(app="simulated:new", workers=workers, reload=reload, timeout_worker_healthcheck=5)
+            return replace(order, config=config)
         return order
 
     def _until(self, condition: Any, otherwise: str) -> None:
@@ -298,8 +330,34 @@ class Life:
             elif isinstance(action, m.Drain | m.DrainBySignal | m.CallOff | m.Quit | m.Kill | m.ReportHang | m.Unready):
                 assert action.worker in world.processes, "an action for a worker that never was"
                 assert action.worker not in dead, "an action for a worker known to be dead"
+                if isinstance(action, m.DrainBySignal | m.Quit | m.Kill):
+                    world.processes[action.worker].told = True
             if isinstance(action, m.Kill):
                 self._check_kill(world.processes[action.worker])
+            if isinstance(action, m.Answer):
+                self._check_answer(action)
+
+    def _check_answer(self, answer: m.Answer) -> None:
+        world, wanted = self.world, self.fleet.wanted
+        assert answer.ticket in world.tickets, "an order was answered that nobody gave, or twice"
+        asked, order = world.tickets.pop(answer.ticket)
+        assert answer.code in (0, 2, 3)
+        assert bool(answer.details.get("error")) == (answer.code != 0), "a failure without an error, or an error without one"
+        serving = [p for p in world.processes.values() if p.alive and p.ready and not p.leaving]
+        if answer.code == 0 and isinstance(order, Reload):
+            old = [p for p in world.processes.values() if p.alive and p.ready and p.born < asked and not p.told]
+            assert not old or not self._may_serve(), f"old code may answer after a reload: {old}"
+        elif isinstance(order, Reload) and "generation" in answer.details:
+            assert wanted.settled.generation < answer.details["generation"], "a reload that is complete was called a failure"
+        elif answer.code == 0 and isinstance(order, Resize):
+            assert {p.slot for p in serving} >= set(range(answer.details["wanted"])), "not all are ready"
+        elif answer.code == 0 and isinstance(order, Restart):
+            assert any(p.slot == order.slot for p in serving), "nobody took the place"
+        elif isinstance(order, Stop | StopNow):
+            assert self.fleet.stage is Stage.FINISHED, "a stop was answered before its end"
+
+    def _may_serve(self) -> bool:
+        return self.fleet.stage in RUNNING
 
     def _check_kill(self, process: Process) -> None:
         healthy = process.ready and not process.leaving and process.hung_until <= self.world.now and not process.examined
@@ -352,6 +410,7 @@ class Life:
     def _check_end(self) -> None:
         code = self.world.finished
         assert self.fleet.handle([Reload(), Resize(+1)], self.world.now) == [], "it went on after Finish"
+        assert not self.world.tickets, "an order was never answered"
         assert code != 0 or self.world.ordered, "stopped unasked"
         assert code != 3 or not self.was_ready, "gave up as if nobody had ever been ready"
         assert code != 4 or self.config.limit_crashes is not None
