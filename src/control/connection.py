@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,7 +33,8 @@ class Connection:
         self._data = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(CONNECTING)
+            # Not by settimeout: then connect(2) would not wait while other clients are still to be accepted.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(CONNECTING), 0))
             self._socket.connect(socket_address(address))
             self.process, self.user = peer_of(self._socket)
             self._check_peer()

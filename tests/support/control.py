@@ -53,8 +53,9 @@ class BareClient:
 
     def __init__(self, address: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE)
+        # Without a time-out, with which it would not wait while others are to be accepted.
         self.socket.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+        self.socket.settimeout(PATIENCE)
         self._data = b""
         self.greeting = self.read()
 
