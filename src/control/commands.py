@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from . import show
+from . import inspection, show
 from .asking import Arguments, Ask, Command, Unusable
+from .doctor.command import Doctor
 
 
 def _size(given: argparse.Namespace) -> Arguments:
@@ -25,7 +26,7 @@ def _size(given: argparse.Namespace) -> Arguments:
 def _slot(given: argparse.Namespace) -> Arguments:
     text: str = given.slot
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise Unusable(f"restart {text}: must be the number of a slot")
+        raise Unusable(f"{given.command} {text}: must be the number of a slot")
     return {"slot": int(text)}
 
 
@@ -37,6 +38,13 @@ LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 COMMANDS: Mapping[str, Command] = {
     "status": Ask("Show the fleet and its workers.", shown=show.status),
+    "requests": Ask("List the requests in flight, the oldest first.", shown=inspection.requests),
+    "stacks": Ask(
+        "Show what the workers, or those of one slot, are doing: threads and asyncio tasks.",
+        add_arguments=lambda parser: _add(parser, "slot", nargs="?", metavar="SLOT"),
+        arguments=lambda given: _slot(given) if given.slot is not None else {},
+        shown=inspection.stacks,
+    ),
     "health": Ask("Succeed if at least --ready-min workers are ready.", shown=show.health),
     "reload": Ask(
         "Replace all workers by new ones with the code and settings that are there now; wait until those answer.",
@@ -66,6 +74,7 @@ COMMANDS: Mapping[str, Command] = {
         ends=True,
     ),
     "reopen-logs": Ask("Open log files again, after they were moved away.", shown=lambda answer: "Log files are open again"),
+    "doctor": Doctor(),
     "log-level": Ask(
         "Log only messages that are at least so severe, from now on.",
         add_arguments=lambda parser: _add(parser, "level", choices=LEVELS, metavar="LEVEL"),

@@ -69,16 +69,33 @@ class Connection:
 
         ``until`` is in seconds of CLOCK_MONOTONIC. Raises NotThere if the supervisor goes away, TimedOut.
         """
-        try:
-            self._socket.settimeout(None)
-            self._socket.sendall(json.dumps({"command": command, **arguments}).encode("ascii") + b"\n")
-        except OSError:
-            raise NotThere("the supervisor went away") from None
+        self.send(command, arguments)
         while True:
             message: dict[str, Any] = json.loads(self._read_line(until))
             yield message
             if "answer" in message:
                 return
+
+    def send(self, command: str, arguments: Mapping[str, Any]) -> None:
+        """Give an order or ask a question, for :meth:`read`. Raises NotThere."""
+        try:
+            self._socket.settimeout(None)
+            self._socket.sendall(json.dumps({"command": command, **arguments}).encode("ascii") + b"\n")
+        except OSError:
+            raise NotThere("the supervisor went away") from None
+
+    def read(self) -> dict[str, Any] | None:
+        """The next message, or None if it is not complete yet: for callers that wait for :meth:`fileno`. Raises NotThere."""
+        if b"\n" not in self._data:
+            self._receive()
+        if b"\n" not in self._data:
+            return None
+        message: dict[str, Any] = json.loads(self._read_line(None))
+        return message
+
+    def fileno(self) -> int:
+        """The descriptor that can be read when a message comes."""
+        return self._socket.fileno()
 
     def wait_for_end(self, until: float | None = None) -> None:
         """Wait until the supervisor has closed the connection, as it does at its end. Raises TimedOut."""
@@ -94,18 +111,21 @@ class Connection:
             if left is not None and left <= 0:
                 raise TimedOut
             self._socket.settimeout(left)
-            try:
-                data = self._socket.recv(READ_SIZE)
-            except TimeoutError:
-                raise TimedOut from None
-            except OSError:
-                data = b""
-            if not data:
-                raise NotThere("the supervisor went away")
-            self._data += data
+            self._receive()
         line = bytes(self._data[:end])
         del self._data[: end + 1]
         return line
+
+    def _receive(self) -> None:
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except TimeoutError:
+            raise TimedOut from None
+        except OSError:
+            data = b""
+        if not data:
+            raise NotThere("the supervisor went away")
+        self._data += data
 
     def close(self) -> None:
         """Close it. What was ordered goes on."""

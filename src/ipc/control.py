@@ -21,6 +21,10 @@ PREFIX = "@tricorn/"
 """How the abstract address of a supervisor begins; its pid follows."""
 FILE = "tricorn-{pid}.sock"
 """The name of the file where there are no abstract sockets."""
+DEBUGGING = ("PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONTRACEMALLOC", "PYTHONMALLOC")
+"""Variables that make Python check or record what it does (python(1)). PYTHONMALLOC does so only if it says ``debug``."""
+EXAMINED = ("INVOCATION_ID", "KUBERNETES_SERVICE_HOST", *DEBUGGING)
+"""Variables of its environment that a supervisor tells ``tricornctl doctor``: setproctitle spoils what /proc says of them."""
 
 _XUCRED = struct.Struct("=II")
 """How ``struct xucred`` begins on macOS and FreeBSD: version, user (sys/ucred.h)."""

@@ -180,15 +180,15 @@ class Host:
         """Do what the fleet decided; never blocks."""
         self._perform[type(action)](action)
 
-    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> bool:
+    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
         """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from :meth:`wait`.
 
-        ``stacks``: not only for their requests. Returns whether there is such a worker; if not, nothing is called.
+        ``stacks``: not only for their requests. Returns why it was not asked; empty if it was.
         """
         children = [child for child in self._children.values() if slot is None or child.slot == slot]
-        if children or slot is None:
-            self._inspector.ask(children, stacks, answer)
-        return bool(children) or slot is None
+        if not children and slot is not None:
+            return f"there is no worker in slot {slot}"
+        return "" if self._inspector.ask(children, stacks, answer) else "too many questions at once"
 
     # -------------------------------------------------------------------------------------------------------------- wait
 

@@ -22,6 +22,8 @@ LAST_LOOK = 0.16
 """Seconds from the question after which a worker that has written nothing is given up: all have to be told within 0.2 s."""
 TEXT = 1024 * 1024
 """Characters of all texts of one answer: to make a MiB ready to be sent takes us some hundredths of a second."""
+MAX_WAITING = 64
+"""Answers that may be waited for at once: eight for each client of the control socket."""
 STATES = {"T": "it is stopped by a signal", "t": "a debugger holds it", "D": "it waits for a device", "Z": "it is dead"}
 """What the kernel says of a process that does not answer (proc_pid_stat(5))."""
 
@@ -31,6 +33,8 @@ class Inspected(Value):
 
     slot: int
     pid: int
+    answered_by: str
+    """``loop``, ``signal``, or ``nobody``: then the report's text says why."""
     report: Report
 
 
@@ -55,7 +59,7 @@ class _Look:
         self.step = step
         self.until = until
         """When the step has lasted long enough."""
-        self.report: Report | None = None
+        self.found: Inspected | None = None
 
 
 class _Inquiry:
@@ -82,15 +86,21 @@ class Inspector:
         self._waiting: deque[_Inquiry] = deque()
         """The first is under way."""
 
-    def ask(self, children: Sequence[Child], stacks: bool, answer: Receiver) -> None:
-        """Find out what ``children`` are doing; ``stacks``: not only their requests. :meth:`attend` calls ``answer``."""
+    def ask(self, children: Sequence[Child], stacks: bool, answer: Receiver) -> bool:
+        """Find out what ``children`` are doing; ``stacks``: not only their requests. :meth:`attend` calls ``answer``.
+
+        Returns False, and calls nothing, if too much was asked already.
+        """
+        if sum(len(inquiry.answers) for inquiry in self._waiting) >= MAX_WAITING:
+            return False
         ids = [child.worker for child in children]
         for inquiry in self._waiting:
             is_same = sorted(ids) == sorted(child.worker for child in inquiry.children)
             if not inquiry.looks and inquiry.stacks == stacks and is_same:
                 inquiry.answers.append(answer)
-                return
+                return True
         self._waiting.append(_Inquiry(children, stacks, answer))
+        return True
 
     def deadlines(self) -> list[float]:
         """When to call :meth:`attend`, in seconds of CLOCK_MONOTONIC; 0 means at once."""
@@ -118,9 +128,7 @@ class Inspector:
             if any(look.step in (_Step.ASKED, _Step.SIGNALLED) for look in inquiry.looks):
                 return
             self._waiting.popleft()
-            found = [
-                Inspected(look.child.slot, look.child.pid, look.report) for look in inquiry.looks if look.report is not None
-            ]
+            found = [look.found for look in inquiry.looks if look.found is not None]
             for answer in inquiry.answers:
                 answer(found)
 
@@ -156,9 +164,12 @@ class Inspector:
 
     def _finish(self, look: _Look, inquiry: _Inquiry) -> None:
         look.step = _Step.DONE
-        look.report = look.child.read_report(min(REPORT_SHOWN, TEXT // len(inquiry.looks)))
-        if not look.report.text and not look.report.loop_turns:
-            look.report = Report(False, text=f"No answer: {describe_state(look.child.pid)}.")
+        child = look.child
+        report = child.read_report(min(REPORT_SHOWN, TEXT // len(inquiry.looks)))
+        answered_by = "loop" if report.loop_turns else "signal"
+        if not report.text and not report.loop_turns:
+            answered_by, report = "nobody", Report(False, text=f"No answer: {describe_state(child.pid)}.")
+        look.found = Inspected(child.slot, child.pid, answered_by, report)
 
 
 def describe_state(pid: int) -> str:

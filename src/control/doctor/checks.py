@@ -135,7 +135,7 @@ def grace(env: Environment) -> Finding | None:
         f"{stop.set_by} kills after {stop.seconds:g} s, and a stop may take {needed} s "
         f"({delay}--timeout-graceful-shutdown {options.timeout_graceful_shutdown:g} s)",
         "requests that are still in flight then are cut off, and the application's shutdown does not run",
-        stop.cure.format(needed),
+        stop.cure.replace("{}", str(needed)),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...config.cgroups import cgroups, read_file
 from ...config.cpus import cgroup_cpus
+from ...ipc.control import DEBUGGING
 from .environment import Environment, Options, StopTime
 
 NO_LIMIT = 2**62
@@ -18,8 +19,6 @@ SYSTEMCTL_TIME = 2.0
 """Seconds that systemctl gets to answer; it takes hundredths."""
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 """Units of time spans as systemctl prints them (systemd.time(7)), in seconds."""
-DEBUGGING = ("PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONTRACEMALLOC", "PYTHONMALLOC")
-"""Variables that make Python check or record what it does (python(1)). PYTHONMALLOC does so only if it says ``debug``."""
 KUBERNETES = StopTime(30, "Kubernetes, by its default,", "set the pod's terminationGracePeriodSeconds to {}, if it has less")
 STOPS = {
     "Kubernetes": KUBERNETES,
@@ -32,10 +31,11 @@ STOPS = {
 
 
 class System:
-    """Reads about the process ``pid``; a test gives the ``root`` of a made-up system."""
+    """Reads about the process ``pid``, whose environment has ``variables``; a test gives the ``root`` of a made-up system."""
 
-    def __init__(self, pid: int, root: str = "") -> None:
+    def __init__(self, pid: int, variables: Mapping[str, str], root: str = "") -> None:
         self._root = root
+        self._variables = variables
         self._pid = str(pid)
 
     def read(self, path: str) -> str | None:
@@ -50,11 +50,6 @@ class System:
     def exists_inside(self, path: str) -> bool:
         """Whether the process sees such a file."""
         return any(os.path.exists(f"{self._root}{where}{path}") for where in (f"/proc/{self._pid}/root", ""))
-
-    def variables(self) -> dict[str, str]:
-        """The process's environment when it started."""
-        pairs = (self.read(f"/proc/{self._pid}/environ") or "").split("\0")
-        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
     def status(self, name: str) -> str:
         """A field of ``/proc/PID/status``; empty if there is none."""
@@ -119,7 +114,7 @@ class System:
 
     def container(self) -> str:
         """The kind of container that the process runs in, if it does."""
-        if "KUBERNETES_SERVICE_HOST" in self.variables():
+        if "KUBERNETES_SERVICE_HOST" in self._variables:
             return "Kubernetes"
         if self.exists_inside("/.dockerenv"):
             return "Docker"
@@ -140,13 +135,13 @@ class System:
 
     def debugging(self) -> tuple[str, ...]:
         """The variables that put Python into a debugging mode."""
-        values = self.variables()
+        values = self._variables
         set_ = (name for name in DEBUGGING if values.get(name, "0") not in ("", "0"))
         return tuple(name for name in set_ if name != "PYTHONMALLOC" or "debug" in values[name])
 
     def unit(self) -> tuple[str, bool] | None:
         """The systemd service that the process belongs to, and whether it is one of a user's own services."""
-        if "INVOCATION_ID" not in self.variables():
+        if "INVOCATION_ID" not in self._variables:
             return None
         found = None
         for line in (self.read(f"/proc/{self._pid}/cgroup") or "").splitlines():
@@ -157,9 +152,11 @@ class System:
         return found
 
 
-def collect(options: Options, pid: int, workers: Iterable[int] = (), *, root: str = "", **known: Any) -> Environment:
+def collect(
+    options: Options, pid: int, variables: Mapping[str, str], workers: Iterable[int] = (), *, root: str = "", **known: Any
+) -> Environment:
     """The environment of the process ``pid`` and of its ``workers``; ``known`` is what the process itself has told."""
-    system = System(pid, root)
+    system = System(pid, variables, root)
     container = system.container()
     unit = system.unit()
     return Environment(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...config.frozen import Value
+from ...config.options import DEFAULTS
 
 
 class Finding(Value):
@@ -49,8 +50,8 @@ class Options(Value):
 
 
 def read_options(source: Mapping[str, Any]) -> Options:
-    """The options of ``source``, which may have others, too. Raises KeyError for one that is missing."""
-    return Options(**{name: _frozen(source[name]) for name in Options.__match_args__})
+    """The options of ``source``, which may have others, too. One that is missing has its default: an older server."""
+    return Options(**{name: _frozen(source.get(name, DEFAULTS[name])) for name in Options.__match_args__})
 
 
 def _frozen(value: Any) -> Any:

@@ -15,17 +15,9 @@ from ...ipc.channel import Message, Shape, flag, text, whole
 from ..answers import DONE, FAILED
 from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from ..snapshot import Snapshot
+from .inspection import environment, requests, stacks
+from .request import Request
 from .status import Supervised, status
-
-
-class Request:
-    """A question of one client. It is answered once."""
-
-    def __init__(self, arguments: Message, answer: Callable[[int, Mapping[str, Any]], None]) -> None:
-        self.arguments = arguments
-        """What was asked, checked."""
-        self.answer = answer
-        """Gives the exit code of ``tricornctl`` and what to show. Does nothing if the client has left."""
 
 
 def difference(value: Any) -> int:
@@ -80,5 +72,8 @@ def _health(request: Request, snapshot: Snapshot, supervised: Supervised, now: f
 QUESTIONS: Mapping[str, tuple[Shape, Callable[[Request, Snapshot, Supervised, float], None]]] = {
     "status": (Shape(), _status),
     "health": (Shape(), _health),
+    "requests": (Shape(optional={"slot": whole}), requests),
+    "stacks": (Shape(optional={"slot": whole}), stacks),
+    "environment": (Shape(), environment),
 }
 """Answers a request from the fleet's snapshot and the host, at the time ``now``."""

@@ -24,9 +24,10 @@ from ..own_descriptors import OwnDescriptors
 from ..snapshot import Snapshot
 from ..wakeup import Wakeup
 from .client import MAX_OWED, Client, Gone, Owed
-from .commands import ORDERS, QUESTIONS, Request
+from .commands import ORDERS, QUESTIONS
 from .listener import ControlListener
 from .progress import progress
+from .request import Request
 from .status import Supervised
 
 MAX_CLIENTS = 8

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ...config.frozen import Value
 from ...ipc.scoreboard import BEAT_PERIOD, MAX_CONNECTIONS, MAX_COUNT, Field, Row
 from ...version import __version__
+from ..inspector import Receiver
 from ..phases import Phase, Stage
 from ..resources import usage_of
 from ..snapshot import LastReload, Snapshot, WorkerSnapshot
@@ -42,6 +43,9 @@ class Processes(Protocol):
 
     def row_of(self, worker: int) -> Row | None:
         """Its row of the scoreboard; None if the worker is gone."""
+
+    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
+        """Find out what workers are doing; see ``Host.inspect``."""
 
 
 class Supervised(Value):

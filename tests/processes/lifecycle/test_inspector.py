@@ -12,7 +12,7 @@ import pytest
 from support.harness import APPS, wait_until
 from tricorn.config.options import Config
 from tricorn.supervisor.host import Host
-from tricorn.supervisor.inspector import Inspected
+from tricorn.supervisor.inspector import MAX_WAITING, Inspected
 from tricorn.supervisor.messages import Fact, Kill, Ready, ReportHang, Spawn
 
 SECRET = "secret-token"
@@ -53,7 +53,7 @@ class Fleet:
 
     def inspect(self, slot: int | None = None, stacks: bool = True) -> list[Inspected]:
         answers: list[list[Inspected]] = []
-        assert self.host.inspect(slot, stacks, answers.append)
+        assert self.host.inspect(slot, stacks, answers.append) == ""
         wait_until(lambda: self.turn() or bool(answers))
         assert len(answers) == 1
         return answers[0]
@@ -147,12 +147,12 @@ def test_a_stopped_process_is_named_as_such_and_the_others_answer(fleet: Fleet) 
 def test_one_slot_is_asked_alone_and_an_unknown_one_is_none(fleet: Fleet) -> None:
     fleet.start(1)
     assert [one.slot for one in fleet.inspect(1)] == [1]
-    assert not fleet.host.inspect(7, True, lambda found: None)
+    assert fleet.host.inspect(7, True, lambda found: None) == "there is no worker in slot 7"
 
 
 def test_a_worker_that_dies_meanwhile_is_left_out(fleet: Fleet) -> None:
     answers: list[list[Inspected]] = []
-    assert fleet.host.inspect(None, True, answers.append)
+    assert fleet.host.inspect(None, True, answers.append) == ""
     os.kill(fleet.host._children[0].pid, signal.SIGKILL)
     wait_until(lambda: fleet.turn() or bool(answers))
     assert [one.slot for one in answers[0]] in ([], [0])
@@ -168,6 +168,13 @@ def test_many_questions_at_once_are_all_answered_once(fleet: Fleet) -> None:
     wait_until(lambda: fleet.turn() or len(answers) == 20)
     fleet.turn()
     assert answers == [True] * 20
+
+
+def test_who_asks_without_end_is_refused(fleet: Fleet) -> None:
+    answers: list[list[Inspected]] = []
+    refused = [fleet.host.inspect(None, True, answers.append) for _ in range(1000)]
+    assert refused.count("too many questions at once") == 1000 - MAX_WAITING
+    wait_until(lambda: fleet.turn() or len(answers) == MAX_WAITING)
 
 
 def test_a_hang_report_under_way_is_shown_and_not_spoilt(fleet: Fleet) -> None:

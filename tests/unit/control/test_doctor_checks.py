@@ -9,10 +9,11 @@ import pytest
 from tricorn.config.frozen import replace
 from tricorn.config.options import DEFAULTS
 from tricorn.control.doctor import checks
+from tricorn.control.doctor.collect import STOPS
 from tricorn.control.doctor.environment import Environment, Finding, StopTime, read_options
 
 MIB = 1024 * 1024
-DOCKER = StopTime(10, "docker stop, by its default,", "docker run --stop-timeout {}")
+DOCKER = STOPS["Docker"]
 GOOD = Environment(
     read_options({**DEFAULTS, "workers": 4, "host": ("0.0.0.0",), "forwarded_allow_ips": "10.0.0.0/8", "shutdown_delay": 5}),
     open_files=524288,
@@ -121,7 +122,9 @@ def test_every_check_has_a_broken_environment() -> None:
     assert {check for check, *_ in BROKEN} == set(checks.CHECKS)
 
 
-def test_a_cure_says_the_seconds_that_are_needed() -> None:
-    finding = checks.grace(changed({"stop_time": DOCKER}, {}))
+@pytest.mark.parametrize("stop", [GOOD.stop_time, *STOPS.values()])
+def test_a_cure_says_the_seconds_that_are_needed(stop: StopTime) -> None:
+    finding = checks.grace(changed({"stop_time": stop}, {"timeout_graceful_shutdown": 90}))
     assert finding is not None
-    assert finding.cure == "docker run --stop-timeout 37"
+    assert "97" in finding.cure
+    assert "{" not in finding.cure

@@ -36,7 +36,10 @@ class Root:
 
     @property
     def system(self) -> System:
-        return System(PID, str(self.path))
+        return self.with_variables()
+
+    def with_variables(self, **variables: str) -> System:
+        return System(PID, variables, str(self.path))
 
 
 @pytest.fixture
@@ -92,16 +95,15 @@ def test_no_limit_is_none(root: Root) -> None:
 @pytest.mark.parametrize(
     ("variable", "file", "kind"),
     [
-        ("KUBERNETES_SERVICE_HOST=10.0.0.1", "/.dockerenv", "Kubernetes"),
-        ("A=1", "/.dockerenv", "Docker"),
-        ("A=1", "/run/.containerenv", "Podman"),
-        ("A=1", "/etc/hostname", ""),
+        ("KUBERNETES_SERVICE_HOST", "/.dockerenv", "Kubernetes"),
+        ("A", "/.dockerenv", "Docker"),
+        ("A", "/run/.containerenv", "Podman"),
+        ("A", "/etc/hostname", ""),
     ],
 )
 def test_containers(root: Root, variable: str, file: str, kind: str) -> None:
-    root.write(f"/proc/{PID}/environ", f"PATH=/bin\0{variable}\0")
     root.write(file, "")
-    assert root.system.container() == kind
+    assert root.with_variables(**{variable: "10.0.0.1"}).container() == kind
 
 
 def test_process_1_is_that_of_the_servers_own_namespace(root: Root) -> None:
@@ -122,8 +124,8 @@ def test_memory_is_the_proportional_share_where_the_kernel_tells(root: Root) -> 
 
 
 def test_variables_that_debug_python(root: Root) -> None:
-    root.write(f"/proc/{PID}/environ", "PYTHONDEVMODE=1\0PYTHONASYNCIODEBUG=0\0PYTHONMALLOC=pymalloc\0PYTHONTRACEMALLOC=\0")
-    assert root.system.debugging() == ("PYTHONDEVMODE",)
+    system = root.with_variables(PYTHONDEVMODE="1", PYTHONASYNCIODEBUG="0", PYTHONMALLOC="pymalloc", PYTHONTRACEMALLOC="")
+    assert system.debugging() == ("PYTHONDEVMODE",)
 
 
 def test_a_password_in_the_command_line(root: Root) -> None:
@@ -142,9 +144,8 @@ def test_a_password_in_the_command_line(root: Root) -> None:
     ],
 )
 def test_the_unit_is_read_from_the_cgroup(root: Root, cgroup: str, unit: tuple[str, bool] | None) -> None:
-    root.write(f"/proc/{PID}/environ", "INVOCATION_ID=1234\0")
     root.write(f"/proc/{PID}/cgroup", cgroup)
-    found = root.system.unit()
+    found = root.with_variables(INVOCATION_ID="1234").unit()
     assert (found and found[0]) == (unit and unit[0])
     assert found is None or found[1] == ("user@" in cgroup)
 
@@ -163,6 +164,6 @@ def test_spans_of_systemd(text: str, seconds: float | None) -> None:
 
 
 def test_nothing_readable_is_an_environment_without_figures(tmp_path: Path) -> None:
-    env = collect(read_options(DEFAULTS), PID, [50], root=str(tmp_path))
+    env = collect(read_options(DEFAULTS), PID, {}, [50], root=str(tmp_path))
     assert (env.open_files, env.somaxconn, env.cpus, env.memory_limit, env.worker_memory) == (None,) * 5
     assert env.stop_time is None
