@@ -33,8 +33,6 @@ BEAT = 1.0
 class GunicornAccess:
     """Passes requests to gunicorn's logger, in the form that its own workers use."""
 
-    timed = True
-
     def __init__(self, log: Any) -> None:
         self._log = log
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import mmap
 from enum import Enum, IntEnum, auto
 
+from .counts import Counts, WorkerCounts
+
 BEAT_PERIOD = 1.0
 """Seconds between two beats of a worker."""
 ROWS = 4096
@@ -38,6 +40,7 @@ class Field(IntEnum):
     IN_FLIGHT = Kind.GAUGE, "", "Requests being answered"
     REQUESTS = Kind.COUNTER, "", "Requests answered"
     ACTIVE = Kind.GAUGE, "", "1 while the event loop beats several times a second, because requests are in flight"
+    WEBSOCKETS = Kind.GAUGE, "", "How many of the connections are WebSockets"
     LAG = Kind.GAUGE, "seconds", "By how much the last beat came late: how long the event loop was kept from turning"
 
     kind: Kind
@@ -97,6 +100,8 @@ class Scoreboard:
         # Before the workers' rows is one for what concerns all, behind them that of the departed.
         self._cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 2) * WIDTH * 8)).cast("d")
         self._rows = rows
+        self.counts = WorkerCounts(rows)
+        """What the workers count exactly, in rows of the same numbers."""
         self._departed = self.row(rows + 1)
         self._totals = dict.fromkeys(COUNTERS, 0.0)
         """What the departed counted; in the supervisor's own memory, where no worker can change it."""
@@ -119,11 +124,16 @@ class Scoreboard:
         self._used = max(self._used, index)
         self._cells[_USED] = self._used
         self._clear(index)
+        self.counts.lend(index)
         return index
 
-    def release(self, index: int) -> None:
-        """Take a row back: its counters go into the totals, and the row is not counted any more."""
+    def release(self, index: int) -> Counts:
+        """Take a row back: its counters go into the totals, and the row is not counted any more.
+
+        Returns what the worker counted exactly.
+        """
         row = self.row(index)
+        counts = self.counts.fold(index)
         self._mark_fold()
         for field in COUNTERS:
             self._totals[field] += _count(row[field])
@@ -132,6 +142,7 @@ class Scoreboard:
         self._mark_fold()
         self._free.append(index)
         self._free.sort(reverse=True)
+        return counts
 
     def totals(self) -> dict[Field, float]:
         """Each counter, summed over all workers that ever were. It never runs backwards, in whatever process reads it."""

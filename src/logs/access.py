@@ -19,10 +19,6 @@ from ..protocols.context import Ended
 class Access(Protocol):
     """Gets every response, and every request that was refused before its exchange began."""
 
-    @property
-    def timed(self) -> bool:
-        """Whether it needs to know how long each exchange took."""
-
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         """Log a response. ``path`` has the query; ``ended`` is None if the request was refused before its exchange began."""
 
@@ -35,8 +31,6 @@ class Access(Protocol):
 
 class LineWriter:
     """Collects lines and writes them to a descriptor once per turn of the event loop."""
-
-    timed = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor) -> None:
         self._loop = loop
@@ -120,8 +114,6 @@ class JsonAccess(LineWriter):
 
 class LoggedAccess:
     """Logs responses by Python's logging, as uvicorn does: a record's arguments are the first five of a call, in this order."""
-
-    timed = False
 
     def __init__(self, config: Config, logger: logging.Logger) -> None:
         self._logger = logger

@@ -132,8 +132,6 @@ class RefusedRecord(Record):
 class FormattedAccess(LineWriter):
     """The access log of ``--access-log-format text``."""
 
-    timed = True
-
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: Descriptor, text: str) -> None:
         super().__init__(loop, descriptor)
         self._format = compile_format(text)
@@ -149,8 +147,6 @@ class FormattedAccess(LineWriter):
 
 class FullJsonAccess(JsonAccess):
     """The access log of ``--access-log-format json``."""
-
-    timed = True
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         if ended is None:

@@ -17,6 +17,7 @@ from .http1 import head_limits
 from .http1.codec import Codec
 from .http1.response import Defaults
 from .limits import Limits
+from .meters import Meters, Unread
 from .proxy.headers import Proxies
 from .request import RequestHead
 
@@ -90,7 +91,7 @@ class Ended(Protocol):
     """Empty if there was no response."""
     status: int
     began: float
-    """As of ``time.perf_counter``; set if ``Service.timed``."""
+    """As of ``time.perf_counter``."""
     ended: float
     """The same; 0 if that is now."""
 
@@ -106,6 +107,43 @@ AccessLog = Callable[[str, str, str, str, int, Ended | None], None]
 class Service:
     """One per worker. All of it runs on the worker's event loop."""
 
+    # Slots: of more attributes than thirty without, each would be found the slow way.
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_empty",
+        "_fast",
+        "_sweep_at",
+        "access",
+        "app",
+        "codec",
+        "connections",
+        "date_header",
+        "defaults",
+        "deliveries",
+        "end",
+        "gathers",
+        "hand_on",
+        "idle_until",
+        "in_flight",
+        "limits",
+        "loop",
+        "make_task",
+        "meters",
+        "now",
+        "on_count",
+        "on_request",
+        "pathsend",
+        "phase",
+        "proxies",
+        "requests",
+        "root_path",
+        "state",
+        "unwanted",
+        "websocket",
+        "websockets",
+    )
+
     def __init__(
         self,
         app: Application,
@@ -120,10 +158,10 @@ class Service:
         pathsend: bool = False,
         state: dict[str, Any] | None = None,
         access: AccessLog | None = None,
-        timed: bool = False,
+        meters: Meters | None = None,
         websocket: Upgrade | None = None,
         proxies: Proxies | None = None,
-        on_count: Callable[[int], None] = lambda count: None,
+        on_count: Callable[[int, int], None] = lambda connections, websockets: None,
         on_request: Callable[[], None] | None = None,
     ) -> None:
         self.app = app
@@ -144,7 +182,7 @@ class Service:
         self.state = state
         """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
         self.access = access
-        self.timed = timed
+        self.meters: Meters = meters or Unread()
         self.websocket = websocket
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
         self.proxies = proxies
@@ -155,6 +193,8 @@ class Service:
         self.idle_until = 0.0
         """The deadline of a connection that becomes idle now."""
         self.connections: set[Connection] = set()
+        self.websockets = 0
+        """How many of them are WebSockets, or about to be."""
         self.unwanted = 0
         """Those of them that were opened above the limit of concurrency: they are told so and closed."""
         self.hand_on: Callable[[int], bool] | None = None
@@ -169,7 +209,7 @@ class Service:
         self.requests = 0
         """Responses completed."""
         self.on_count = on_count
-        """Told the number of open connections when it changes."""
+        """Told the number of open connections when it changes, and how many of them are WebSockets."""
         self.on_request = on_request
         """Called after each completed response."""
         self._empty: asyncio.Future[None] | None = None
@@ -227,13 +267,13 @@ class Service:
     def opened(self, connection: Connection) -> None:
         """``connection`` is open from now on."""
         self.connections.add(connection)
-        self.on_count(len(self.connections))
+        self.on_count(len(self.connections), self.websockets)
 
     def closed(self, connection: Connection) -> None:
         """``connection`` is lost, or another protocol has taken its transport."""
         self.connections.discard(connection)
         self.deliveries.forget(connection)
-        self.on_count(len(self.connections))
+        self.on_count(len(self.connections), self.websockets)
         self._check_empty()
 
     def drain(self, phase: Phase, hand_on: Callable[[int], bool] | None = None, *, part: bool = True) -> None:

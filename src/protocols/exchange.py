@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum, auto
+from time import perf_counter
 
 from ..errors import AppError
 from .application import converse
@@ -103,7 +103,7 @@ class Exchange:
         self.since = service.now
         """When it began, as of ``Service.now``."""
         self.began = 0.0
-        """The same as of ``time.perf_counter``, if the access log wants it."""
+        """The same as of ``time.perf_counter``."""
         self.ended = 0.0
         """When the response was complete, as of ``time.perf_counter``, if it was delivered later; else 0."""
         self._taken: int | None = None
@@ -137,8 +137,7 @@ class Exchange:
         """Run the application."""
         service = self._service
         service.in_flight.add(self)
-        if service.timed:
-            self.began = time.perf_counter()
+        self.began = perf_counter()
         # Called from a variable, as are all functions that are attributes: CPython 3.11 is quick with methods only.
         make_task = service.make_task
         self._task = make_task(converse(service, self, self._stream))
@@ -362,8 +361,7 @@ class Exchange:
     def _count_delivered(self, status: int) -> None:
         """As ``_count``, when the client has taken the response, or has left before."""
         client, sent = self._stream.client, self._stream.sent
-        if self._service.timed:
-            self.ended = time.perf_counter()
+        self.ended = perf_counter()
 
         def end(missing: int) -> None:
             self._taken = max(0, sent - missing)
@@ -384,6 +382,11 @@ class Exchange:
             client = self._stream.client if client is None else client
             service.access(client, request.method, target, request.terms.version, status, self)
         service.requests += 1
+        try:
+            count = service.meters.counters[self.request.method][status]
+        except KeyError:
+            count = service.meters.counter(self.request.method, status)
+        count((self.ended or perf_counter()) - self.began)
         if service.on_request is not None:
             service.on_request()
 

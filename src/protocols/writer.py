@@ -155,6 +155,7 @@ class Writer:
             self._size += len(data)
             self.flush()
         elif data and not self.transport.is_closing():
+            self._service.meters.sent += len(data)
             self.transport.write(data)
 
     def hold(self, data: bytes) -> None:
@@ -182,6 +183,7 @@ class Writer:
             self._end_frame()
         corked = self._corked
         if corked and not self.transport.is_closing():
+            self._service.meters.sent += sum(map(len, corked))
             if len(corked) == 1:
                 self.transport.write(corked[0])
             elif self._size >= len(corked) * _LARGE_PIECE and self._gathers():
@@ -202,11 +204,13 @@ class Writer:
                 await self._drained()
                 await send_by_kernel(loop, transport.get_extra_info("socket").fileno(), file, self._gone)
             finally:
+                self._service.meters.sent += file.sent
                 transport.set_write_buffer_limits(high=self._service.limits.buffer)
             return
         while file.sent < file.size:
             data = await in_thread(loop, file.read, file.sent)
             await self._drained()
+            self._service.meters.sent += len(data)
             transport.write(data)
             file.sent += len(data)
 
@@ -237,6 +241,7 @@ class Writer:
     def _write_now(self, data: bytes) -> None:
         """Send ``data``; nothing is corked."""
         if not self.transport.is_closing():
+            self._service.meters.sent += len(data)
             self.transport.write(data)
         self._count_work(_FLUSH)
 

@@ -98,9 +98,13 @@ class Acceptor:
         self._closed = self._taken - (self._connections - self._before)
         self._taken, self._before = 0, self._connections
 
-    def publish(self, made: int) -> None:
-        """Let the other workers know how many connections are open: those ``made``, and those that are not admitted yet."""
+    def publish(self, made: int, websockets: int = 0) -> None:
+        """Let the other workers know how many connections are open: those ``made``, and those that are not admitted yet.
+
+        ``websockets``: how many of them are WebSockets.
+        """
         self._made = made
+        self._place.row[Field.WEBSOCKETS] = websockets
         self._count()
 
     def _count(self) -> None:

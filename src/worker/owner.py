@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..ipc.counts import WIDTH as COUNTS_WIDTH
+from ..ipc.counts import RowWriter
 from ..ipc.scoreboard import WIDTH, Row, Scoreboard
 from ..ipc.waits import Waits
 
@@ -37,6 +39,10 @@ class Place(Protocol):
     def row(self) -> Row:
         """Where the server shows how it is doing."""
 
+    @property
+    def meters(self) -> RowWriter:
+        """Where the server counts."""
+
     def fewest_connections(self, now: float) -> float | None:
         """The fewest connections that another server has; None if no other one serves. ``now`` is CLOCK_MONOTONIC's."""
 
@@ -47,6 +53,7 @@ class FleetPlace:
     def __init__(self, scoreboard: Scoreboard, index: int) -> None:
         """``index`` is the index of the worker's own row."""
         self.row = scoreboard.row(index)
+        self.meters = RowWriter(scoreboard.counts.row(index))
         self._scoreboard = scoreboard
         self._index = index
 
@@ -60,6 +67,7 @@ class OnlyPlace:
 
     def __init__(self) -> None:
         self.row = Row(memoryview(bytearray(WIDTH * 8)).cast("d"))
+        self.meters = RowWriter(memoryview(bytearray(COUNTS_WIDTH * 8)).cast("d"))
 
     def fewest_connections(self, now: float) -> float | None:
         """There is no other server."""

@@ -81,6 +81,7 @@ class Serving:
         self._current = current
         self._owner = owner
         self._row = place.row
+        self._meters = place.meters
         self._logs_requests = access is not None or (config.access_log and config.log_level in ("trace", "debug", "info"))
         self._access = access or make_access(config, loop)
         self._websocket: Upgrade | None = None
@@ -90,7 +91,7 @@ class Serving:
         self._handover = Handover(handover, loop, self._acceptor.take) if handover is not None else None
         self.service = self._make_service(app)
         self._recycling = Recycling(config, owner.retire)
-        self._heartbeat = Heartbeat(self._row, self.service, self._tick)
+        self._heartbeat = Heartbeat(self._row, self._meters, self.service, self._tick)
         self._pulse = Pulse(self.service, self._row, owner, config) if is_wanted(config) else None
         self._late = LateImports(loop, names(config), lambda: not self.service.in_flight)
         self._born = loop.time()
@@ -205,7 +206,7 @@ class Serving:
             pathsend=config.pathsend,
             state=self._lifespan.state,
             access=self._logged() if self._logs_requests else None,
-            timed=self._logs_requests and self._access.timed,
+            meters=self._meters,
             websocket=self._upgrade if config.ws != "none" and config.interface != "wsgi" else None,
             proxies=Proxies(trusted_by(config)) if config.proxy_headers else None,
             on_count=self._acceptor.publish,

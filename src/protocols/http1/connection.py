@@ -26,6 +26,8 @@ AT_NEXT_TICK = 0.0
 """A deadline that every tick of the service finds passed."""
 MAX_DISCARDED = 256 * 1024
 """Bytes of an unwanted body that are read and thrown away so that the connection can persist."""
+MAX_METHOD = 16
+"""Bytes in which the method ends and a space follows, if the method is one that is counted by its name."""
 MAX_LINGERED = 16 * 1024 * 1024
 """Bytes thrown away after a last response: many clients read it only when they have sent all of their body."""
 
@@ -105,6 +107,7 @@ class HttpConnection(asyncio.Protocol):
             self.stop()
 
     def data_received(self, data: bytes) -> None:
+        self._service.meters.received += len(data)
         phase = self._phase
         if phase is IDLE or phase is HEAD:
             try:
@@ -178,6 +181,7 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, head: RequestHead) -> None:
         """Run the request's exchange."""
         if self._refusal is not None:
+            self._service.meters.counter(head.method, self._refusal[0])(0.0)
             self._refuse(*self._refusal, method=head.method)
             return
         service, scope, client = self._service, self._scope, self._peer
@@ -211,6 +215,8 @@ class HttpConnection(asyncio.Protocol):
         successor.connection_made(self.transport)
         self._service.closed(self)
         if rest:
+            # The successor counts it.
+            self._service.meters.received -= len(rest)
             successor.data_received(rest)
 
     def _next(self) -> None:
@@ -506,11 +512,14 @@ class HttpConnection(asyncio.Protocol):
         otherwise what has come of it tells.
         """
         # RFC 9110 section 9.3.2: no content in a response to HEAD, whatever its status is.
-        is_head = method == "HEAD" if method is not None else self._reader.buffer.startswith(b"HEAD ")
+        came = bytes(self._reader.buffer[:MAX_METHOD]).partition(b" ")[0].decode("latin-1")
+        is_head = (came if method is None else method) == "HEAD"
         self._reader.clear()
         self._writer.write_last(plain(status, reason, self._service.defaults, extra=extra, with_body=not is_head))
-        if self._service.access is not None and method is None:
-            self._service.access(self._peer, "-", "-", "1.1", status, None)
+        if method is None:
+            self._service.meters.counter(came, status)(0.0)
+            if self._service.access is not None:
+                self._service.access(self._peer, "-", "-", "1.1", status, None)
         self._linger()
 
     def _fail(self, error: BadRequest) -> None:

@@ -127,6 +127,7 @@ class WebSocketConnection(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._service.websockets += 1
         self._service.opened(self)
         # HTTP, which had the transport before, may have paused it.
         self.transport.resume_reading()
@@ -145,6 +146,7 @@ class WebSocketConnection(asyncio.Protocol):
             self.refuse(refusal.status, refusal.reason, refusal.extra)
 
     def data_received(self, data: bytes) -> None:
+        self._service.meters.received += len(data)
         self._silent = False
         # The answer to what has just arrived leaves at once; it is a new turn.
         self._writer.end_burst()
@@ -184,6 +186,7 @@ class WebSocketConnection(asyncio.Protocol):
             if self._opened and session.ending is not None:
                 self._log(f"[connection closed {session.ending[0]}]")
         self._count()
+        self._service.websockets -= 1
         self._service.closed(self)
 
     def pause_writing(self) -> None:

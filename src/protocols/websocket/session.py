@@ -155,6 +155,7 @@ class Session:
 
     def deliver(self, message: str | bytes) -> bool:
         """Hand a message to the application; returns whether it was waiting for one."""
+        self._service.meters.message_received()
         self.inbox.append(message)
         self._size += getsizeof(message)
         return self._wake_one()
@@ -229,6 +230,7 @@ class Session:
         kind = message["type"]
         if self.phase is _OPEN and kind == "websocket.send":
             self._writer.write(self._encode(message))
+            self._service.meters.message_sent()
         elif self.phase is Phase.GONE:
             raise ClientDisconnected("the client has disconnected")
         else:
