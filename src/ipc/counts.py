@@ -8,8 +8,8 @@ A row is a sequence of *blocks* of 24 cells (three cache lines). The first has t
 one belongs to one method and status: its key, the seconds that the responses took together, and how many took how long, by
 :data:`BOUNDS`. A quick response writes to its block's first cache line and nowhere else, bytes included: a line that the
 processor's cache does not hold costs a quarter of a microsecond. So each block also has what the worker's counters of bytes
-were when it was written last, and the largest of them is the newest. Blocks are taken in order as methods and statuses come up; the
-first key of 0 ends the row. The number of requests is no cell of its own: it is the sum of a block's buckets. So a histogram's
+were when it was written last, and the largest of them is the newest. Blocks are taken in order as methods and statuses come up;
+the first key of 0 ends the row. The number of requests is no cell of its own: it is the sum of a block's buckets. So a histogram's
 count is always that of its requests.
 
 A row that a reader sees may be in the middle of a change, and may hold anything at all, for workers are not trusted: keys out
@@ -289,10 +289,17 @@ class SharedCells:
 class Shown(Protocol):
     """What shows the totals of the departed to other processes (see published.py)."""
 
-    def begin(self) -> None: ...
-    def end(self) -> None: ...
-    def show_totals(self, departed: Counts, changed: Counts) -> None: ...
-    def show_used(self, used: int) -> None: ...
+    def begin(self) -> None:
+        """A change begins."""
+
+    def end(self) -> None:
+        """The change is complete."""
+
+    def show_totals(self, departed: Counts, changed: Counts) -> None:
+        """The totals have grown by ``changed``."""
+
+    def show_used(self, used: int) -> None:
+        """So many rows were ever lent."""
 
 
 class WorkerCounts:

@@ -43,7 +43,6 @@ class WithoutWaiting:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self.timed = access.timed
         self.line = access.line
         self.flush = access.flush
 
