@@ -9,8 +9,8 @@ one belongs to one method and status: its key, the seconds that the responses to
 :data:`BOUNDS`. A quick response writes to its block's first cache line and nowhere else, bytes included: a line that the
 processor's cache does not hold costs a quarter of a microsecond. So each block also has what the worker's counters of bytes
 were when it was written last, and the largest of them is the newest. Blocks are taken in order as methods and statuses come up;
-the first key of 0 ends the row. The number of requests is no cell of its own: it is the sum of a block's buckets. So a histogram's
-count is always that of its requests.
+the first key of 0 ends the row. The number of requests is no cell of its own: it is the sum of a block's buckets. So a
+histogram's count is always that of its requests.
 
 A row that a reader sees may be in the middle of a change, and may hold anything at all, for workers are not trusted: keys out
 of range end the row, and impossible values count as nothing.
