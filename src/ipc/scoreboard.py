@@ -105,6 +105,8 @@ class Scoreboard:
         self._departed = self.row(rows + 1)
         self._totals = dict.fromkeys(COUNTERS, 0.0)
         """What the departed counted; in the supervisor's own memory, where no worker can change it."""
+        self._seen = dict(self._totals)
+        """The totals that this process read last."""
         self._folds = 0
         self._free = list(range(rows, 0, -1))
         self._used = 0
@@ -151,6 +153,10 @@ class Scoreboard:
             totals = {field: self._sum(field) for field in COUNTERS}
             if folds % 2 == 0 and self._cells[_FOLDS] == folds:
                 break
+        else:
+            # The supervisor was interrupted in the middle of a fold. A worker may count twice or not at all just now.
+            totals = {field: max(self._seen[field], total) for field, total in totals.items()}
+        self._seen = totals
         return totals
 
     def _sum(self, field: Field) -> float:
