@@ -365,10 +365,9 @@ class Config(Value):
         inapplicable={"zttp": "Tricorn does not parse with it; --http auto serves instead"},
     )
     http2: bool = option(
-        False,
-        "Accepted because uvicorn has it, with a warning: Tricorn speaks HTTP/1.1, and a proxy before it can speak HTTP/2.",
+        True,
+        "Speak HTTP/2 beside HTTP/1.1: on TLS where the client chooses it (ALPN), elsewhere where it begins with it.",
         section="HTTP",
-        inapplicable={True: "Tricorn speaks HTTP/1.1; put a proxy before it that speaks HTTP/2"},
     )
     underscores_in_headers: bool = option(
         True,

@@ -82,6 +82,11 @@ Upgrade = Callable[[asyncio.Transport, RequestHead, Scope, str], asyncio.Protoco
 log, to what takes the connection over. Its ``connection_made`` is called, then ``data_received`` with what came behind the
 head; it also answers when it refuses the upgrade."""
 
+Successor = Callable[[asyncio.Transport, Scope, str, bool | None], asyncio.Protocol]
+"""From a transport on which HTTP/2 is spoken, the part of the scope that all its requests share, and the client's name in the
+access log, to its connection. The last says whether the connection is above the limit of concurrency and counted as such; None
+if that is not known yet."""
+
 
 class Ended(Protocol):
     """An exchange that is over, for an access log that wants to know all about it."""
@@ -123,6 +128,7 @@ class Service:
         access: AccessLog | None = None,
         meters: Meters | None = None,
         websocket: Upgrade | None = None,
+        http2: Successor | None = None,
         proxies: Proxies | None = None,
         on_count: Callable[[int, int], None] = lambda connections, websockets: None,
         on_request: Callable[[], None] | None = None,
@@ -148,6 +154,8 @@ class Service:
         self.meters: Meters = meters or Unread()
         self.websocket = websocket
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
+        self.http2 = http2
+        """Makes connections of HTTP/2, and takes over those that begin with its preface; None to refuse them."""
         self.proxies = proxies
         """Reads what trusted peers' headers say of their clients; None to trust no peer."""
         self.phase = Phase.SERVING
@@ -226,6 +234,11 @@ class Service:
             # As a URI spells them (RFC 3986 section 2.1).
             return target.replace('"', "%22").replace("\\", "%5C")
         return target
+
+    def is_crowded(self) -> bool:
+        """Whether there are more connections than may be, without those that are told so."""
+        limit = self.limits.concurrency
+        return limit is not None and len(self.connections) - self.unwanted > limit
 
     def opened(self, connection: Connection) -> None:
         """``connection`` is open from now on."""

@@ -30,6 +30,8 @@ def names(config: Config) -> list[str]:
     found = ["concurrent.futures.thread", "urllib.parse", "ipaddress", "random", "tricorn.protocols.http1.grammar"]
     if config.http != "httptools":
         found += ["h11", "tricorn.protocols.http1.h11_codec"]
+    if config.http2:
+        found += ["tricorn.protocols.http2.connection"]
     if config.proxy_protocol:
         found += ["tricorn.protocols.proxy.protocol"]
     if config.ws != "none" and config.interface != "wsgi":

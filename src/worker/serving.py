@@ -15,11 +15,12 @@ from ..ipc.waits import Waits, describe, name_request
 from ..logs.access import Access
 from ..logs.setup import make_access
 from ..protocols.asgi import Application, Scope
-from ..protocols.context import Phase, Service, Upgrade
+from ..protocols.context import Phase, Service, Successor, Upgrade
 from ..protocols.facts import Facts
 from ..protocols.http1.connection import HttpConnection
 from ..protocols.proxy.headers import Proxies
 from ..protocols.request import RequestHead
+from ..protocols.scope import connection_scope
 from .acceptor import Acceptor
 from .assembly import codec_of, lane_of, make_defaults, make_limits, make_setup
 from .current import CurrentWorker
@@ -86,6 +87,8 @@ class Serving:
         self._access = access or make_access(config, loop)
         self._websocket: Upgrade | None = None
         """Takes over connections that ask for WebSocket, once it is loaded."""
+        self._http2: Successor | None = None
+        """Makes connections of HTTP/2, once it is loaded."""
         setup = make_setup(config, loop, certificates)
         self._acceptor = Acceptor(loop, listeners, self._make_connection, setup.admit, place)
         self._handover = Handover(handover, loop, self._acceptor.take) if handover is not None else None
@@ -208,6 +211,7 @@ class Serving:
             access=self._logged() if self._logs_requests else None,
             meters=self._meters,
             websocket=self._upgrade if config.ws != "none" and config.interface != "wsgi" else None,
+            http2=self._make_http2 if config.http2 else None,
             proxies=Proxies(trusted_by(config)) if config.proxy_headers else None,
             on_count=self._acceptor.publish,
             on_request=self._look_for_reason if config.limit_max_requests else None,
@@ -222,8 +226,18 @@ class Serving:
         return WithoutWaiting(self._access)
 
     def _make_connection(self, transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
-        """The connection that ``facts`` call for. There is one protocol to begin with; another one is chosen here."""
+        """The connection that ``facts`` call for. Without TLS the first bytes may call for another (see HttpConnection)."""
+        if facts.alpn == "h2":
+            return self._make_http2(transport, *connection_scope(self.service, facts), None)
         return HttpConnection(self.service, transport, facts)
+
+    def _make_http2(self, transport: asyncio.Transport, scope: Scope, peer: str, is_unwanted: bool | None) -> asyncio.Protocol:
+        """Load HTTP/2 when the first client speaks it: behind a proxy none does, and it would slow down the start."""
+        if self._http2 is None:
+            from ..protocols.http2.connection import make_http2
+
+            self._http2 = make_http2(self.service)
+        return self._http2(transport, scope, peer, is_unwanted)
 
     def _upgrade(self, transport: asyncio.Transport, head: RequestHead, base: Scope, client: str) -> asyncio.Protocol:
         """Load WebSocket when the first client asks for it: most applications do without, and it is a tenth of the start-up."""

@@ -1,7 +1,7 @@
 """The certificate and the rules of TLS: loads and checks them, and loads them again when the files change.
 
 The defaults are safe: TLS 1.2 or newer (RFC 8996 retires older versions), no compression (RFC 7525 section 3.3), no
-renegotiation, ALPN ``http/1.1`` (RFC 7301).
+renegotiation, ALPN ``h2`` and ``http/1.1`` (RFC 7301).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load(config: Config) -> Context | None:
     context = Context(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = VERSIONS[config.ssl_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if config.http2 else ["http/1.1"])
     if config.ssl_ciphers:
         try:
             context.set_ciphers(config.ssl_ciphers)

@@ -98,8 +98,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         service = self._service
         service.opened(self)
-        limit = service.limits.concurrency
-        if limit is not None and len(service.connections) - service.unwanted > limit:
+        if service.is_crowded():
             self._refusal = TOO_MANY
             service.unwanted += 1
         if service.phase is STOPPING:
@@ -113,7 +112,8 @@ class HttpConnection(asyncio.Protocol):
             try:
                 head = self._reader.take(data)
             except BadRequest as error:
-                self._refuse(error.status, error.reason)
+                if error.status != 505 or not self._turn_to_http2():
+                    self._refuse(error.status, error.reason)
                 return
             if head is not None:
                 self._begin(head)
@@ -218,6 +218,17 @@ class HttpConnection(asyncio.Protocol):
             # The successor counts it.
             self._service.meters.received -= len(rest)
             successor.data_received(rest)
+
+    def _turn_to_http2(self) -> bool:
+        """Hand the transport over if what has come is how HTTP/2 begins (RFC 9113 section 3.4); returns whether it is."""
+        make, is_unwanted = self._service.http2, self._refusal is TOO_MANY
+        if make is None or self._answered or (self._refusal is not None and not is_unwanted):
+            return False
+        if not self._reader.buffer.startswith(b"PRI * HTTP/2.0\r\n\r\n"):
+            return False
+        self._refusal = None
+        self._hand_over(make(self.transport, self._scope, self._peer, is_unwanted))
+        return True
 
     def _next(self) -> None:
         """Wait for the next request."""

@@ -1,0 +1,46 @@
+"""How much of what brings no request any further a client may send (RFC 9113 section 10.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .frames import ENHANCE_YOUR_CALM, ConnectionFault
+
+BURST = 1000.0
+"""Points that a client has at first and at most. A page's worth of cancelled requests, or some hundred acknowledged pings, are
+within it; each costs us about as much as an empty request, so all of it is 10 ms of work."""
+RATE = 100.0
+"""Points that come back in a second: an attacker's steady state costs a thousandth of a processor."""
+
+
+EARNED = 4.0
+"""Points for a response or a frame of its body: clients say for each how much more they take, and measure by PING."""
+
+
+class Calm:
+    """A client's allowance: points that useless frames cost and useful ones give back.
+
+    It ends the floods of the last years: streams opened and reset (CVE-2023-44487), and frames without end of SETTINGS, PING,
+    PRIORITY, WINDOW_UPDATE, or without content (CVE-2019-9511 to 9518).
+    """
+
+    __slots__ = ("_clock", "_points", "_since", "useful")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` tells seconds."""
+        self._clock = clock
+        self._points = BURST
+        self._since = clock()
+        self.useful = 0
+        """Responses, and frames of bodies, sent since points were last added up. To count here costs less than a call."""
+
+    def spend(self, points: float = 1.0) -> None:
+        """Raises :class:`ConnectionFault` when there are not as many."""
+        self._points -= points
+        if self._points >= 0:
+            return
+        now = self._clock()
+        self._points = min(BURST, self._points + (now - self._since) * RATE + self.useful * EARNED)
+        self._since, self.useful = now, 0
+        if self._points < 0:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring no request any further")

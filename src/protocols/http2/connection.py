@@ -1,0 +1,618 @@
+"""One HTTP/2 connection: it owns the transport, and runs many requests on it side by side (RFC 9113)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+
+from ...errors import BadRequest
+from ..asgi import Scope
+from ..context import Phase as ServicePhase
+from ..context import Service, Successor
+from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
+from ..exchange import Exchange
+from ..proxy.headers import Proxies
+from ..request import RequestHead
+from ..writer import Writer
+from . import frames
+from .calm import Calm
+from .flow import Output, Sending
+from .frames import ConnectionFault, StreamFault
+from .head import URGENCY, Request
+from .receiver import Receiver
+from .response import ResponseHeads
+from .stream import Http2Stream
+
+NEVER = float("inf")
+AT_NEXT_TICK = 0.0
+"""A deadline that every tick of the service finds passed."""
+MAX_STREAMS = 100
+"""Requests at once on a connection: the least that RFC 9113 section 6.5.2 recommends, and what browsers count on."""
+WINDOW = 1024 * 1024
+"""Bytes that a client may send on all streams before it hears from us. Credit comes back as soon as they arrive, because each
+stream has a window of its own: so a body that nobody takes holds up no other."""
+MAX_LINGERED = 16 * 1024 * 1024
+"""Bytes thrown away after a GOAWAY: many clients read it only when they have sent what they have."""
+FAREWELL_TIME = 1.0
+"""Seconds from the first GOAWAY to the last one, if the client does not say sooner that it has read the first."""
+FAREWELL = b"farewell"
+"""What the PING behind the first GOAWAY brings."""
+MAX_RESET = 256
+"""Streams remembered that we have reset: what their clients have sent before they heard of it is thrown away."""
+STARTS_AT_ONCE = sys.version_info >= (3, 12)
+"""Exchanges begin to run when they are started, not in the loop's next turn (see Service.make_task)."""
+TOO_MANY = BadRequest(503, "too many connections")
+NO_PROTOCOL = BadRequest(501, "protocol not supported")
+RETRY = b"retry-after: 1\r\n"
+
+
+class Phase(Enum):
+    """How willing the connection is to serve; it only ever goes down."""
+
+    OPEN = auto()
+    LEAVING = auto()
+    """The client was told that we leave, and may not have heard of it yet: requests are still taken."""
+    LEFT = auto()
+    """The client was told which stream is the last: later ones are refused."""
+    LINGER = auto()
+    """All is written; input is thrown away so that the client can read it."""
+    CLOSED = auto()
+
+
+OPEN, LEAVING, LEFT, LINGER, CLOSED = Phase
+
+
+def make_http2(service: Service) -> Successor:
+    """What makes the service's connections of HTTP/2."""
+    heads = ResponseHeads(service.defaults)
+    return lambda transport, scope, peer, is_unwanted: Http2Connection(service, transport, scope, peer, heads, is_unwanted)
+
+
+class Http2Connection(asyncio.Protocol):
+    """One transport, and the requests that come on it: streams, what a client may take its time for, the end.
+
+    The connection decides and its parts do: the *receiver* turns bytes into requests and bodies, each *exchange* is one
+    request, its *stream* turns the response into frames, the *output* sends them in fair turns and within the client's windows.
+
+    *Pressure.* A body that waits for its application is bounded by its stream's window, which is given back as the application
+    takes it. What waits for the client is bounded as for HTTP/1.1, for each stream (see Output.room).
+
+    *Slow clients.* While a body is awaited or something waits for a window, every tick looks at the streams (:meth:`expire`). A
+    client that takes nothing of what was written is the business of the service's deliveries.
+
+    *The end.* A client is told twice that we leave: first that we are going to, then, when it has heard that, which stream was
+    the last. So no request is lost on the way (RFC 9113 section 6.8).
+    """
+
+    __slots__ = (
+        *(
+            "_credit",
+            "_early",
+            "_ended",
+            "_head_until",
+            "_heads",
+            "_left",
+            "_orphans",
+            "_output",
+            "_peer",
+            "_phase",
+            "_proxies",
+        ),
+        *("_receiver", "_is_unwanted", "_reset", "_scope", "_service", "_started", "_streams", "_surplus", "_window"),
+        *("_writer", "deadline", "transport"),
+    )
+
+    def __init__(
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        scope: Scope,
+        peer: str,
+        heads: ResponseHeads,
+        is_unwanted: bool | None = None,
+    ) -> None:
+        """``scope`` and ``peer`` are as of :func:`connection_scope`; ``is_unwanted`` is as in Successor."""
+        self._service = service
+        self.transport = transport
+        self._scope = scope
+        self._peer = peer
+        self._heads = heads
+        calm = Calm(service.loop.time)
+        self._receiver = Receiver(self, service.limits, calm)
+        self._writer = Writer(service, transport)
+        self._output = Output(service, self._writer, calm, self._finished, self._watch)
+        self._streams: dict[int, Http2Stream] = {}
+        self._window = frames.DEFAULT_WINDOW
+        """A new stream's, for what we send."""
+        self._credit = WINDOW
+        """Bytes that the client may send in all."""
+        self._early: dict[int, int] = {}
+        """How urgent streams are that are not open yet."""
+        self._orphans: set[Exchange] = set()
+        """Those that may run on though their client has reset the stream."""
+        self._reset: deque[int] = deque(maxlen=MAX_RESET)
+        self._phase = OPEN
+        proxies = service.proxies
+        self._proxies: Proxies | None = (
+            proxies if proxies is not None and proxies.believes(scope["client"], scope["server"]) else None
+        )
+        """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
+        self._is_unwanted = is_unwanted
+        """Whether every request is answered 503."""
+        self._started = 0
+        """Exchanges started by what was read last."""
+        self._surplus = 0
+        """Bytes thrown away while lingering."""
+        self._left = NEVER
+        """When the second GOAWAY is due."""
+        self._head_until = service.now + 1 + service.limits.request_head_time
+        """Until when the first request has to come, or the rest of a header block."""
+        self.deadline = self._head_until
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        service, limits = self._service, self._service.limits
+        service.opened(self)
+        if self._is_unwanted is None:
+            self._is_unwanted = service.is_crowded()
+            service.unwanted += self._is_unwanted
+        values = {
+            frames.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+            frames.INITIAL_WINDOW_SIZE: self._stream_window,
+            frames.MAX_HEADER_LIST_SIZE: limits.head,
+            frames.NO_RFC7540_PRIORITIES: 1,
+        }
+        self._writer.hold(frames.settings(values) + frames.window_update(0, WINDOW - frames.DEFAULT_WINDOW))
+        tls = self._scope["extensions"]
+        if tls is not None and not _is_safe(tls["tls_version"], transport.get_extra_info("cipher")):
+            self._die(ConnectionFault(frames.INADEQUATE_SECURITY, "HTTP/2 needs a cipher suite with forward secrecy and AEAD"))
+        elif service.phase is not ServicePhase.SERVING or self._is_unwanted:
+            # It waited in the listener's queue when the others were told.
+            self.drain()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is LINGER or self._phase is CLOSED:
+            self._surplus += len(data)
+            if self._surplus > MAX_LINGERED:
+                self.abort()
+            return
+        output, receiver = self._output, self._receiver
+        output.collecting = True
+        self._started = 0
+        try:
+            receiver.take(data)
+        except ConnectionFault as fault:
+            self._die(fault)
+            return
+        if not receiver.is_amid_head:
+            if receiver.last:
+                self._head_until = NEVER
+        elif self._head_until == NEVER:
+            self._head_until = self._service.now + 1 + self._service.limits.request_head_time
+            self.deadline = AT_NEXT_TICK
+        if self._started > 1 and not STARTS_AT_ONCE:
+            # Those that were started run before what is scheduled now, and their answers leave together.
+            self._service.loop.call_soon(output.release)
+        else:
+            output.release()
+
+    def eof_received(self) -> bool:
+        """No client of HTTP/2 closes half a connection: without its windows there is nothing to send for long."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = CLOSED
+        self.deadline = NEVER
+        self._end_streams()
+        self._receiver.clear()
+        self._output.lose()
+        self._writer.lose()
+        self._service.unwanted -= bool(self._is_unwanted)
+        self._service.closed(self)
+
+    def pause_writing(self) -> None:
+        self._service.deliveries.watch(self)
+        self._output.is_full = True
+        self._writer.pause()
+
+    def resume_writing(self) -> None:
+        self._output.is_full = False
+        self._writer.resume()
+        self._output.wake()
+
+    # Called by the receiver: requests (see receiver.Owner).
+
+    def begin(self, stream: int, request: Request, end: bool) -> None:
+        service, streams, head = self._service, self._streams, request.head
+        if self._phase is not OPEN and self._phase is not LEAVING:
+            raise StreamFault(frames.REFUSED_STREAM, "the server leaves")
+        if len(streams) >= MAX_STREAMS or (self._orphans and self._is_crowded()):
+            self._receiver.calm.spend()
+            raise StreamFault(frames.REFUSED_STREAM, "too many streams")
+        if end and request.length:
+            raise StreamFault(frames.PROTOCOL_ERROR, "no body though Content-Length tells of one")
+        if self._is_unwanted or request.protocol:
+            self.reject(stream, TOO_MANY if self._is_unwanted else NO_PROTOCOL, end, head.method)
+            return
+        scope, client = self._scope, self._peer
+        if head.terms.proxied:
+            if self._proxies is not None:
+                scope, client = self._proxies.unveil(scope, head.headers, client)
+            elif service.proxies is not None:
+                service.proxies.ignore(scope["client"])
+        output = self._output
+        output.is_alone = not streams
+        if not streams:
+            self.deadline = NEVER if self._phase is OPEN else AT_NEXT_TICK
+        urgency = self._early.pop(stream, request.urgency) if self._early else request.urgency
+        opened = Http2Stream(self, service, output, self._heads, stream, head, client, self._window, urgency)
+        streams[stream] = opened
+        opened.exchange = exchange = Exchange(service, opened, head, scope)
+        self._started += 1
+        if end or self._begin_body(opened, exchange, request):
+            exchange.start()
+
+    def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
+        if self._phase is not OPEN and self._phase is not LEAVING:
+            raise StreamFault(frames.REFUSED_STREAM, "the server leaves")
+        if len(self._streams) >= MAX_STREAMS:
+            raise StreamFault(frames.REFUSED_STREAM, "too many streams")
+        self._receiver.calm.spend()
+        head = RequestHead(method, b"/", ("/", b"/", b""), ())
+        opened = Http2Stream(self, self._service, self._output, self._heads, stream, head, self._peer, self._window, URGENCY)
+        opened.body_ended = end
+        self._streams[stream] = opened
+        if self._service.access is not None:
+            self._service.access(self._peer, "-", "-", "2", error.status, None)
+        opened.refuse(error.status, error.reason, RETRY if error is TOO_MANY else b"")
+
+    def _is_crowded(self) -> bool:
+        """Whether too many exchanges run on whose clients have reset the streams: opening and resetting must not be free."""
+        self._orphans &= self._service.in_flight
+        return len(self._orphans) >= MAX_STREAMS
+
+    # Called by the receiver: bodies.
+
+    @property
+    def _stream_window(self) -> int:
+        # Until a client has read our settings, it takes the default for granted.
+        return max(frames.DEFAULT_WINDOW, self._service.limits.buffer)
+
+    def _begin_body(self, stream: Http2Stream, exchange: Exchange, request: Request) -> bool:
+        """Expect the request's body; False if it was refused."""
+        stream.body_ended = False
+        stream.expected = request.length
+        stream.credit = self._stream_window
+        exchange.await_body()
+        most = self._service.limits.body
+        if most is not None and request.length is not None and request.length > most:
+            self._fail_body(stream, BadRequest(413, "request body too large"))
+            return False
+        stream.withheld = request.head.terms.expect_continue
+        self.await_body(stream)
+        return True
+
+    def take_data(self, stream: int, data: bytes, size: int, end: bool) -> None:
+        self._credit -= size
+        if self._credit < WINDOW // 2:
+            if self._credit < 0:
+                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
+            self._output.control(frames.window_update(0, WINDOW - self._credit))
+            self._credit = WINDOW
+        opened = self._streams.get(stream)
+        if opened is None:
+            if stream in self._reset:
+                return
+            raise StreamFault(frames.STREAM_CLOSED, "DATA on a closed stream")
+        if opened.body_ended:
+            raise StreamFault(frames.STREAM_CLOSED, "DATA behind the end of the body")
+        opened.credit -= size
+        if opened.credit < 0:
+            raise StreamFault(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
+        opened.received += len(data)
+        opened.awaited += size - len(data)
+        if opened.expected is not None and opened.received > opened.expected:
+            raise StreamFault(frames.PROTOCOL_ERROR, "more DATA than Content-Length tells of")
+        limits, exchange = self._service.limits, opened.exchange
+        if limits.body is not None and opened.received > limits.body:
+            self._fail_body(opened, BadRequest(413, "request body too large"))
+            return
+        if exchange is None:
+            return
+        latest = self._service.now + 1 + limits.request_body_time
+        rate = limits.request_body_rate
+        opened.body_until = min(latest, opened.body_until + len(data) / rate) if rate else latest
+        if data:
+            exchange.feed(data)
+        if end:
+            self.end_body(stream)
+
+    def end_body(self, stream: int) -> None:
+        opened = self._streams.get(stream)
+        if opened is None:
+            if stream in self._reset:
+                return
+            raise ConnectionFault(frames.STREAM_CLOSED, "a frame on a closed stream")
+        if opened.body_ended:
+            raise StreamFault(frames.STREAM_CLOSED, "a frame behind the end of the body")
+        if opened.expected is not None and opened.received != opened.expected:
+            raise StreamFault(frames.PROTOCOL_ERROR, "less DATA than Content-Length tells of")
+        opened.body_ended = True
+        opened.withheld = False
+        if opened.exchange is not None:
+            opened.exchange.feed_end()
+
+    def lost(self, stream: int) -> None:
+        opened = self._streams.pop(stream, None)
+        if opened is not None:
+            self._abandon(opened)
+
+    # Called by the receiver: what concerns the connection.
+
+    def widen(self, stream: int, size: int) -> None:
+        output = self._output
+        if stream == 0:
+            if output.window + size > frames.MAX_WINDOW:
+                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
+            output.window += size
+            output.wake()
+            return
+        opened = self._streams.get(stream)
+        if opened is not None:
+            if opened.window + size > frames.MAX_WINDOW:
+                raise StreamFault(frames.FLOW_CONTROL_ERROR, "the stream's window is too large")
+            opened.window += size
+            output.enqueue(opened)
+
+    def configure(self, values: list[tuple[int, int]]) -> None:
+        for name, value in values:
+            if name == frames.INITIAL_WINDOW_SIZE:
+                change, self._window = value - self._window, value
+                for opened in list(self._streams.values()):
+                    opened.window += change
+                    if opened.window > frames.MAX_WINDOW:
+                        raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a stream's window is too large")
+                    self._output.enqueue(opened)
+            elif name == frames.HEADER_TABLE_SIZE:
+                # We use none, but a client that makes it smaller has to hear that (RFC 7541 section 4.2).
+                self._output.update = b"\x20"
+
+    def prioritize(self, stream: int, urgency: int) -> None:
+        opened = self._streams.get(stream)
+        if opened is not None:
+            opened.urgency = urgency
+        elif stream > self._receiver.last and len(self._early) < MAX_STREAMS:
+            self._early[stream] = urgency
+
+    def answer(self, frame: bytes) -> None:
+        self._output.control(frame)
+
+    def pong(self, payload: bytes) -> None:
+        if payload == FAREWELL and self._phase is LEAVING:
+            self._leave()
+
+    def leaving(self) -> None:
+        """The client leaves: its last responses are ours, too."""
+        if not self._streams:
+            self._linger()
+
+    def fail(self, stream: int, fault: StreamFault) -> None:
+        self._reset.append(stream)
+        self._output.control(frames.reset(stream, fault.code))
+        opened = self._streams.pop(stream, None)
+        if opened is not None:
+            exchange = opened.exchange
+            self._abandon(opened, (exchange.status if exchange is not None and opened.has_head else 400))
+
+    # Called by streams (see stream.Owner) and by the output.
+
+    def owes(self) -> bool:
+        return self.transport.get_write_buffer_size() > 0
+
+    def tell(self, end: Callable[[int], None]) -> None:
+        self._service.deliveries.tell(self, end)
+
+    def give_back(self, stream: Http2Stream) -> None:
+        """Half a window at a time: a frame for each piece would cost the client as much as the piece."""
+        if stream.awaited >= self._stream_window // 2:
+            if stream.credit <= 0:
+                # It could not send before.
+                self.await_body(stream)
+            stream.credit += stream.awaited
+            self._output.control(frames.window_update(stream.id, stream.awaited))
+            stream.awaited = 0
+
+    def break_off(self, stream: Http2Stream) -> None:
+        if self._streams.pop(stream.id, None) is not None:
+            self._reset.append(stream.id)
+            self._output.control(frames.reset(stream.id, frames.INTERNAL_ERROR))
+            self._abandon(stream)
+
+    def await_body(self, stream: Http2Stream) -> None:
+        stream.body_until = self._service.now + 1 + self._service.limits.request_body_time
+        self.deadline = AT_NEXT_TICK
+
+    def _watch(self) -> None:
+        """A stream waits for its client's window."""
+        self.deadline = AT_NEXT_TICK
+
+    def _finished(self, sending: Sending) -> None:
+        """A stream's last frame is on its way."""
+        stream = self._streams.pop(sending.id, None)
+        if stream is None:
+            return
+        if not stream.body_ended:
+            # Section 8.1: nobody wants the rest of the body.
+            self._reset.append(stream.id)
+            self._output.control(frames.reset(stream.id, frames.NO_ERROR))
+        stream.complete()
+        if not self._streams:
+            self._rest()
+
+    def _abandon(self, stream: Http2Stream, status: int | None = None) -> None:
+        exchange = stream.lose(status)
+        if exchange is not None and exchange in self._service.in_flight:
+            self._orphans.add(exchange)
+        if not self._streams:
+            self._rest()
+
+    def _end_streams(self) -> None:
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.lose()
+        self._orphans.clear()
+
+    def _rest(self) -> None:
+        """No stream is open."""
+        if self._phase is OPEN:
+            self.deadline = self._service.idle_until
+        elif self._phase is LEFT:
+            self._linger()
+        else:
+            self.deadline = self._left
+
+    # Slow clients.
+
+    def expire(self) -> None:
+        now, phase = self._service.now, self._phase
+        if phase is CLOSED:
+            self.transport.abort()
+        elif phase is LINGER:
+            if self._service.deliveries.is_due(self):
+                self.deadline = NEVER
+            else:
+                self._close()
+        elif now >= self._head_until and (self._receiver.is_amid_head or not self._streams):
+            self._die(ConnectionFault(frames.NO_ERROR, "the request took too long"))
+        elif now >= self._left:
+            self._leave()
+        elif self._streams:
+            self._look(now)
+        elif self._service.deliveries.is_due(self):
+            # The client's time begins when it has taken what was sent.
+            self.deadline = NEVER
+        elif phase is OPEN:
+            self.drain()
+
+    def _look(self, now: float) -> None:
+        """See which streams wait for their client, and for how long. What the output collects meanwhile leaves together."""
+        limits, waits = self._service.limits, self._receiver.is_amid_head or self._left != NEVER
+        for stream in list(self._streams.values()):
+            if stream.waiting:
+                waits = True
+                if self._output.is_full:
+                    stream.moved = now
+                elif now > stream.moved + limits.send_time:
+                    self._reset.append(stream.id)
+                    self._output.control(frames.reset(stream.id, frames.CANCEL))
+                    del self._streams[stream.id]
+                    self._abandon(stream)
+            elif not stream.body_ended:
+                waits = True
+                if stream.credit <= 0 or stream.withheld:
+                    # Not the client's fault: the application does not take what has come, or has not asked for it yet.
+                    self.await_body(stream)
+                elif now > stream.body_until:
+                    self._fail_body(stream, BadRequest(408, "the request body took too long"))
+        if self._streams:
+            self.deadline = AT_NEXT_TICK if waits else NEVER
+
+    def _fail_body(self, stream: Http2Stream, error: BadRequest) -> None:
+        """The body of a request turned out too large or too slow."""
+        exchange, stream.exchange = stream.exchange, None
+        if exchange is not None:
+            exchange.disconnect(exchange.status if stream.has_head else error.status)
+        if stream.has_head:
+            self.break_off(stream)
+        else:
+            stream.refuse(error.status, error.reason)
+
+    # Slow clients: what they have yet to take.
+
+    def is_owed(self) -> bool:
+        return not self._streams and is_blocked(self.transport)
+
+    def delivered(self) -> None:
+        service = self._service
+        if self._phase is CLOSED:
+            self.deadline = service.now + ALERT_TIME
+        elif self._phase is LINGER:
+            self.deadline = service.now + 1 + service.limits.linger_time
+        elif not self._streams and self.deadline == NEVER:
+            self._rest()
+
+    def cut_off(self) -> None:
+        if is_blocked(self.transport):
+            reset_when_closed(self.transport)
+        elif self._streams:
+            # It does not keep us from sending more.
+            return
+        self.abort()
+
+    # The end.
+
+    def drain(self) -> None:
+        """Tell the client that we leave. It may have asked for more before it hears of that, so that is still served."""
+        if self._phase is not OPEN:
+            return
+        self._phase = LEAVING
+        self._left = self._service.now + 1 + FAREWELL_TIME
+        self.deadline = min(self.deadline, self._left) if not self._streams else AT_NEXT_TICK
+        self._output.control(
+            frames.goaway(frames.MAX_STREAM_ID, frames.NO_ERROR) + frames.frame(frames.PING, 0, 0, FAREWELL),
+        )
+
+    def stop(self) -> None:
+        """A prompt stop: what is open is completed, as in a drain."""
+        self.drain()
+
+    def _leave(self) -> None:
+        """Tell the client which stream is the last."""
+        self._phase, self._left = LEFT, NEVER
+        self._output.control(frames.goaway(self._receiver.last, frames.NO_ERROR))
+        if not self._streams:
+            self._linger()
+
+    def _die(self, fault: ConnectionFault) -> None:
+        """End the connection because of what the client has done; nothing more is read."""
+        self._output.collecting = True
+        self._output.control(frames.goaway(self._receiver.last, fault.code, fault.reason))
+        self._end_streams()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close for writing, and read on for a while: closing with input unread could destroy what was sent last."""
+        self._output.release()
+        self._receiver.clear()
+        if self.transport.is_closing() or not self.transport.can_write_eof():
+            self._close()
+            return
+        self._phase = LINGER
+        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        self._writer.close_for_writing()
+
+    def _close(self) -> None:
+        """Close once all that is written has been sent."""
+        self._phase = CLOSED
+        self.deadline = NEVER
+        if self._writer.close():
+            self._service.deliveries.watch(self)
+
+    def abort(self) -> None:
+        self._phase = CLOSED
+        self.transport.abort()
+
+
+def _is_safe(version: int | None, cipher: tuple[str, str, int] | None) -> bool:
+    """Whether the cipher suite is one that HTTP/2 allows (RFC 9113 section 9.2.2): ephemeral keys and AEAD.
+
+    All of TLS 1.3 are. A server prefers such suites, so only clients that offer none are told so.
+    """
+    name = cipher[0] if cipher is not None else ""
+    return version != 0x0303 or (
+        name.startswith(("ECDHE-", "DHE-")) and any(mode in name for mode in ("GCM", "CHACHA20", "CCM"))
+    )

@@ -1,0 +1,324 @@
+"""The writing half of a connection: what goes out in one turn is one write, within the client's windows, urgent first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from ..context import Service
+from ..writer import Writer
+from . import frames
+from .calm import Calm
+
+_head = frames.HEAD.pack
+_TURN = 256 * 1024
+"""Bytes of bodies that leave in one turn of the loop: it takes some 100 microseconds to write them."""
+_MANY = 256
+"""Pieces of a body that wait for their frames: then whoever sends them has to let the others have their turn."""
+_LARGE = 64 * 1024
+"""Bytes above which pieces are handed over one by one rather than copied together first."""
+_TINY = 128
+"""Bytes of a frame that is no longer because the client lets us send no more: answering such a client is no use of time."""
+
+
+class Sending:
+    """The sending half of one stream: what waits, and how much the client takes."""
+
+    __slots__ = ("_pieces", "_room", "ends", "id", "is_queued", "last", "moved", "offset", "urgency", "waiting", "window")
+
+    def __init__(self, number: int, window: int, urgency: int) -> None:
+        self.id = number
+        self.window = window
+        """Bytes that the client takes on this stream; may be negative (RFC 9113 section 6.9.2)."""
+        self.urgency = urgency
+        self.waiting = 0
+        """Bytes of the body that wait."""
+        self._pieces: deque[bytes] | None = None
+        """Made when something has to wait."""
+        self.offset = 0
+        """Bytes of the first piece that have left."""
+        self.ends = False
+        """Nothing follows what waits, but for :attr:`last`."""
+        self.last = b""
+        """Frames to send behind the body instead of an end in the body's last frame: trailers."""
+        self.is_queued = False
+        self.moved = 0.0
+        """When something last left or began to wait, as of ``Service.now``."""
+        self._room: asyncio.Future[None] | None = None
+        """Done when nothing waits any more."""
+
+    @property
+    def pieces(self) -> deque[bytes]:
+        if self._pieces is None:
+            self._pieces = deque()
+        return self._pieces
+
+    def make_room(self) -> None:
+        """Wake whoever waits for room."""
+        if self._room is not None:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
+
+    def drop(self) -> None:
+        """Nothing that waits is sent any more."""
+        if self._pieces is not None:
+            self._pieces.clear()
+        self.waiting = self.offset = 0
+        self.ends, self.last = False, b""
+        self.make_room()
+
+
+class Output:
+    """All frames of one connection on their way to its writer.
+
+    - *One write a turn.* While :attr:`collecting`, frames are kept, and :meth:`release` writes them together. Otherwise the
+      writer's rule holds: after a pause a frame leaves at once, and what follows without a pause leaves together.
+    - *Flow control.* DATA leaves within the stream's window and the connection's; the rest waits in its stream.
+    - *Fairness.* Streams with something to send are queued by urgency (RFC 9218). The most urgent are served first, in turns
+      among equals, a frame each. A stream whose window is empty is in no queue, so it holds up nobody.
+    """
+
+    __slots__ = (
+        *("_calm", "_done", "_out", "_queues", "_scheduled", "_service", "_stalls", "_writer"),
+        *("collecting", "is_alone", "is_full", "update", "window"),
+    )
+
+    def __init__(
+        self, service: Service, writer: Writer, calm: Calm, done: Callable[[Sending], None], stalls: Callable[[], None]
+    ) -> None:
+        """``done`` is told of each stream whose last frame has left, ``stalls`` is called when a window is empty."""
+        self._service = service
+        self._writer = writer
+        self._calm = calm
+        self._done = done
+        self._stalls = stalls
+        self.window = frames.DEFAULT_WINDOW
+        """Bytes that the client takes on all streams together."""
+        self.collecting = False
+        self.is_alone = True
+        """There is one stream only: no other response is to be expected in this turn."""
+        self.is_full = False
+        """The transport's buffer is."""
+        self.update = b""
+        """Goes before the next header block: it tells the client's decoder that its table got smaller."""
+        self._out: list[bytes] = []
+        self._queues: dict[int, deque[Sending]] = {}
+        """By urgency; none of them is empty."""
+        self._scheduled = False
+
+    # Frames that no window holds back.
+
+    def control(self, frame: bytes) -> None:
+        """Send a frame with what else leaves in this turn."""
+        if self.collecting:
+            self._out.append(frame)
+        else:
+            self._writer.hold(frame)
+
+    def send_head(self, stream: Sending, block: bytes, end: bool) -> None:
+        """A header block; ``end``: there is no body behind it."""
+        if self.update:
+            block, self.update = self.update + block, b""
+        self._emit(frames.headers(stream.id, block, end), end)
+        if end:
+            self._end(stream)
+
+    # Bodies.
+
+    def send(self, stream: Sending, block: bytes, body: bytes, end: bool) -> None:
+        """A part of a body, behind the header block that it begins with (or none)."""
+        size = len(body)
+        if self.update and block:
+            block, self.update = self.update + block, b""
+        if (
+            not stream.waiting
+            and size <= stream.window
+            and size <= self.window
+            and size <= frames.DEFAULT_FRAME
+            and len(block) <= frames.DEFAULT_FRAME
+            and not self._queues
+        ):
+            stream.window -= size
+            self.window -= size
+            self._calm.useful += 1
+            data = _head(size << 8, end, stream.id) + body
+            if block:
+                data = _head(len(block) << 8 | frames.HEADERS, frames.END_HEADERS, stream.id) + block + data
+            self._emit(data, end)
+            if end:
+                self._end(stream)
+            return
+        if block:
+            self._emit(frames.headers(stream.id, block, False), False)
+        stream.pieces.append(body)
+        stream.waiting += size
+        stream.ends = end
+        stream.moved = self._service.now
+        self.enqueue(stream)
+
+    def send_last(self, stream: Sending, block: bytes) -> None:
+        """Trailers."""
+        if self.update:
+            block, self.update = self.update + block, b""
+        last = frames.headers(stream.id, block, True)
+        if stream.waiting:
+            stream.ends, stream.last = True, last
+            return
+        self._emit(last, True)
+        self._end(stream)
+
+    def room(self, stream: Sending) -> asyncio.Future[None] | None:
+        """What to wait for before more is sent on a stream; None if there is room."""
+        if stream.waiting:
+            limit = 1 if self.is_full or stream.window <= 0 or self.window <= 0 else self._service.limits.buffer
+            if stream.waiting >= limit or len(stream.pieces) >= _MANY:
+                if stream._room is None:
+                    stream._room = self._service.loop.create_future()
+                return stream._room
+        return self._writer.room
+
+    def enqueue(self, stream: Sending) -> None:
+        """Something waits on the stream, or its window has grown."""
+        if stream.is_queued or not (stream.waiting or stream.ends):
+            return
+        if stream.waiting and stream.window <= 0:
+            self._stall()
+            return
+        stream.is_queued = True
+        queue = self._queues.get(stream.urgency)
+        if queue is None:
+            self._queues[stream.urgency] = queue = deque()
+        queue.append(stream)
+        self.wake()
+
+    def wake(self) -> None:
+        """Send what may be sent now, at the end of this turn."""
+        if self._queues and not self._scheduled and not self.collecting:
+            self._scheduled = True
+            self._service.loop.call_soon(self._pump)
+
+    def release(self) -> None:
+        """Write what was collected, and what else may leave."""
+        self.collecting = True
+        is_partial = bool(self._queues) and self._fill()
+        self.collecting = False
+        out = self._out
+        if out:
+            if len(out) == 1:
+                self._writer.write_last(out[0])
+            else:
+                self._writer.write_last(b"".join(out))
+            out.clear()
+        if is_partial:
+            self.wake()
+
+    def lose(self) -> None:
+        """The connection is lost: let go of it."""
+        self._out.clear()
+        self._queues.clear()
+        self._done, self._stalls = _ignore, _nothing
+
+    # Parts of the above.
+
+    def _emit(self, data: bytes, last: bool) -> None:
+        if self.collecting:
+            self._out.append(data)
+        elif last and self.is_alone:
+            self._writer.write_last(data)
+        else:
+            self._writer.write(data)
+
+    def _end(self, stream: Sending) -> None:
+        done = self._done
+        done(stream)
+
+    def _pump(self) -> None:
+        self._scheduled = False
+        if not self.collecting:
+            self.release()
+
+    def _fill(self) -> bool:
+        """Collect frames of the bodies that wait, most urgent first. Returns whether more may leave in the next turn."""
+        queues = self._queues
+        size = 0
+        while queues and size < _TURN and not self.is_full:
+            urgency = min(queues)
+            queue = queues[urgency]
+            stream = queue[0]
+            if stream.waiting and self.window <= 0:
+                # Nobody can send; those who wait keep their places.
+                self._stall()
+                break
+            queue.popleft()
+            stream.is_queued = False
+            if not queue:
+                del queues[urgency]
+            if stream.waiting or stream.ends:
+                size += self._take(stream)
+                if stream.waiting:
+                    self._requeue(stream)
+        if size > _LARGE:
+            for part in self._out:
+                self._writer.hold(part)
+            self._out.clear()
+            self._writer.flush()
+        return size >= _TURN
+
+    def _stall(self) -> None:
+        stalls = self._stalls
+        stalls()
+
+    def _requeue(self, stream: Sending) -> None:
+        if stream.window <= 0:
+            self._stall()
+            return
+        stream.is_queued = True
+        self._queues.setdefault(stream.urgency, deque()).append(stream)
+
+    def _take(self, stream: Sending) -> int:
+        """Collect one frame of the stream; returns the bytes of its payload."""
+        size = min(stream.waiting, stream.window, self.window, frames.DEFAULT_FRAME)
+        size = max(size, 0)
+        whole = size == stream.waiting
+        flags = frames.END_STREAM if whole and stream.ends and not stream.last else 0
+        out, pieces = self._out, stream.pieces
+        out.append(_head(size << 8, flags, stream.id))
+        stream.waiting -= size
+        stream.window -= size
+        self.window -= size
+        stream.moved = self._service.now
+        if whole or size >= _TINY:
+            self._calm.useful += 1
+        left = size
+        while left:
+            piece = pieces[0]
+            rest = len(piece) - stream.offset
+            if rest <= left:
+                out.append(piece if not stream.offset else cast(bytes, memoryview(piece)[stream.offset :]))
+                pieces.popleft()
+                stream.offset = 0
+                left -= rest
+            else:
+                out.append(cast(bytes, memoryview(piece)[stream.offset : stream.offset + left]))
+                stream.offset += left
+                left = 0
+        if whole:
+            pieces.clear()
+            if stream.last:
+                out.append(stream.last)
+            stream.make_room()
+            if stream.ends:
+                stream.ends = False
+                self._end(stream)
+        return size
+
+
+def _ignore(stream: Sending) -> None:
+    """Nobody is there to be told."""
+
+
+def _nothing() -> None:
+    """As :func:`_ignore`."""

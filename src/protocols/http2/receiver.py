@@ -1,0 +1,399 @@
+"""The reading half of a connection: from bytes to requests, bodies and what else the client says, without I/O."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from ...errors import BadRequest
+from ..asgi import Field
+from ..limits import Limits
+from ..memory import remember
+from . import frames
+from .calm import Calm
+from .frames import (
+    COMPRESSION_ERROR,
+    CONTINUATION,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    HEADERS,
+    PADDED,
+    PROTOCOL_ERROR,
+    ConnectionFault,
+    StreamFault,
+)
+from .head import Request, check_trailers, parse_urgency, read_request
+from .hpack import CompressionError, Decoder, HeaderBomb
+
+_unpack = frames.HEAD.unpack_from
+_WHOLE = END_STREAM | END_HEADERS
+_FIRST_SIZE = 9 + len(frames.PREFACE)
+_MAX_CONTINUATIONS = 32
+"""Frames after the first one of a header block. Eight of the default size are enough for any limit of a head that is usual."""
+_LONGEST_REMEMBERED = 1024
+"""Bytes of a block whose meaning is remembered."""
+_MOST_REMEMBERED = 64
+"""Blocks that a connection remembers: a megabyte for 16 connections that fill it on purpose."""
+_RESET_COST = 4.0
+"""Points (see calm.py) of a request that is taken back: the application has begun to work on it."""
+
+
+class Owner(Protocol):
+    """The connection, as its receiver knows it. All but the last three raise StreamFault and ConnectionFault."""
+
+    def begin(self, stream: int, request: Request, end: bool) -> None:
+        """A request; ``end``: it has no body."""
+
+    def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
+        """A request that gets an error for an answer."""
+
+    def take_data(self, stream: int, data: bytes, size: int, end: bool) -> None:
+        """A part of a request's body; ``size``: what it counts for flow control."""
+
+    def end_body(self, stream: int) -> None:
+        """Trailers have come."""
+
+    def widen(self, stream: int, size: int) -> None:
+        """So many bytes more may be sent, on a stream or (0) in all."""
+
+    def configure(self, values: list[tuple[int, int]]) -> None:
+        """SETTINGS; the values are within their bounds."""
+
+    def lost(self, stream: int) -> None:
+        """The client has reset a stream."""
+
+    def prioritize(self, stream: int, urgency: int) -> None:
+        """The client says how urgent a stream is, perhaps before it opens it."""
+
+    def answer(self, frame: bytes) -> None:
+        """Send a frame of control."""
+
+    def pong(self, payload: bytes) -> None:
+        """The client has answered a PING."""
+
+    def leaving(self) -> None:
+        """The client will send no more requests."""
+
+    def fail(self, stream: int, fault: StreamFault) -> None:
+        """Reset a stream."""
+
+
+class Receiver:
+    """One connection's frames, cut, checked and told to the owner in order (RFC 9113 sections 4 to 6).
+
+    - *Fast lane.* Clients send the same header block again and again, once their table holds its fields. What a block means
+      that leaves the table alone is remembered until the table changes; such a request costs a look-up and no decoding.
+    - *Bounds.* Of a frame or header block that is not whole, no more is kept than a head or a frame may have. What brings no
+      request any further costs points (see calm.py).
+    - *Faults* of a stream are told to the owner; those of the connection are raised, and nothing is read afterwards.
+    """
+
+    __slots__ = (
+        *("_block", "_block_flags", "_block_size", "_block_stream", "_buffer", "_decoder", "_limits", "_memo", "_missing"),
+        *("_owner", "_started", "calm", "is_over", "last"),
+    )
+
+    def __init__(self, owner: Owner, limits: Limits, calm: Calm) -> None:
+        self._owner = owner
+        self._limits = limits
+        self.calm = calm
+        self._decoder = Decoder()
+        self._memo: dict[bytes, Request] = self._decoder.memo
+        self._buffer: list[bytes] = []
+        """What has come of a frame that is not whole."""
+        self._missing = _FIRST_SIZE
+        """Bytes that have to come before there is something to do."""
+        self._started = False
+        """The preface has come, and SETTINGS behind it."""
+        self._block: list[bytes] | None = None
+        """What has come of a header block that goes on in CONTINUATION frames."""
+        self._block_size = self._block_stream = self._block_flags = 0
+        self.last = 0
+        """The last stream that the client has opened."""
+        self.is_over = False
+        """Set to read nothing any more."""
+
+    @property
+    def has_started(self) -> bool:
+        return self._started
+
+    @property
+    def is_amid_head(self) -> bool:
+        """Whether a header block has begun that is not complete: until its end nothing else may come."""
+        return self._block is not None
+
+    def take(self, data: bytes) -> None:
+        """Read what has come. Raises :class:`ConnectionFault`."""
+        if self._buffer or not self._started:
+            self._buffer.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                if not self._started:
+                    self._check_preface(b"".join(self._buffer))
+                return
+            data = b"".join(self._buffer)
+            self._buffer.clear()
+            if not self._started:
+                data = self._begin(data)
+        at, end = 0, len(data)
+        while at + 9 <= end and not self.is_over:
+            first, flags, stream = _unpack(data, at)
+            at += 9
+            stop = at + (first >> 8)
+            if stop - at > frames.DEFAULT_FRAME:
+                raise ConnectionFault(FRAME_SIZE_ERROR, "a frame is larger than we allow")
+            if stop > end:
+                at -= 9
+                break
+            if (
+                first & 0xFF == HEADERS
+                and flags == _WHOLE
+                and (found := self._memo.get(data[at:stop])) is not None
+                and stream > self.last
+                and stream & 0x80000001 == 1
+                and self._block is None
+            ):
+                self.last = stream
+                try:
+                    self._owner.begin(stream, found, True)
+                except StreamFault as fault:
+                    self._owner.fail(stream, fault)
+            else:
+                self._handle(first & 0xFF, flags, stream & frames.MAX_STREAM_ID, data[at:stop])
+            at = stop
+        if at < end and not self.is_over:
+            rest = data[at:]
+            self._buffer.append(rest)
+            self._missing = (9 + (_unpack(rest)[0] >> 8) if len(rest) >= 9 else 9) - len(rest)
+
+    def clear(self) -> None:
+        """Keep nothing, and read nothing any more."""
+        self.is_over = True
+        self._buffer.clear()
+        self._block = None
+        self._memo.clear()
+
+    def _check_preface(self, data: bytes) -> None:
+        size = min(len(data), len(frames.PREFACE))
+        if data[:size] != frames.PREFACE[:size]:
+            raise ConnectionFault(PROTOCOL_ERROR, "no preface of HTTP/2")
+
+    def _begin(self, data: bytes) -> bytes:
+        """Check how the connection begins: the preface, then SETTINGS that are no acknowledgement (section 3.4)."""
+        self._check_preface(data)
+        data = data[len(frames.PREFACE) :]
+        first, flags, _ = _unpack(data)
+        if first & 0xFF != frames.SETTINGS or flags & frames.ACK:
+            raise ConnectionFault(PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        self._started = True
+        return data
+
+    def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is not None and (kind != CONTINUATION or stream != self._block_stream):
+            raise ConnectionFault(PROTOCOL_ERROR, "a frame amid a header block")
+        handler = _HANDLERS.get(kind)
+        try:
+            if handler is not None:
+                handler(self, flags, stream, payload)
+            else:
+                # Section 5.5: frames of unknown types are ignored.
+                self.calm.spend()
+        except StreamFault as fault:
+            self._owner.fail(stream, fault)
+
+    # Requests.
+
+    def _headers(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream & 1 == 0:
+            raise ConnectionFault(PROTOCOL_ERROR, "HEADERS on a stream that no client may open")
+        if flags & PADDED:
+            payload = _unpad(payload)
+        if flags & frames.WITH_PRIORITY:
+            if len(payload) < 5:
+                raise ConnectionFault(FRAME_SIZE_ERROR, "HEADERS too short for a priority")
+            payload = payload[5:]
+        if flags & END_HEADERS:
+            self._head(stream, payload, flags & END_STREAM > 0)
+            return
+        self._block, self._block_size = [], 0
+        self._block_stream, self._block_flags = stream, flags
+        self._extend(payload)
+
+    def _continuation(self, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is None:
+            raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        if not payload:
+            self.calm.spend()
+        self._extend(payload)
+        if flags & END_HEADERS:
+            block, self._block = b"".join(self._block), None
+            self._head(stream, block, self._block_flags & END_STREAM > 0)
+
+    def _extend(self, payload: bytes) -> None:
+        assert self._block is not None
+        self._block.append(payload)
+        self._block_size += len(payload)
+        if self._block_size > self._limits.head or len(self._block) > 1 + _MAX_CONTINUATIONS:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block without end")
+
+    def _head(self, stream: int, block: bytes, end: bool) -> None:
+        """A whole header block. It is decoded whatever becomes of it: it may change the table."""
+        if stream <= self.last:
+            fields, _ = self._decode(block)
+            if not end:
+                raise StreamFault(PROTOCOL_ERROR, "trailers that don't end their stream")
+            check_trailers(fields)
+            self._owner.end_body(stream)
+            return
+        self.last = stream
+        request = self._memo.get(block)
+        if request is None:
+            fields, size = self._decode(block)
+            try:
+                request = read_request(fields, size, self._limits)
+            except BadRequest as error:
+                is_head = (b":method", b"HEAD") in fields
+                self._owner.reject(stream, error, end, "HEAD" if is_head else "GET")
+                return
+            if len(block) <= _LONGEST_REMEMBERED and not self._decoder.changed:
+                remember(self._memo, block, request, _MOST_REMEMBERED)
+        self._owner.begin(stream, request, end)
+
+    def _decode(self, block: bytes) -> tuple[list[Field], int]:
+        try:
+            return self._decoder.decode(block, self._limits.head)
+        except CompressionError as error:
+            raise ConnectionFault(COMPRESSION_ERROR, str(error)) from None
+        except HeaderBomb:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "a head of many times the size allowed") from None
+
+    # Bodies.
+
+    def _data(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream == 0 or stream > self.last:
+            raise ConnectionFault(PROTOCOL_ERROR, "DATA on a stream that is not open")
+        size = len(payload)
+        if flags & PADDED:
+            payload = _unpad(payload)
+        if not payload and not flags & END_STREAM:
+            self.calm.spend()
+        self._owner.take_data(stream, payload, size, flags & END_STREAM > 0)
+
+    def _rst_stream(self, flags: int, stream: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
+        if stream == 0 or stream > self.last:
+            raise ConnectionFault(PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
+        self.calm.spend(_RESET_COST)
+        self._owner.lost(stream)
+
+    # What concerns the connection.
+
+    def _window_update(self, flags: int, stream: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
+        if stream > self.last:
+            raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is not open")
+        self.calm.spend()
+        size = frames.NUMBER.unpack(payload)[0] & frames.MAX_WINDOW
+        if size == 0:
+            if stream == 0:
+                raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+            raise StreamFault(PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        self._owner.widen(stream, size)
+
+    def _settings(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream != 0:
+            raise ConnectionFault(PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & frames.ACK:
+            if payload:
+                raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS acknowledged with values")
+            self.calm.spend()
+            return
+        if len(payload) % 6:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS are not 6 bytes each")
+        # Each value may touch each stream.
+        self.calm.spend(1 + len(payload) // 60)
+        values = [*struct.iter_unpack(">HI", payload)]
+        for name, value in values:
+            _check_setting(name, value)
+        self._owner.configure(values)
+        self._owner.answer(frames.SETTINGS_ACK)
+
+    def _ping(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream != 0:
+            raise ConnectionFault(PROTOCOL_ERROR, "PING on a stream")
+        if len(payload) != 8:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "PING is not 8 bytes")
+        self.calm.spend()
+        if flags & frames.ACK:
+            self._owner.pong(payload)
+        else:
+            self._owner.answer(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _goaway(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream != 0:
+            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
+        if len(payload) < 8:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
+        self.calm.spend()
+        self._owner.leaving()
+
+    def _priority(self, flags: int, stream: int, payload: bytes) -> None:
+        """RFC 7540's: it is checked and ignored (RFC 9113 section 5.3.2)."""
+        if stream == 0:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY without a stream")
+        self.calm.spend()
+        if len(payload) != 5:
+            raise StreamFault(FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
+
+    def _priority_update(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream != 0:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
+        if len(payload) < 4:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "PRIORITY_UPDATE is shorter than 4 bytes")
+        self.calm.spend()
+        about = frames.NUMBER.unpack_from(payload)[0] & frames.MAX_STREAM_ID
+        if about & 1 == 0:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that no client opens")
+        if (urgency := parse_urgency(payload[4:])) is not None:
+            self._owner.prioritize(about, urgency)
+
+    def _push_promise(self, flags: int, stream: int, payload: bytes) -> None:
+        raise ConnectionFault(PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+
+
+def _unpad(payload: bytes) -> bytes:
+    """What stands before the padding (section 6.1)."""
+    if not payload or payload[0] >= len(payload):
+        raise ConnectionFault(PROTOCOL_ERROR, "the padding is as long as the frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def _check_setting(name: int, value: int) -> None:
+    """Section 6.5.2; RFC 8441 section 3; RFC 9218 section 2.1."""
+    if name in (frames.ENABLE_PUSH, frames.ENABLE_CONNECT_PROTOCOL, frames.NO_RFC7540_PRIORITIES) and value > 1:
+        raise ConnectionFault(PROTOCOL_ERROR, "a setting that is a switch is neither 0 nor 1")
+    if name == frames.INITIAL_WINDOW_SIZE and value > frames.MAX_WINDOW:
+        raise ConnectionFault(FLOW_CONTROL_ERROR, "the initial window is too large")
+    if name == frames.MAX_FRAME_SIZE and not frames.DEFAULT_FRAME <= value <= frames.LARGEST_FRAME:
+        raise ConnectionFault(PROTOCOL_ERROR, "the largest frame is out of bounds")
+
+
+_HANDLERS: dict[int, Callable[[Receiver, int, int, bytes], None]] = {
+    frames.DATA: Receiver._data,
+    frames.HEADERS: Receiver._headers,
+    frames.PRIORITY: Receiver._priority,
+    frames.RST_STREAM: Receiver._rst_stream,
+    frames.SETTINGS: Receiver._settings,
+    frames.PUSH_PROMISE: Receiver._push_promise,
+    frames.PING: Receiver._ping,
+    frames.GOAWAY: Receiver._goaway,
+    frames.WINDOW_UPDATE: Receiver._window_update,
+    frames.CONTINUATION: Receiver._continuation,
+    frames.PRIORITY_UPDATE: Receiver._priority_update,
+}

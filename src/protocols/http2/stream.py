@@ -1,0 +1,236 @@
+"""HTTP/2's stream: it turns an exchange's messages into frames (see protocols/stream.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from ...errors import AppError
+from ..asgi import ClientDisconnected, Field
+from ..context import Service
+from ..exchange import Exchange
+from ..http1.response import Framing, encode, encode_lines, plain
+from ..request import RequestHead
+from ..sendfile import File, in_thread
+from .flow import Output, Sending
+from .hpack import encode_field
+from .response import BARE, ResponseHeads
+
+LENGTH, EMPTY = Framing.LENGTH, Framing.EMPTY
+_AS_GET = RequestHead("GET", b"/", ("/", b"/", b""), ())
+_AS_HEAD = RequestHead("HEAD", b"/", ("/", b"/", b""), ())
+"""What the rules for response heads are asked with: to them all requests of HTTP/2 are like these."""
+
+
+class Owner(Protocol):
+    """A stream's connection, as the stream knows it."""
+
+    def owes(self) -> bool:
+        """Whether something written waits with us for the client."""
+
+    def tell(self, end: Callable[[int], None]) -> None:
+        """Call ``end`` when all that was written is delivered."""
+
+    def give_back(self, stream: Http2Stream) -> None:
+        """The application has taken some of the request's body: let the client send as much."""
+
+    def break_off(self, stream: Http2Stream) -> None:
+        """The response can't be completed."""
+
+    def await_body(self, stream: Http2Stream) -> None:
+        """From now on it is the client's turn to send the request's body."""
+
+
+class Http2Stream(Sending):
+    """One stream of a connection, with its request and response.
+
+    Where a body ends is told by its last frame, so there are no chunks. What the application sends is counted against a
+    Content-Length all the same: a client that finds another number takes the response for malformed (RFC 9113 section 8.1.1).
+    """
+
+    __slots__ = (
+        *("_connection", "_heads", "_kind", "_length", "_output", "_request", "_sent", "_service", "_told"),
+        *("awaited", "body_ended", "body_until", "client", "credit", "exchange", "expected", "received", "withheld"),
+    )
+    bursts = False
+
+    def __init__(
+        self,
+        connection: Owner,
+        service: Service,
+        output: Output,
+        heads: ResponseHeads,
+        number: int,
+        request: RequestHead,
+        client: str,
+        window: int,
+        urgency: int,
+    ) -> None:
+        """``window``: bytes that the client takes at first."""
+        super().__init__(number, window, urgency)
+        self._connection = connection
+        self._service = service
+        self._output = output
+        self._heads = heads
+        self._request = request
+        self.client = client
+        self.exchange: Exchange | None = None
+        """Until the response is complete."""
+        self._kind: Framing | None = None
+        """What is known of the response's body; None until the head is sent."""
+        self._length = 0
+        """With LENGTH: bytes that the body must have."""
+        self._sent = 0
+        self._told: Callable[[int], None] | None = None
+        """To be called when the response is delivered."""
+        # The request's body.
+        self.body_ended = True
+        self.expected: int | None = None
+        """Bytes that it is said to have."""
+        self.received = 0
+        self.credit = 0
+        """Bytes of it that the client may send."""
+        self.awaited = 0
+        """Bytes of it that the application has taken, and for which the client has got no credit yet."""
+        self.body_until = 0.0
+        """Until when more of it has to come, as of ``Service.now``."""
+        self.withheld = False
+        """The client may be waiting to be asked for it (Expect: 100-continue)."""
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the response's head is sent."""
+        return self._kind is not None
+
+    @property
+    def sent(self) -> int:
+        return self._sent
+
+    def room(self) -> asyncio.Future[None] | None:
+        return self._output.room(self)
+
+    def begin_burst(self) -> None:
+        """Nothing to do: what leaves in one turn leaves together anyway."""
+
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> None:
+        if not more:
+            size = len(body)
+        shape = _AS_HEAD if self._request.method == "HEAD" else _AS_GET
+        head, kind, length, _ = encode(shape, status, headers, BARE, size, True)
+        if kind is LENGTH:
+            if size != length and (size is not None or len(body) > length):
+                raise _mismatch(len(body) if size is None else size, length, size is None)
+            self._length = length
+        elif kind is EMPTY:
+            body = b""
+        self._kind = kind
+        self._sent = len(body)
+        block = self._heads.block(head)
+        if body:
+            self._output.send(self, block, body, not more)
+        else:
+            self._output.send_head(self, block, not more)
+
+    def send_body(self, body: bytes, more: bool) -> None:
+        kind = self._kind
+        if kind is EMPTY:
+            body = b""
+        else:
+            sent = self._sent + len(body)
+            if kind is LENGTH and sent != self._length and (sent > self._length or not more):
+                raise _mismatch(sent, self._length, more)
+            self._sent = sent
+        if body or not more:
+            self._output.send(self, b"", body, not more)
+
+    async def send_file(self, file: File) -> None:
+        """As Stream's. The bytes go through our memory, a piece at a time: they have to be cut into frames."""
+        if self._kind is EMPTY:
+            return
+        while file.sent < file.size:
+            data = await in_thread(self._service.loop, file.read, file.sent)
+            while (room := self.room()) is not None:
+                await asyncio.shield(room)
+            if self.exchange is None:
+                raise ClientDisconnected("the client has disconnected")
+            self._output.send(self, b"", data, False)
+            file.sent += len(data)
+            self._sent = file.sent
+
+    def send_trailers(self, headers: Iterable[Field]) -> None:
+        lines = encode_lines(headers)
+        if lines and self._kind is not EMPTY:
+            self._output.send_last(self, self._heads.lines(b"".join(lines)))
+        else:
+            self.send_body(b"", False)
+
+    def send_interim(self, status: int, headers: Iterable[Field]) -> None:
+        block = encode_field(b":status", b"%d" % status) + self._heads.lines(b"".join(encode_lines(headers)))
+        self._output.send_head(self, block, False)
+
+    def refuse(self, status: int, text: str, extra: bytes = b"") -> None:
+        """As Stream's; ``extra``: further header lines."""
+        data = plain(status, text, BARE, extra=extra, with_body=self._request.method != "HEAD")
+        head, _, body = data.partition(b"\r\n\r\n")
+        self._kind, self._sent = LENGTH, len(body)
+        block = self._heads.block(head + b"\r\n\r\n")
+        if body:
+            self._output.send(self, block, body, True)
+        else:
+            self._output.send_head(self, block, True)
+
+    def want_body(self) -> None:
+        if self.withheld and self._kind is None:
+            self.withheld = False
+            self.send_interim(100, ())
+            self._connection.await_body(self)
+
+    def owes(self) -> bool:
+        return self.waiting > 0 or self._connection.owes()
+
+    def when_delivered(self, end: Callable[[int], None]) -> None:
+        if self.waiting:
+            self._told = end
+        else:
+            self._connection.tell(end)
+
+    def consumed(self, size: int) -> None:
+        self.awaited += size
+        if not self.body_ended:
+            self._connection.give_back(self)
+
+    def reset(self) -> None:
+        self._connection.break_off(self)
+
+    # What the connection calls.
+
+    def complete(self) -> None:
+        """The response's last frame has left."""
+        self.exchange = None
+        if self._told is not None:
+            end, self._told = self._told, None
+            self._connection.tell(end)
+
+    def lose(self, status: int | None = None) -> Exchange | None:
+        """Nothing can be sent on the stream any more: tell the application. Returns its exchange, if that was not over.
+
+        ``status``: for the access log, if it is not the client that left.
+        """
+        exchange, self.exchange = self.exchange, None
+        missing = self.waiting
+        self.drop()
+        if self._told is not None:
+            end, self._told = self._told, None
+            end(missing)
+        if exchange is not None:
+            if status is None:
+                exchange.disconnect()
+            else:
+                exchange.disconnect(status)
+        return exchange
+
+
+def _mismatch(sent: int, length: int, more: bool) -> AppError:
+    so_far = "so far " if more else ""
+    return AppError(f"response body has {sent} bytes {so_far}where Content-Length says {length}")
