@@ -74,8 +74,7 @@ def test_the_paths_on_the_page_exist() -> None:
     assert len(paths) > 40
     roots = (ROOT / "src", ROOT)
     missing = [path for path in sorted(paths) if not any((root / path).exists() for root in roots)]
-    # What the page says would be there one day.
-    assert missing == ["protocols/http2/"]
+    assert not missing
 
 
 def test_the_files_in_the_pictures_exist() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -18,6 +17,7 @@ from ..proxy.headers import Proxies
 from ..request import RequestHead
 from ..writer import Writer
 from . import frames
+from .bodies import WINDOW, Bodies
 from .calm import Calm
 from .flow import Output, Sending
 from .frames import ConnectionFault, StreamFault
@@ -31,17 +31,12 @@ AT_NEXT_TICK = 0.0
 """A deadline that every tick of the service finds passed."""
 MAX_STREAMS = 100
 """Requests at once on a connection: the least that RFC 9113 section 6.5.2 recommends, and what browsers count on."""
-WINDOW = 1024 * 1024
-"""Bytes that a client may send on all streams before it hears from us. Credit comes back as soon as they arrive, because each
-stream has a window of its own: so a body that nobody takes holds up no other."""
 MAX_LINGERED = 16 * 1024 * 1024
 """Bytes thrown away after a GOAWAY: many clients read it only when they have sent what they have."""
 FAREWELL_TIME = 1.0
 """Seconds from the first GOAWAY to the last one, if the client does not say sooner that it has read the first."""
 FAREWELL = b"farewell"
 """What the PING behind the first GOAWAY brings."""
-MAX_RESET = 256
-"""Streams remembered that we have reset: what their clients have sent before they heard of it is thrown away."""
 STARTS_AT_ONCE = sys.version_info >= (3, 12)
 """Exchanges begin to run when they are started, not in the loop's next turn (see Service.make_task)."""
 TOO_MANY = BadRequest(503, "too many connections")
@@ -88,21 +83,19 @@ class Http2Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        *("_bodies", "_early", "_head_until", "_heads", "_is_unwanted", "_left", "_orphans", "_output", "_peer", "_phase"),
         *(
-            "_credit",
-            "_early",
-            "_ended",
-            "_head_until",
-            "_heads",
-            "_left",
-            "_orphans",
-            "_output",
-            "_peer",
-            "_phase",
             "_proxies",
+            "_receiver",
+            "_scope",
+            "_service",
+            "_started",
+            "_streams",
+            "_surplus",
+            "_writer",
+            "deadline",
+            "transport",
         ),
-        *("_receiver", "_is_unwanted", "_reset", "_scope", "_service", "_started", "_streams", "_surplus", "_window"),
-        *("_writer", "deadline", "transport"),
     )
 
     def __init__(
@@ -125,15 +118,11 @@ class Http2Connection(asyncio.Protocol):
         self._writer = Writer(service, transport)
         self._output = Output(service, self._writer, calm, self._finished, self._watch)
         self._streams: dict[int, Http2Stream] = {}
-        self._window = frames.DEFAULT_WINDOW
-        """A new stream's, for what we send."""
-        self._credit = WINDOW
-        """Bytes that the client may send in all."""
+        self._bodies = Bodies(service, self._streams, self._output, self._watch)
         self._early: dict[int, int] = {}
         """How urgent streams are that are not open yet."""
         self._orphans: set[Exchange] = set()
         """Those that may run on though their client has reset the stream."""
-        self._reset: deque[int] = deque(maxlen=MAX_RESET)
         self._phase = OPEN
         proxies = service.proxies
         self._proxies: Proxies | None = (
@@ -162,7 +151,7 @@ class Http2Connection(asyncio.Protocol):
             service.unwanted += self._is_unwanted
         values = {
             frames.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-            frames.INITIAL_WINDOW_SIZE: self._stream_window,
+            frames.INITIAL_WINDOW_SIZE: self._bodies.window,
             frames.MAX_HEADER_LIST_SIZE: limits.head,
             frames.NO_RFC7540_PRIORITIES: 1,
         }
@@ -249,12 +238,17 @@ class Http2Connection(asyncio.Protocol):
         if not streams:
             self.deadline = NEVER if self._phase is OPEN else AT_NEXT_TICK
         urgency = self._early.pop(stream, request.urgency) if self._early else request.urgency
-        opened = Http2Stream(self, service, output, self._heads, stream, head, client, self._window, urgency)
+        opened = Http2Stream(self, service, output, self._heads, stream, head, client, urgency)
         streams[stream] = opened
         opened.exchange = exchange = Exchange(service, opened, head, scope)
         self._started += 1
-        if end or self._begin_body(opened, exchange, request):
-            exchange.start()
+        if not end:
+            exchange.await_body()
+            error = self._bodies.begin(opened, request)
+            if error is not None:
+                self._fail_body(opened, error)
+                return
+        exchange.start()
 
     def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
         if self._phase is not OPEN and self._phase is not LEAVING:
@@ -263,7 +257,7 @@ class Http2Connection(asyncio.Protocol):
             raise StreamFault(frames.REFUSED_STREAM, "too many streams")
         self._receiver.calm.spend()
         head = RequestHead(method, b"/", ("/", b"/", b""), ())
-        opened = Http2Stream(self, self._service, self._output, self._heads, stream, head, self._peer, self._window, URGENCY)
+        opened = Http2Stream(self, self._service, self._output, self._heads, stream, head, self._peer, URGENCY)
         opened.body_ended = end
         self._streams[stream] = opened
         if self._service.access is not None:
@@ -277,74 +271,16 @@ class Http2Connection(asyncio.Protocol):
 
     # Called by the receiver: bodies.
 
-    @property
-    def _stream_window(self) -> int:
-        # Until a client has read our settings, it takes the default for granted.
-        return max(frames.DEFAULT_WINDOW, self._service.limits.buffer)
-
-    def _begin_body(self, stream: Http2Stream, exchange: Exchange, request: Request) -> bool:
-        """Expect the request's body; False if it was refused."""
-        stream.body_ended = False
-        stream.expected = request.length
-        stream.credit = self._stream_window
-        exchange.await_body()
-        most = self._service.limits.body
-        if most is not None and request.length is not None and request.length > most:
-            self._fail_body(stream, BadRequest(413, "request body too large"))
-            return False
-        stream.withheld = request.head.terms.expect_continue
-        self.await_body(stream)
-        return True
-
     def take_data(self, stream: int, data: bytes, size: int, end: bool) -> None:
-        self._credit -= size
-        if self._credit < WINDOW // 2:
-            if self._credit < 0:
-                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
-            self._output.control(frames.window_update(0, WINDOW - self._credit))
-            self._credit = WINDOW
-        opened = self._streams.get(stream)
-        if opened is None:
-            if stream in self._reset:
-                return
-            raise StreamFault(frames.STREAM_CLOSED, "DATA on a closed stream")
-        if opened.body_ended:
-            raise StreamFault(frames.STREAM_CLOSED, "DATA behind the end of the body")
-        opened.credit -= size
-        if opened.credit < 0:
-            raise StreamFault(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
-        opened.received += len(data)
-        opened.awaited += size - len(data)
-        if opened.expected is not None and opened.received > opened.expected:
-            raise StreamFault(frames.PROTOCOL_ERROR, "more DATA than Content-Length tells of")
-        limits, exchange = self._service.limits, opened.exchange
-        if limits.body is not None and opened.received > limits.body:
-            self._fail_body(opened, BadRequest(413, "request body too large"))
-            return
-        if exchange is None:
-            return
-        latest = self._service.now + 1 + limits.request_body_time
-        rate = limits.request_body_rate
-        opened.body_until = min(latest, opened.body_until + len(data) / rate) if rate else latest
-        if data:
-            exchange.feed(data)
-        if end:
-            self.end_body(stream)
+        error = self._bodies.take(stream, data, size, end)
+        if error is not None:
+            self._fail_body(self._streams[stream], error)
+
+    def check_open(self, stream: int) -> bool:
+        return self._bodies.check_open(stream)
 
     def end_body(self, stream: int) -> None:
-        opened = self._streams.get(stream)
-        if opened is None:
-            if stream in self._reset:
-                return
-            raise ConnectionFault(frames.STREAM_CLOSED, "a frame on a closed stream")
-        if opened.body_ended:
-            raise StreamFault(frames.STREAM_CLOSED, "a frame behind the end of the body")
-        if opened.expected is not None and opened.received != opened.expected:
-            raise StreamFault(frames.PROTOCOL_ERROR, "less DATA than Content-Length tells of")
-        opened.body_ended = True
-        opened.withheld = False
-        if opened.exchange is not None:
-            opened.exchange.feed_end()
+        self._bodies.end(stream)
 
     def lost(self, stream: int) -> None:
         opened = self._streams.pop(stream, None)
@@ -354,29 +290,12 @@ class Http2Connection(asyncio.Protocol):
     # Called by the receiver: what concerns the connection.
 
     def widen(self, stream: int, size: int) -> None:
-        output = self._output
-        if stream == 0:
-            if output.window + size > frames.MAX_WINDOW:
-                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
-            output.window += size
-            output.wake()
-            return
-        opened = self._streams.get(stream)
-        if opened is not None:
-            if opened.window + size > frames.MAX_WINDOW:
-                raise StreamFault(frames.FLOW_CONTROL_ERROR, "the stream's window is too large")
-            opened.window += size
-            output.enqueue(opened)
+        self._output.widen(self._streams.get(stream) if stream else None, size, is_all=stream == 0)
 
     def configure(self, values: list[tuple[int, int]]) -> None:
         for name, value in values:
             if name == frames.INITIAL_WINDOW_SIZE:
-                change, self._window = value - self._window, value
-                for opened in list(self._streams.values()):
-                    opened.window += change
-                    if opened.window > frames.MAX_WINDOW:
-                        raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a stream's window is too large")
-                    self._output.enqueue(opened)
+                self._output.resize([*self._streams.values()], value)
             elif name == frames.HEADER_TABLE_SIZE:
                 # We use none, but a client that makes it smaller has to hear that (RFC 7541 section 4.2).
                 self._output.update = b"\x20"
@@ -401,7 +320,7 @@ class Http2Connection(asyncio.Protocol):
             self._linger()
 
     def fail(self, stream: int, fault: StreamFault) -> None:
-        self._reset.append(stream)
+        self._bodies.ignored.append(stream)
         self._output.control(frames.reset(stream, fault.code))
         opened = self._streams.pop(stream, None)
         if opened is not None:
@@ -417,27 +336,19 @@ class Http2Connection(asyncio.Protocol):
         self._service.deliveries.tell(self, end)
 
     def give_back(self, stream: Http2Stream) -> None:
-        """Half a window at a time: a frame for each piece would cost the client as much as the piece."""
-        if stream.awaited >= self._stream_window // 2:
-            if stream.credit <= 0:
-                # It could not send before.
-                self.await_body(stream)
-            stream.credit += stream.awaited
-            self._output.control(frames.window_update(stream.id, stream.awaited))
-            stream.awaited = 0
+        self._bodies.give_back(stream)
 
     def break_off(self, stream: Http2Stream) -> None:
         if self._streams.pop(stream.id, None) is not None:
-            self._reset.append(stream.id)
+            self._bodies.ignored.append(stream.id)
             self._output.control(frames.reset(stream.id, frames.INTERNAL_ERROR))
             self._abandon(stream)
 
     def await_body(self, stream: Http2Stream) -> None:
-        stream.body_until = self._service.now + 1 + self._service.limits.request_body_time
-        self.deadline = AT_NEXT_TICK
+        self._bodies.wait_for(stream)
 
     def _watch(self) -> None:
-        """A stream waits for its client's window."""
+        """It is the client's turn: to send a body, or to take one."""
         self.deadline = AT_NEXT_TICK
 
     def _finished(self, sending: Sending) -> None:
@@ -447,7 +358,7 @@ class Http2Connection(asyncio.Protocol):
             return
         if not stream.body_ended:
             # Section 8.1: nobody wants the rest of the body.
-            self._reset.append(stream.id)
+            self._bodies.ignored.append(stream.id)
             self._output.control(frames.reset(stream.id, frames.NO_ERROR))
         stream.complete()
         if not self._streams:
@@ -461,8 +372,9 @@ class Http2Connection(asyncio.Protocol):
             self._rest()
 
     def _end_streams(self) -> None:
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
+        streams = [*self._streams.values()]
+        self._streams.clear()
+        for stream in streams:
             stream.lose()
         self._orphans.clear()
 
@@ -507,16 +419,13 @@ class Http2Connection(asyncio.Protocol):
                 if self._output.is_full:
                     stream.moved = now
                 elif now > stream.moved + limits.send_time:
-                    self._reset.append(stream.id)
+                    self._bodies.ignored.append(stream.id)
                     self._output.control(frames.reset(stream.id, frames.CANCEL))
                     del self._streams[stream.id]
                     self._abandon(stream)
             elif not stream.body_ended:
                 waits = True
-                if stream.credit <= 0 or stream.withheld:
-                    # Not the client's fault: the application does not take what has come, or has not asked for it yet.
-                    self.await_body(stream)
-                elif now > stream.body_until:
+                if self._bodies.is_late(stream):
                     self._fail_body(stream, BadRequest(408, "the request body took too long"))
         if self._streams:
             self.deadline = AT_NEXT_TICK if waits else NEVER

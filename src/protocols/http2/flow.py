@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from ..context import Service
 from ..writer import Writer
 from . import frames
 from .calm import Calm
+from .frames import ConnectionFault, StreamFault
 
 _head = frames.HEAD.pack
 _TURN = 256 * 1024
@@ -83,7 +84,7 @@ class Output:
 
     __slots__ = (
         *("_calm", "_done", "_out", "_queues", "_scheduled", "_service", "_stalls", "_writer"),
-        *("collecting", "is_alone", "is_full", "update", "window"),
+        *("collecting", "initial", "is_alone", "is_full", "update", "window"),
     )
 
     def __init__(
@@ -97,6 +98,8 @@ class Output:
         self._stalls = stalls
         self.window = frames.DEFAULT_WINDOW
         """Bytes that the client takes on all streams together."""
+        self.initial = frames.DEFAULT_WINDOW
+        """Those that it takes on a new stream."""
         self.collecting = False
         self.is_alone = True
         """There is one stream only: no other response is to be expected in this turn."""
@@ -125,6 +128,30 @@ class Output:
         self._emit(frames.headers(stream.id, block, end), end)
         if end:
             self._end(stream)
+
+    # Windows.
+
+    def widen(self, stream: Sending | None, size: int, *, is_all: bool) -> None:
+        """The client takes ``size`` bytes more: in all, or on a stream (None if that is closed). Raises faults."""
+        if is_all:
+            if self.window + size > frames.MAX_WINDOW:
+                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
+            self.window += size
+            self.wake()
+        elif stream is not None:
+            if stream.window + size > frames.MAX_WINDOW:
+                raise StreamFault(frames.FLOW_CONTROL_ERROR, "the stream's window is too large")
+            stream.window += size
+            self.enqueue(stream)
+
+    def resize(self, streams: Iterable[Sending], size: int) -> None:
+        """New streams take ``size`` bytes at first, and the windows of open ones change as much as that has changed."""
+        change, self.initial = size - self.initial, size
+        for stream in streams:
+            stream.window += change
+            if stream.window > frames.MAX_WINDOW:
+                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a stream's window is too large")
+            self.enqueue(stream)
 
     # Bodies.
 

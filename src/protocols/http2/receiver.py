@@ -54,8 +54,11 @@ class Owner(Protocol):
     def take_data(self, stream: int, data: bytes, size: int, end: bool) -> None:
         """A part of a request's body; ``size``: what it counts for flow control."""
 
+    def check_open(self, stream: int) -> bool:
+        """Trailers have come: returns whether they are wanted."""
+
     def end_body(self, stream: int) -> None:
-        """Trailers have come."""
+        """They end the body."""
 
     def widen(self, stream: int, size: int) -> None:
         """So many bytes more may be sent, on a stream or (0) in all."""
@@ -244,10 +247,11 @@ class Receiver:
         """A whole header block. It is decoded whatever becomes of it: it may change the table."""
         if stream <= self.last:
             fields, _ = self._decode(block)
-            if not end:
-                raise StreamFault(PROTOCOL_ERROR, "trailers that don't end their stream")
-            check_trailers(fields)
-            self._owner.end_body(stream)
+            if self._owner.check_open(stream):
+                if not end:
+                    raise StreamFault(PROTOCOL_ERROR, "trailers that don't end their stream")
+                check_trailers(fields)
+                self._owner.end_body(stream)
             return
         self.last = stream
         request = self._memo.get(block)

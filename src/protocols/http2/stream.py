@@ -64,11 +64,9 @@ class Http2Stream(Sending):
         number: int,
         request: RequestHead,
         client: str,
-        window: int,
         urgency: int,
     ) -> None:
-        """``window``: bytes that the client takes at first."""
-        super().__init__(number, window, urgency)
+        super().__init__(number, output.initial, urgency)
         self._connection = connection
         self._service = service
         self._output = output

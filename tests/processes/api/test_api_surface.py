@@ -32,7 +32,7 @@ CONFIG: dict[str, Any] = {
     "fd": None,
     "loop": "auto",
     "http": "auto",
-    "http2": False,
+    "http2": True,
     "ws": "auto",
     "ws_max_size": 16777216,
     "ws_max_queue": 32,

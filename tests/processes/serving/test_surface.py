@@ -109,7 +109,6 @@ def test_ws_has_uvicorns_names() -> None:
 @pytest.mark.parametrize(
     ("arguments", "note"),
     [
-        (("--http2",), "--http2: Tricorn speaks HTTP/1.1; put a proxy before it that speaks HTTP/2"),
         (("--http", "zttp"), "--http zttp: Tricorn does not parse with it; --http auto serves instead"),
         (("--loop", "zuvloop"), "--loop zuvloop: Tricorn does not run on it; --loop auto serves instead"),
     ],
