@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from support.h2_raw import read_frames
 from support.wire import CODECS, App, FakeTransport, Seen, Wire, echo, turn
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import read_facts
+from tricorn.protocols.http2 import frames
 from tricorn.protocols.http2.connection import make_http2
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.scope import connection_scope
@@ -109,8 +111,12 @@ class H2Wire(Wire):
         """Let the client read what was written; returns whether there was something."""
         writes = self.transport.writes[self._read :]
         self._read += len(writes)
-        for data in writes:
-            for event in self.client.receive_data(data):
+        for frame in read_frames(b"".join(writes)):
+            if frame.kind == frames.GOAWAY:
+                # The package would take nothing from then on.
+                self.goaways.append((int.from_bytes(frame.payload[:4], "big"), frame.code))
+                continue
+            for event in self.client.receive_data(frames.frame(frame.kind, frame.flags, frame.stream, frame.payload)):
                 self._note(event)
         return bool(writes)
 
@@ -118,10 +124,6 @@ class H2Wire(Wire):
         self.events.append(event)
         stream = getattr(event, "stream_id", None)
         events = h2.events
-        if isinstance(event, events.ConnectionTerminated):
-            self.goaways.append((event.last_stream_id, int(event.error_code)))
-            # Or it would take nothing from then on.
-            self.client.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
         if not stream:
             return
         answer = self.answers.setdefault(stream, Answer())

@@ -117,7 +117,7 @@ class Bodies:
     def give_back(self, stream: Http2Stream) -> None:
         """Let the client send as much as was taken."""
         if stream.awaited >= self.window // 2:
-            if stream.credit <= 0:
+            if stream.credit < self.window // 2:
                 self.wait_for(stream)
             stream.credit += stream.awaited
             self._output.control(frames.window_update(stream.id, stream.awaited))
@@ -130,7 +130,7 @@ class Bodies:
 
     def is_late(self, stream: Http2Stream) -> bool:
         """Whether a body that is not complete should have gone on by now."""
-        if stream.credit <= 0 or stream.withheld:
-            # Not the client's fault: the application does not take what has come, or has not asked for it yet.
+        if stream.credit < self.window // 2 or stream.withheld:
+            # Not the client's fault: the application has not taken half a window of what has come, or not asked for it yet.
             self.wait_for(stream)
         return self._service.now > stream.body_until

@@ -220,7 +220,6 @@ class Http2Connection(asyncio.Protocol):
         if self._phase is not OPEN and self._phase is not LEAVING:
             raise StreamFault(frames.REFUSED_STREAM, "the server leaves")
         if len(streams) >= MAX_STREAMS or (self._orphans and self._is_crowded()):
-            self._receiver.calm.spend()
             raise StreamFault(frames.REFUSED_STREAM, "too many streams")
         if end and request.length:
             raise StreamFault(frames.PROTOCOL_ERROR, "no body though Content-Length tells of one")
@@ -255,7 +254,6 @@ class Http2Connection(asyncio.Protocol):
             raise StreamFault(frames.REFUSED_STREAM, "the server leaves")
         if len(self._streams) >= MAX_STREAMS:
             raise StreamFault(frames.REFUSED_STREAM, "too many streams")
-        self._receiver.calm.spend()
         head = RequestHead(method, b"/", ("/", b"/", b""), ())
         opened = Http2Stream(self, self._service, self._output, self._heads, stream, head, self._peer, URGENCY)
         opened.body_ended = end

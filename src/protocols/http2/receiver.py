@@ -38,8 +38,9 @@ _LONGEST_REMEMBERED = 1024
 """Bytes of a block whose meaning is remembered."""
 _MOST_REMEMBERED = 64
 """Blocks that a connection remembers: a megabyte for 16 connections that fill it on purpose."""
-_RESET_COST = 4.0
-"""Points (see calm.py) of a request that is taken back: the application has begun to work on it."""
+_FAULT_COST = 4.0
+"""Points (see calm.py) of a request that is taken back, though the application has begun to work on it, and of one that is
+malformed."""
 
 
 class Owner(Protocol):
@@ -164,7 +165,7 @@ class Receiver:
                 try:
                     self._owner.begin(stream, found, True)
                 except StreamFault as fault:
-                    self._owner.fail(stream, fault)
+                    self._fail(stream, fault)
             else:
                 self._handle(first & 0xFF, flags, stream & frames.MAX_STREAM_ID, data[at:stop])
             at = stop
@@ -206,7 +207,11 @@ class Receiver:
                 # Section 5.5: frames of unknown types are ignored.
                 self.calm.spend()
         except StreamFault as fault:
-            self._owner.fail(stream, fault)
+            self._fail(stream, fault)
+
+    def _fail(self, stream: int, fault: StreamFault) -> None:
+        self.calm.spend(_FAULT_COST)
+        self._owner.fail(stream, fault)
 
     # Requests.
 
@@ -260,6 +265,8 @@ class Receiver:
             try:
                 request = read_request(fields, size, self._limits)
             except BadRequest as error:
+                # Its answer brings some of that back.
+                self.calm.spend(2 * _FAULT_COST)
                 is_head = (b":method", b"HEAD") in fields
                 self._owner.reject(stream, error, end, "HEAD" if is_head else "GET")
                 return
@@ -292,7 +299,7 @@ class Receiver:
             raise ConnectionFault(FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
         if stream == 0 or stream > self.last:
             raise ConnectionFault(PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
-        self.calm.spend(_RESET_COST)
+        self.calm.spend(_FAULT_COST)
         self._owner.lost(stream)
 
     # What concerns the connection.
