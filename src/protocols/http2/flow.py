@@ -52,6 +52,7 @@ class Sending:
 
     @property
     def pieces(self) -> deque[bytes]:
+        """Parts of the body that wait."""
         if self._pieces is None:
             self._pieces = deque()
         return self._pieces

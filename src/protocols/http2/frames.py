@@ -89,6 +89,7 @@ def headers(stream: int, block: bytes, end: bool, largest: int = DEFAULT_FRAME) 
 
 
 def settings(values: dict[int, int]) -> bytes:
+    """SETTINGS (section 6.5): ``values`` by their numbers."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(name, value) for name, value in values.items()))
 
 
@@ -96,6 +97,7 @@ SETTINGS_ACK = frame(SETTINGS, ACK, 0, b"")
 
 
 def reset(stream: int, code: int) -> bytes:
+    """RST_STREAM (section 6.4) with an error code."""
     return frame(RST_STREAM, 0, stream, NUMBER.pack(code))
 
 

@@ -122,10 +122,6 @@ class Receiver:
         """Set to read nothing any more."""
 
     @property
-    def has_started(self) -> bool:
-        return self._started
-
-    @property
     def is_amid_head(self) -> bool:
         """Whether a header block has begun that is not complete: until its end nothing else may come."""
         return self._block is not None
