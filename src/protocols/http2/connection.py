@@ -473,6 +473,17 @@ class Http2Connection(asyncio.Protocol):
             frames.goaway(frames.MAX_STREAM_ID, frames.NO_ERROR) + frames.frame(frames.PING, 0, 0, FAREWELL),
         )
 
+    def lasts(self) -> bool:
+        """Whether an event stream is on it."""
+        return any(stream.exchange is not None and stream.exchange.is_event_stream for stream in self._streams.values())
+
+    def part(self) -> None:
+        """End the event streams."""
+        self.drain()
+        for stream in [*self._streams.values()]:
+            if stream.exchange is not None and stream.exchange.is_event_stream:
+                stream.exchange.end_stream()
+
     def stop(self) -> None:
         """A prompt stop: what is open is completed, as in a drain."""
         self.drain()

@@ -163,6 +163,9 @@ class Http2Stream(Sending):
         else:
             self.send_body(b"", False)
 
+    def end(self) -> None:
+        self.send_body(b"", False)
+
     def send_interim(self, status: int, headers: Iterable[Field]) -> None:
         block = encode_field(b":status", b"%d" % status) + self._heads.lines(b"".join(encode_lines(headers)))
         self._output.send_head(self, block, False)

@@ -323,3 +323,32 @@ def test_memory_of_a_connection_is_given_back() -> None:
             gc.enable()
 
     run(play)
+
+
+def test_event_streams_part() -> None:
+    """A worker that leaves ends event streams, so that their clients connect again; other responses are completed."""
+    told = []
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await receive()
+        await send(start((b"content-type", b"text/event-stream" if scope["path"] == "/events" else b"text/plain")))
+        await send(body(b"a", True))
+        told.append((await receive())["type"])
+
+    async def play() -> None:
+        wire = H2Wire(app)
+        events, other = wire.ask(path="/events"), wire.ask()
+        await wire.exchange()
+        assert wire.connection.lasts()
+        wire.service.drain(Phase.DRAINING, part=False)
+        await wire.exchange()
+        assert wire.goaways == []
+        wire.connection.part()
+        await wire.exchange()
+        assert (wire.answers[events].ended, wire.answers[other].ended) == (True, False)
+        assert told == ["http.disconnect"]
+        assert len(wire.goaways) == 2
+        wire.transport.lose()
+        await wire.settle()
+
+    run(play)
