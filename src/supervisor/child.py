@@ -73,6 +73,10 @@ def read_waits(message: Message) -> Waits:
     return Waits(message["requests"], name_request(message["oldest"]), age, message["connections"])
 
 
+FATAL = "Fatal Python error: "
+"""With it faulthandler begins what it writes of a fatal signal."""
+
+
 class Child:
     """A worker's process, forked and not yet reaped; so no other process has its pid."""
 
@@ -201,6 +205,11 @@ class Child:
         if not self._is_examined:
             return ""
         return many_lines(self._text(), REPORT_SHOWN)
+
+    def read_crash(self) -> str:
+        """The stacks that faulthandler wrote when a fatal signal came, such as SIGSEGV; empty if there are none."""
+        _, marker, rest = self._text().rpartition(FATAL)
+        return many_lines(marker + rest, REPORT_SHOWN)
 
     def _text(self) -> str:
         return self.hang_report.read().strip(b"\0").decode(errors="replace").strip()

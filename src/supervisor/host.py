@@ -283,6 +283,8 @@ class Host:
         # What it said before it died comes first: the reason why it could not start.
         facts: list[Fact] = [*child.read_last(self.now())]
         cause = describe_exit(status, self._oom.take)
+        if os.WIFSIGNALED(status) and (stacks := child.read_crash()):
+            self._log.error("%s, where it crashed:\n%s", child.name, stacks)
         facts.append(Exited(child.worker, cause))
         self._departed[child.worker] = child.name
         self.wakeup.forget(child.link.channel)

@@ -271,6 +271,9 @@ def _prepare_signals(birth: Birth) -> None:
     signal.signal(HANG_REPORT_SIGNAL, lambda number, frame: hang_report.write(birth.hang_report))
     faulthandler.register(HANG_REPORT_SIGNAL, file=birth.hang_report, all_threads=True, chain=True)
     stalls.prepare(birth.stalls)
+    if not faulthandler.is_enabled():
+        # A crash of C code (SIGSEGV, SIGABRT, ...) leaves the stacks for the supervisor, which logs them.
+        faulthandler.enable(file=birth.hang_report, all_threads=True)
     watch_lifeline(birth.channel, lambda: _leave_if_called_off(birth))
     os.register_at_fork(after_in_child=lambda: _release_child(birth))
 
@@ -286,6 +289,8 @@ def _release_child(birth: Birth) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.unregister(HANG_REPORT_SIGNAL)
+    # What this process has to say of a crash is not the worker's.
+    faulthandler.disable()
     signal.signal(HANG_REPORT_SIGNAL, signal.SIG_DFL)
     stalls.give_up()
     for shared in (birth.channel, *birth.listeners):
