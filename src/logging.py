@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Literal, TextIO
 
 from .protocols.http1.response import reason
@@ -119,22 +120,44 @@ class AccessFormatter(ColourizedFormatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line, with ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``pid`` and ``slot``."""
+    """One JSON object per line: the fields of :func:`json_fields`, ``message``, and what ``extra`` adds to the record.
+
+    ``event`` is ``exception`` if there is one, ``lifecycle`` for what Tricorn says of its processes, and otherwise ``log``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
-        fields: dict[str, Any] = {
-            "time": json_time(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            "pid": record.process,
-        }
-        if (slot := os.environ.get("TRICORN_SLOT")) is not None:
-            fields["slot"] = int(slot)
+        is_ours = record.name.startswith(("tricorn", "uvicorn"))
+        event = "exception" if record.exc_info else "lifecycle" if is_ours else "log"
+        fields = json_fields(record.created, record.levelname.lower(), event, record.name)
+        fields |= {"message": record.getMessage()}
+        fields |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = record.stack_info
         return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message", "taskName"}
+"""Attributes of every record. ``color_message`` is uvicorn's, for terminals."""
+
+request_ids: ContextVar[dict[str, str]] = ContextVar("request_ids", default={})  # noqa: B039  # never changed
+"""With ``--request-id``: ``request_id`` and ``trace_id`` of the request that this context belongs to."""
+
+
+def json_fields(at: float, level: str, event: str, logger: str) -> dict[str, Any]:
+    """What every line of a JSON log begins with; ``at`` is in seconds since the epoch.
+
+    ``time`` (RFC 3339, UTC), ``level``, ``event``, ``logger``, ``worker`` (such as ``worker 0`` or ``supervisor``), ``slot``
+    (in workers), ``pid``; in a request with ``--request-id`` also ``request_id`` and ``trace_id``.
+    """
+    fields: dict[str, Any] = {"time": json_time(at), "level": level, "event": event, "logger": logger}
+    fields["worker"] = process_name()
+    if (slot := os.environ.get("TRICORN_SLOT")) is not None:
+        fields["slot"] = int(slot)
+    fields["pid"] = os.getpid()
+    return fields | request_ids.get()
 
 
 _traceback: Callable[[BaseException], str] | None = None

@@ -320,6 +320,16 @@ class Config(Value):
         choices=("text", "json"),
         excluded_by="log_config",
     )
+    log_time: bool | None = option(
+        None,
+        "Begin each line of a text log with time and process; by default unless it goes to a terminal or to the journal.",
+        section="Log",
+    )
+    request_id: bool = option(
+        False,
+        "Give each request an id (X-Request-ID) and a trace id (traceparent): in its scope, its response and JSON logs.",
+        section="Log",
+    )
     log_config: str | None = option(
         None,
         "File that configures Python's logging instead of Tricorn's own: .json, .yaml, .yml, otherwise ini.",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..config.options import Config
 from ..ipc.descriptor import Descriptor
-from ..logging import AccessFormatter, JsonFormatter, json_time, level_prefix, process_name, status_text
+from ..logging import AccessFormatter, JsonFormatter, json_fields, json_time, level_prefix, process_name, status_text
 from ..protocols.context import Ended
 
 
@@ -96,20 +96,64 @@ class TimedAccessLog(AccessLog):
             self._prefix = json_time(time.time()) + self._kind
 
 
-class JsonAccess(LineWriter):
-    """A JSON object for every response."""
+class TerminalAccessLog(AccessLog):
+    """The same for a terminal: each line ends with the time that the request took."""
+
+    timed = True
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
-        self.object(client=client, method=method, path=path, version=version, status=status)
+        super().__call__(client, method, path, version, status, ended)
+        if ended is not None:
+            self._lines[-1] = f"{self._lines[-1][:-1]} {duration(seconds_of(ended))}\n"
+
+
+def host_of(client: str) -> str:
+    """The host of ``HOST:PORT``; ``-`` for a client without an address, as on a UNIX socket."""
+    return client.rpartition(":")[0] or "-"
+
+
+def seconds_of(ended: Ended) -> float:
+    """How long a request took, of which a timed access log is told."""
+    return (ended.ended or time.perf_counter()) - ended.began
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: ``0.4 ms``, ``38 ms``, ``2.1 s``."""
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+
+
+class JsonAccess(LineWriter):
+    """A JSON object for every response, with the fields that all lines of a JSON log have (see ``tricorn.logging``)."""
+
+    timed = True
+
+    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
+        place, _, query = path.partition("?")
+        fields: dict[str, Any] = {"client": host_of(client), "method": method, "path": place, "query": query}
+        fields |= {"version": version, "status": status}
+        if ended is not None:
+            fields |= {"bytes": ended.sent, "seconds": round(seconds_of(ended), 6), **ids_of(ended), **self.further(ended)}
+        self.object("request", **fields)
+
+    def further(self, ended: Ended) -> dict[str, Any]:
+        """Further fields of a request."""
+        return {}
 
     def line(self, text: str) -> None:
         """See :class:`Access`."""
-        self.object(message=text)
+        self.object("websocket", message=text)
 
-    def object(self, **fields: Any) -> None:
+    def object(self, event: str, **fields: Any) -> None:
         """Write one object: the fields that all have, then ``fields``."""
-        full = {"time": json_time(time.time()), "level": "info", "logger": "tricorn.access", **fields}
+        full = json_fields(time.time(), "info", event, "tricorn.access") | fields
         self.write(json.dumps(full, ensure_ascii=False) + "\n")
+
+
+def ids_of(ended: Ended) -> dict[str, str]:
+    """``request_id`` and ``trace_id`` of a request, if ``--request-id`` gave it some."""
+    return {name: ended.scope[name] for name in ("request_id", "trace_id") if name in ended.scope}
 
 
 class LoggedAccess:

@@ -10,11 +10,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..errors import ConfigError
 from ..ipc.descriptor import Descriptor
 from ..protocols.context import Ended
-from .access import JsonAccess, LineWriter
+from .access import JsonAccess, LineWriter, host_of, seconds_of
 
 JSON = "json"
 _ATOM = re.compile(r"%\(([^)]*)\)s|%%")
@@ -26,7 +27,7 @@ class Record:
 
     def __init__(self, ended: Ended, client: str, target: str, status: int) -> None:
         """``client`` is its host and port; ``target`` is as :meth:`Service.name_target` returns it."""
-        self.client = _host(client)
+        self.client = host_of(client)
         self.target = target
         self.path, _, self.query = target.partition("?")
         self.method = ended.request.method
@@ -35,9 +36,8 @@ class Record:
         self.status = status
         self.size = ended.sent
         self.headers = {name.lower(): value for name, value in ended.response_headers}
-        now = time.perf_counter()
-        self.seconds = (ended.ended or now) - ended.began
-        self.began = time.time() - (now - ended.began)
+        self.seconds = seconds_of(ended)
+        self.began = time.time() - (time.perf_counter() - ended.began)
 
     def request_header(self, name: str) -> str:
         """The last value of a request header; ``-`` if there is none."""
@@ -49,11 +49,6 @@ class Record:
         """The last value of a response header; ``-`` if there is none."""
         value: bytes = self.headers.get(name.lower().encode("latin-1", "replace"), b"-")
         return value.decode("latin-1")
-
-
-def _host(client: str) -> str:
-    """The host of ``HOST:PORT``; ``-`` for a client without an address, as on a UNIX socket."""
-    return client.rpartition(":")[0] or "-"
 
 
 ATOMS: Mapping[str, Callable[[Record], object]] = {
@@ -120,7 +115,7 @@ class RefusedRecord(Record):
         self.method = self.target = self.path = "-"
         self.query = ""
         self.version = version
-        self.client = _host(client)
+        self.client = host_of(client)
         self.request_headers = ()
         self.status = status
         self.size = 0
@@ -146,26 +141,12 @@ class FormattedAccess(LineWriter):
 
 
 class FullJsonAccess(JsonAccess):
-    """The access log of ``--access-log-format json``."""
+    """The access log of ``--access-log-format json``: with the headers that tell who asks."""
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
-        if ended is None:
-            super().__call__(client, method, path, version, status, None)
-            return
-        record = Record(ended, client, path, status)
-        self.object(
-            client=record.client,
-            method=method,
-            path=record.path,
-            query=record.query,
-            version=version,
-            status=status,
-            size=record.size,
-            seconds=round(record.seconds, 6),
-            referer=record.request_header("referer"),
-            user_agent=record.request_header("user-agent"),
-            pid=os.getpid(),
-        )
+    def further(self, ended: Ended) -> dict[str, Any]:
+        """See :class:`JsonAccess`."""
+        record = Record(ended, "", ended.request.target.decode("ascii"), ended.status)
+        return {"referer": record.request_header("referer"), "user_agent": record.request_header("user-agent")}
 
 
 def make(text: str, loop: asyncio.AbstractEventLoop, descriptor: Descriptor) -> FormattedAccess | FullJsonAccess:

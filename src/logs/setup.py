@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import TextIO
 
 from ..config.identity import Identity
 from ..config.options import Config, check_excluded, is_set
@@ -16,11 +18,11 @@ from ..logging import TRACE_LOG_LEVEL as TRACE
 from ..logging import DefaultFormatter, JsonFormatter, wants_colors
 from . import config_file as log_config
 from . import files as log_files
-from .access import Access, AccessLog, JsonAccess, LoggedAccess, TimedAccessLog
+from .access import Access, AccessLog, JsonAccess, LoggedAccess, TerminalAccessLog, TimedAccessLog
 
 LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-FILE_LINE = "%(time)s %(levelprefix)s %(process_name)s [%(process)d]: %(message)s"
-"""A record in a log file. It has the time and the process; a terminal does not need them, and the journal adds them."""
+FULL_LINE = "%(time)s %(levelprefix)s %(process_name)s [%(process)d]: %(message)s"
+"""A record where time and process are wanted (see :func:`wants_time`)."""
 
 
 def configure(config: Config, identity: Identity | None = None) -> None:
@@ -46,12 +48,45 @@ def configure(config: Config, identity: Identity | None = None) -> None:
     else:
         in_file = error_file is not None
         colors = bool(config.use_colors) if in_file else wants_colors(config.use_colors, sys.stderr)
-        handler.setFormatter(DefaultFormatter(FILE_LINE if in_file else "%(levelprefix)s %(message)s", use_colors=colors))
+        line = FULL_LINE if in_file or wants_time(config.log_time, sys.stderr) else "%(levelprefix)s %(message)s"
+        handler.setFormatter(DefaultFormatter(line, use_colors=colors))
     for name in (log_config.OURS, log_config.THEIRS):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(LEVELS[config.log_level])
         logger.propagate = False
+    _adopt_root(handler if config.log_format == "json" else None, LEVELS[config.log_level])
+
+
+def wants_time(choice: bool | None, stream: TextIO) -> bool:
+    """``choice``; if that is None, whether time and process are missed: not on a terminal, and the journal adds them."""
+    if choice is not None:
+        return choice
+    try:
+        status = os.fstat(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
+    # The journal tells device and inode of the socket that leads to it (systemd.exec(5)).
+    return not stream.isatty() and os.environ.get("JOURNAL_STREAM") != f"{status.st_dev}:{status.st_ino}"
+
+
+_root_handler: logging.Handler | None = None
+"""The one that we have given to the root logger."""
+
+
+def _adopt_root(handler: logging.Handler | None, level: int) -> None:
+    """Let the application's own loggers write by ``handler``, unless it has configured them; None takes ours away again."""
+    global _root_handler
+    root = logging.getLogger()
+    if _root_handler is not None and _root_handler in root.handlers:
+        root.removeHandler(_root_handler)
+    elif root.handlers:
+        return
+    _root_handler = handler
+    if handler is not None:
+        root.addHandler(handler)
+        # Not below INFO: then every library would say what concerns only its authors.
+        root.setLevel(max(level, logging.INFO))
 
 
 def _check(config: Config) -> None:
@@ -105,7 +140,9 @@ def make_access(config: Config, loop: asyncio.AbstractEventLoop) -> Access:
     if config.log_format == "json":
         return JsonAccess(loop, descriptor)
     colors = wants_colors(config.use_colors, sys.stdout) if file is None else bool(config.use_colors)
-    return AccessLog(loop, descriptor, colors) if file is None else TimedAccessLog(loop, descriptor, colors)
+    if file is not None or wants_time(config.log_time, sys.stdout):
+        return TimedAccessLog(loop, descriptor, colors)
+    return (TerminalAccessLog if sys.stdout.isatty() else AccessLog)(loop, descriptor, colors)
 
 
 def _is_touched(logger: logging.Logger) -> bool:

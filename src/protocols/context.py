@@ -92,6 +92,7 @@ class Ended(Protocol):
     """An exchange that is over, for an access log that wants to know all about it."""
 
     request: RequestHead
+    scope: Scope
     response_headers: Iterable[tuple[bytes, bytes]]
     """Empty if there was no response."""
     status: int

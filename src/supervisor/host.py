@@ -381,7 +381,9 @@ class Host:
             return
         child = self._children.get(action.worker)
         name = child.name if child is not None else self._departed.get(action.worker, "Worker")
-        self._log.log(action.level, "%s %s", name, action.text)
+        # For logs in JSON.
+        about = {"slot": child.slot, "worker_pid": child.pid} if child is not None else {}
+        self._log.log(action.level, "%s %s", name, action.text, extra=about)
 
     def _answer(self, action: Answer) -> None:
         if self._control is not None:

@@ -26,6 +26,11 @@ def complete(found: Any, config: Config, interface: str) -> Application:
     adapted = adapt(found, interface)
     if not config.underscores_in_headers and interface != "wsgi":
         adapted = Filtered(adapted, drop_underscores)
+    if config.request_id:
+        # Late, because it is needed only on wish.
+        from .request_ids import RequestIds
+
+        adapted = RequestIds(adapted)
     if message_log.is_wanted():
         adapted = message_log.MessageLog(adapted)
     return FreshContext(adapted) if config.reset_contextvars else adapted

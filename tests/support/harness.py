@@ -108,7 +108,9 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The test's own environment without what would set Tricorn's options, and with what the test asks for."""
     ours = ("TRICORN_", "UVICORN_", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"} | dict(extra or {})
+    # Lines as on a terminal: what else a line begins with is tested in test_log_lines.py.
+    usual = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "TRICORN_LOG_TIME": "false"}
+    return kept | usual | dict(extra or {})
 
 
 def run_tricorn(

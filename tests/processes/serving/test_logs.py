@@ -166,7 +166,7 @@ def test_access_log_format_json() -> None:
         assert get(server.port, "/pid?a=1").status == 200
         server.wait_for_log('"query": "a=1"')
         told = objects(server.log)[-1]
-        assert (told["path"], told["status"], told["size"]) == ("/pid", 200, len(str(told["pid"])))
+        assert (told["path"], told["status"], told["bytes"]) == ("/pid", 200, len(str(told["pid"])))
         assert 0 <= told["seconds"] < 30
 
 
