@@ -132,7 +132,11 @@ class Config(Value):
         parse=parse_workers,
     )
     surge: int = option(
-        1, "Workers above --workers while some are being replaced.", section="Processes", minimum=1, needs_supervisor=True
+        1,
+        "Workers above --workers while some are being replaced; with 0 a worker leaves before its successor starts.",
+        section="Processes",
+        minimum=0,
+        needs_supervisor=True,
     )
     user: str | None = option(
         None,

@@ -28,6 +28,9 @@ generation than the plan's or is being recycled. Two rules replace workers, what
 - a worker that is not needed (its slot has a newer ready worker, or lies beyond the size) drains when the wanted number of
   workers is ready without it.
 
+With ``--surge 0`` the machine can't hold one more worker. Then one obsolete worker at a time drains first, and its slot gets a
+successor when it is gone.
+
 In development (``--reload``) the old code must not answer any more, so a third rule goes before the second: a ready worker
 of an older generation drains at once, and its successor gets the connections on which no request has come yet.
 
@@ -87,7 +90,7 @@ from .phases import (
     Stage,
     Worker,
 )
-from .planning import surplus, vacancies
+from .planning import displaced, surplus, vacancies
 from .snapshot import Result, Snapshot, WorkerSnapshot
 from .waiting import describe_workers
 from .wanted import Wanted
@@ -507,6 +510,8 @@ class Fleet:
                 ready.append(worker)
         for worker in surplus(ready, self.wanted.size):
             self._drain(worker, patient=True, now=now)
+        if (leaving := displaced(self.workers.values(), self.wanted.size, self.wanted.plan)) is not None:
+            self._drain(leaving, patient=True, now=now)
 
     def _fill(self, now: float) -> None:
         self._retry_at = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..config.frozen import Value
-from .phases import Plan, Worker
+from .phases import Phase, Plan, Worker
 
 
 class Vacancies(Value):
@@ -16,7 +16,8 @@ class Vacancies(Value):
     stale: list[int]
     """Slots in which all workers are obsolete."""
     room: int
-    """Workers that may be forked without there being more than ``surge`` extra."""
+    """Workers that may be forked without there being more than ``surge`` extra. With ``--surge 0`` all processes count that are
+    not gone: the machine has no room for one that drains and its successor."""
 
 
 def vacancies(workers: Collection[Worker], size: int, plan: Plan) -> Vacancies:
@@ -28,7 +29,8 @@ def vacancies(workers: Collection[Worker], size: int, plan: Plan) -> Vacancies:
             slots[worker.slot].append(worker)
     empty = [slot for slot, its in slots.items() if not its]
     stale = [slot for slot, its in slots.items() if its and all(is_obsolete(worker, plan) for worker in its)]
-    return Vacancies(empty, stale, size + plan.config.surge - len(occupying))
+    present = len(occupying) if plan.config.surge else len(workers)
+    return Vacancies(empty, stale, size + plan.config.surge - present)
 
 
 def is_obsolete(worker: Worker, plan: Plan) -> bool:
@@ -36,11 +38,27 @@ def is_obsolete(worker: Worker, plan: Plan) -> bool:
     return worker.plan.generation < plan.generation or bool(worker.recycling)
 
 
+def displaced(workers: Collection[Worker], size: int, plan: Plan) -> Worker | None:
+    """With ``--surge 0``: the worker that has to leave before another can start; None if none has to now.
+
+    That is one that its slot does not need, else the oldest obsolete one; but only if as many as are wanted are ready and none
+    is in another phase. So one slot at a time is empty.
+    """
+    if plan.config.surge or len(workers) < size or any(worker.phase is not Phase.READY for worker in workers):
+        return None
+    obsolete = sorted((worker for worker in workers if is_obsolete(worker, plan)), key=lambda worker: worker.id)
+    return next(iter([*_unneeded(workers, size), *obsolete]), None)
+
+
 def surplus(ready: Collection[Worker], size: int) -> list[Worker]:
     """Those of the ``ready`` workers that are not needed: ``size`` are left without them."""
+    return _unneeded(ready, size)[: max(0, len(ready) - size)]
+
+
+def _unneeded(ready: Collection[Worker], size: int) -> list[Worker]:
+    """Those that lie beyond the size, or in whose slots there is a newer one."""
     newest: dict[int, int] = {}
     for worker in ready:
         newest[worker.slot] = max(worker.id, newest.get(worker.slot, 0))
     found = [worker for worker in ready if worker.slot >= size or worker.id != newest[worker.slot]]
-    found.sort(key=lambda worker: (worker.slot < size, -worker.slot, worker.id))
-    return found[: max(0, len(ready) - size)]
+    return sorted(found, key=lambda worker: (worker.slot < size, -worker.slot, worker.id))

@@ -164,6 +164,36 @@ def test_surge_sets_how_many_are_replaced_at_a_time() -> None:
     assert [action.slot for action in told.tell(Reload()) if isinstance(action, Spawn)] == [0, 1]
 
 
+def test_without_room_for_one_more_a_worker_is_gone_before_its_successor_starts() -> None:
+    told = Told(workers=2, surge=0)
+    told.tell(Ready(1), Ready(2))
+    assert told.tell(Reload()) == [Drain(1, patient=True)]
+    assert told.tell(Exited(1, "exit code 0")) == [told.spawn(3, slot=0, generation=1)]
+    assert told.tell(Ready(3)) == [Drain(2, patient=True)]
+    assert told.tell(Exited(2, "exit code 0")) == [told.spawn(4, slot=1, generation=1)]
+    told.tell(Ready(4))
+    assert told.texts()[-1].startswith("Reload complete")
+
+
+def test_without_room_for_one_more_a_broken_deploy_costs_one_worker_until_it_is_abandoned() -> None:
+    told = Told(workers=2, surge=0)
+    told.tell(Ready(1), Ready(2))
+    told.tell(Reload())
+    told.tell(Exited(1, "exit code 0"))
+    told.tell(Failed(3, "SyntaxError"))
+    assert told.texts(Level.ERROR)[-1].startswith("Reload abandoned")
+    # By the plan that was reached last, and only when the failed one is gone.
+    assert told.tell(Exited(3, "exit code 3"), after=1) == [told.spawn(4, slot=0)]
+    assert told.phases() == [(2, Phase.READY), (4, Phase.STARTING)]
+
+
+def test_without_room_for_one_more_a_slot_that_is_not_wanted_makes_room() -> None:
+    told = Told(workers=3, surge=0)
+    told.tell(Ready(1), Ready(3))
+    assert told.tell(Exited(2, "exit code 1"), Resize(-1)) == [Drain(3, patient=True)]
+    assert told.tell(Exited(3, "exit code 0"), after=60) == [told.spawn(4, slot=1)]
+
+
 def test_a_second_reload_supersedes_the_first() -> None:
     told = Told()
     told.tell(Ready(1))
