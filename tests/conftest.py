@@ -23,7 +23,8 @@ def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Says when messages come without a pause; it stands still unless the test moves it."""
     clock = Clock()
-    monkeypatch.setattr("tricorn.protocols.writer.monotonic", clock)
+    for module in ("exchange", "writer", "http1.stream"):
+        monkeypatch.setattr(f"tricorn.protocols.{module}.monotonic", clock)
     return clock
 
 

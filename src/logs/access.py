@@ -104,17 +104,12 @@ class TerminalAccessLog(AccessLog):
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         super().__call__(client, method, path, version, status, ended)
         if ended is not None:
-            self._lines[-1] = f"{self._lines[-1][:-1]} {duration(seconds_of(ended))}\n"
+            self._lines[-1] = f"{self._lines[-1][:-1]} {duration(ended.seconds)}\n"
 
 
 def host_of(client: str) -> str:
     """The host of ``HOST:PORT``; ``-`` for a client without an address, as on a UNIX socket."""
     return client.rpartition(":")[0] or "-"
-
-
-def seconds_of(ended: Ended) -> float:
-    """How long a request took, of which a timed access log is told."""
-    return (ended.ended or time.perf_counter()) - ended.began
 
 
 def duration(seconds: float) -> str:
@@ -134,7 +129,7 @@ class JsonAccess(LineWriter):
         fields: dict[str, Any] = {"client": host_of(client), "method": method, "path": place, "query": query}
         fields |= {"version": version, "status": status}
         if ended is not None:
-            fields |= {"bytes": ended.sent, "seconds": round(seconds_of(ended), 6), **ids_of(ended), **self.further(ended)}
+            fields |= {"bytes": ended.sent, "seconds": round(ended.seconds, 6), **ids_of(ended), **self.further(ended)}
         self.object("request", **fields)
 
     def further(self, ended: Ended) -> dict[str, Any]:

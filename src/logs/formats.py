@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..ipc.descriptor import Descriptor
 from ..protocols.context import Ended
-from .access import JsonAccess, LineWriter, host_of, seconds_of
+from .access import JsonAccess, LineWriter, host_of
 
 JSON = "json"
 _ATOM = re.compile(r"%\(([^)]*)\)s|%%")
@@ -36,8 +36,8 @@ class Record:
         self.status = status
         self.size = ended.sent
         self.headers = {name.lower(): value for name, value in ended.response_headers}
-        self.seconds = seconds_of(ended)
-        self.began = time.time() - (time.perf_counter() - ended.began)
+        self.seconds = ended.seconds
+        self.began = time.time() - (time.monotonic() - ended.since)
 
     def request_header(self, name: str) -> str:
         """The last value of a request header; ``-`` if there is none."""

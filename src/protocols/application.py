@@ -9,7 +9,6 @@ from typing import Protocol
 from ..errors import AppError
 from .asgi import ClientDisconnected, Message, Scope
 from .context import Service, Work
-from .stream import Stream
 
 logger = logging.getLogger("tricorn.error")
 
@@ -40,19 +39,20 @@ class Conversation(Work, Protocol):
         """The application has failed: end in the way that is left."""
 
 
-async def converse(service: Service, conversation: Conversation, stream: Stream) -> None:
-    """The application's life for one request or WebSocket on ``stream``. What it raises is logged, and goes no further."""
+async def converse(service: Service, conversation: Conversation) -> None:
+    """The application's life for one request or WebSocket. What it raises is logged, and goes no further."""
     app = service.app
-    fault: Exception | None = None
-    if stream.bursts:
-        stream.begin_burst()
     try:
         result = await app(conversation.scope, conversation.receive, conversation.send)  # type: ignore[func-returns-value]
         if result is not None:
             raise AppError(f"the application returned {result!r}; an ASGI application returns None")
         # Asked first, because the call is 0.3 % of a request.
         if not conversation.is_complete and (fault := conversation.returned()) is not None:
-            raise fault
+            try:
+                raise fault
+            finally:
+                # It knows this frame: a cycle, which would keep the conversation until garbage is collected.
+                del fault
     except BaseException as error:
         # Also what would end the process, such as SystemExit: it belongs to this request, and other clients are served on.
         if is_torn_down(error):
@@ -60,8 +60,6 @@ async def converse(service: Service, conversation: Conversation, stream: Stream)
         _report(error, conversation)
         conversation.abandon()
     finally:
-        # It knows this frame: a cycle, which would keep the conversation until garbage is collected.
-        fault = None
         end = service.end
         end(conversation)
 

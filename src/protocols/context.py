@@ -64,7 +64,7 @@ class Work(Protocol):
     """An exchange in progress."""
 
     since: float
-    """When it began, exact to a second: ``Service.now`` of then."""
+    """When it began, as of ``time.monotonic``."""
 
     @property
     def client(self) -> str:
@@ -96,10 +96,12 @@ class Ended(Protocol):
     response_headers: Iterable[tuple[bytes, bytes]]
     """Empty if there was no response."""
     status: int
-    began: float
-    """As of ``time.perf_counter``."""
-    ended: float
-    """The same; 0 if that is now."""
+    since: float
+    """When it began, as of ``time.monotonic``."""
+
+    @property
+    def seconds(self) -> float:
+        """From its begin to the response's end."""
 
     @property
     def sent(self) -> int:

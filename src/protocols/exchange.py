@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum, auto
-from time import perf_counter
+from time import monotonic
 
 from ..errors import AppError
 from .application import converse
 from .asgi import ClientDisconnected, Field, Message, Scope
 from .context import Service
+from .delivered import Delivered
+from .drops import Drops
 from .request import RequestHead
 from .scope import request_scope
 from .sendfile import File, in_thread
@@ -18,10 +20,6 @@ from .stream import Stream
 
 CLIENT_LEFT = 499
 """In the access log: the client left before it had all of the response. nginx's number; no client ever gets it."""
-_PROMPT_DROPS = 500
-"""Messages to a client that has left which are dropped as quickly as the event loop turns, some 10 ms of work."""
-_DROP_PAUSE = 0.01
-"""Seconds between two later ones: whoever sends on for seconds is not to keep a processor busy."""
 
 
 class Phase(Enum):
@@ -71,19 +69,15 @@ class Exchange:
 
     # Slots: attributes that fall back to the class would cost more at every reading.
     __slots__ = (
-        "_dropped",
-        "_drops_until",
+        "_drops",
         "_pieces",
         "_service",
         "_stream",
-        "_taken",
         "_task",
         "_trailers",
         "_waiter",
-        "began",
         "buffered",
         "client_done",
-        "ended",
         "intake",
         "is_complete",
         "phase",
@@ -100,14 +94,8 @@ class Exchange:
         self._stream = stream
         self.request = request
         self.scope = request_scope(service, base, request)
-        self.since = service.now
-        """When it began, as of ``Service.now``."""
-        self.began = 0.0
-        """The same as of ``time.perf_counter``."""
-        self.ended = 0.0
-        """When the response was complete, as of ``time.perf_counter``, if it was delivered later; else 0."""
-        self._taken: int | None = None
-        """Bytes of the response's body that the client took, if that was waited for."""
+        self.since = monotonic()
+        """When it began, as of ``time.monotonic``."""
         self.phase = EXPECTED
         self.is_complete = False
         """The response is: the phase is COMPLETE."""
@@ -126,9 +114,8 @@ class Exchange:
         """Done when there is something new for ``receive``."""
         self._trailers: list[Field] | None = None
         """Trailers to send, if the application has announced some."""
-        self._drops_until = 0.0
-        """Until when messages are dropped, as of ``Service.now``; 0 before the first."""
-        self._dropped = 0
+        self._drops: Drops | None = None
+        """Messages that nobody gets, if there are some."""
         self._task: asyncio.Task[None] | None = None
 
     # What the connection tells.
@@ -137,10 +124,9 @@ class Exchange:
         """Run the application."""
         service = self._service
         service.in_flight.add(self)
-        self.began = perf_counter()
         # Called from a variable, as are all functions that are attributes: CPython 3.11 is quick with methods only.
         make_task = service.make_task
-        self._task = make_task(converse(service, self, self._stream))
+        self._task = make_task(converse(service, self))
 
     def await_body(self) -> None:
         """There is a body, and not all of it is here yet."""
@@ -172,7 +158,8 @@ class Exchange:
         self.client_done = True
         if self.phase is not COMPLETE and self.phase is not GONE:
             self.phase = GONE
-            self._count(status)
+            self.status = status
+            self._count()
         self._wake()
 
     # What the service asks.
@@ -216,9 +203,14 @@ class Exchange:
         return self._task
 
     @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return monotonic() - self.since
+
+    @property
     def sent(self) -> int:
         """Bytes of the response's body that went out, when its end is told."""
-        return self._stream.sent if self._taken is None else self._taken
+        return self._stream.sent
 
     # The application's side.
 
@@ -255,42 +247,42 @@ class Exchange:
         Raises :class:`AppError` for what the ASGI specification forbids, and after some time of sending to a client that is
         gone :class:`ClientDisconnected`.
         """
-        kind, phase = message["type"], self.phase
+        phase = self.phase
         # The two messages that come most often are not looked up in the table; it says the same of them.
-        if kind == "http.response.start" and phase is EXPECTED:
-            self.status = message["status"]
-            self.response_headers = message.get("headers", ())
-            if message.get("trailers", False):
-                self._trailers = []
-            self.phase = STARTED
-            return
-        if kind == "http.response.body" and (phase is STREAMING or phase is STARTED):
+        if phase is EXPECTED:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+                self.response_headers = message.get("headers", ())
+                if message.get("trailers", False):
+                    self._trailers = []
+                self.phase = STARTED
+                return
+        elif (phase is STREAMING or phase is STARTED) and message["type"] == "http.response.body":
             body, more = message.get("body", b""), message.get("more_body", False)
             if type(body) is not bytes:
                 body = as_bytes(body)
             stream = self._stream
             if phase is STREAMING:
-                stream.send_body(body, more or self._trailers is not None)
+                room = stream.send_body(body, more or self._trailers is not None)
+            elif more or (room := stream.room()) is None:
+                room = stream.send_head(self.status, self.response_headers, body, more or self._trailers is not None)
+                if more:
+                    self.phase = STREAMING
             else:
-                if not more and (room := stream.room()) is not None:
-                    # Answers must not pile up before a client that does not read.
-                    await asyncio.shield(room)
-                    if self.phase is not STARTED:
-                        await self.send(message)
-                        return
-                stream.send_head(self.status, self.response_headers, body, more or self._trailers is not None)
+                # Answers must not pile up before a client that does not read.
+                await asyncio.shield(room)
+                await self.send(message)
+                return
             if not more:
                 if self._trailers is None:
                     self._complete()
                 else:
                     self.phase = TRAILING
-                return
-            self.phase = STREAMING
-            if (room := stream.room()) is not None:
+            elif room is not None:
                 # Shielded: a cancelled waiter must not cancel the future that others wait for.
                 await asyncio.shield(room)
             return
-        await _ACTS.get((phase, kind), Exchange._misplaced)(self, message)
+        await _ACTS.get((phase, message["type"]), Exchange._misplaced)(self, message)
 
     async def _hint(self, message: Message) -> None:
         self._stream.send_interim(103, ((b"link", link) for link in message["links"]))
@@ -327,12 +319,7 @@ class Exchange:
         self._complete()
 
     async def _misplaced(self, message: Message) -> None:
-        """Take a message that does not fit the phase: one that nobody gets is dropped. Raises AppError for any other.
-
-        Dropping is what an application of ``spec_version`` 2.3 may rely on: what it does behind its response still happens.
-        Each time the event loop turns, so that a task that listens for the client's leaving can break off. A sender that goes
-        on for ``linger_time`` does not listen, and may never end: then ClientDisconnected is raised.
-        """
+        """Take a message that does not fit the phase: one that nobody gets is dropped. Raises AppError for any other."""
         kind = message["type"]
         if kind not in _KINDS:
             raise AppError(f"ASGI message type {kind!r} is not one of a response")
@@ -340,53 +327,53 @@ class Exchange:
             what = f"ASGI message {kind!r} sent {_WHEN[self.phase]}"
             raise self._fault(what) if kind == "http.response.start" else AppError(what)
         now = self._service.now
-        self._drops_until = self._drops_until or now + 1 + self._service.limits.linger_time
-        if now >= self._drops_until:
-            raise ClientDisconnected("the client has disconnected")
-        self._dropped += 1
-        await asyncio.sleep(0 if self._dropped <= _PROMPT_DROPS else _DROP_PAUSE)
+        if self._drops is None:
+            self._drops = Drops(now + 1 + self._service.limits.linger_time)
+        await self._drops.drop(now)
 
     def _complete(self) -> None:
         self.phase = COMPLETE
         self.is_complete = True
         self._pieces = None
-        status = CLIENT_LEFT if self.client_done else self.status
+        if self.client_done:
+            self.status = CLIENT_LEFT
         if self._service.access is not None and self._stream.owes():
-            self._count_delivered(status)
+            self._count_delivered()
         else:
-            self._count(status)
+            self._count()
         if self._waiter is not None:
             self._wake()
 
-    def _count_delivered(self, status: int) -> None:
+    def _count_delivered(self) -> None:
         """As ``_count``, when the client has taken the response, or has left before."""
-        client, sent = self._stream.client, self._stream.sent
-        self.ended = perf_counter()
+        delivered = Delivered(self, self._stream.client)
 
         def end(missing: int) -> None:
-            self._taken = max(0, sent - missing)
-            self._count(CLIENT_LEFT if missing else status, client)
+            if missing:
+                delivered.status = CLIENT_LEFT
+                delivered.sent = max(0, delivered.sent - missing)
+            self._count(delivered)
 
         self._stream.when_delivered(end)
 
-    def _count(self, status: int, client: str | None = None) -> None:
-        """The response is over, whole or not: log and count it, once. ``client``: if it may be another's turn by now."""
-        self.status = status
+    def _count(self, delivered: Delivered | None = None) -> None:
+        """The response is over, whole or not: log and count it, once."""
         service = self._service
+        method, ended = self.request.method, self if delivered is None else delivered
         if service.access is not None:
             request = self.request
             target = request.target.decode("ascii")
             if service.root_path or '"' in target or "\\" in target:
                 # Not always: what it does is seldom to be done, and the call is 1 % of a request.
                 target = service.name_target(request)
-            client = self._stream.client if client is None else client
-            service.access(client, request.method, target, request.terms.version, status, self)
+            client = self._stream.client if delivered is None else delivered.client
+            service.access(client, method, target, request.terms.version, ended.status, ended)
         service.requests += 1
         try:
-            count = service.meters.counters[self.request.method][status]
+            count = service.meters.counters[method][ended.status]
         except KeyError:
-            count = service.meters.counter(self.request.method, status)
-        count((self.ended or perf_counter()) - self.began)
+            count = service.meters.counter(method, ended.status)
+        count(monotonic() - self.since if delivered is None else delivered.seconds)
         if service.on_request is not None:
             service.on_request()
 

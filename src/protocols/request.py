@@ -74,6 +74,10 @@ class RequestHead:
         """Bytes of the body; None when its end shows only when it comes."""
         self.terms = terms
 
+    def with_terms(self, terms: Terms) -> RequestHead:
+        """The same request on other terms."""
+        return RequestHead(self.method, self.target, self.parts, self.headers, self.length, terms)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RequestHead) and other._fields() == self._fields()
 

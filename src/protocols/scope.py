@@ -13,8 +13,8 @@ from .tls import copy_description
 PATHSEND = "http.response.pathsend"
 """Offered only with ``--pathsend``: an application that is offered it sends a path where middleware expects the body's bytes,
 and most middleware knows nothing of that."""
-EXTENSIONS = (PATHSEND, "http.response.trailers", "http.response.early_hint")
-"""Extensions of ASGI that are spoken here."""
+_OFFERED: dict[str, Any] = {"http.response.trailers": None, "http.response.early_hint": None}
+"""Extensions of ASGI that every application is offered; a scope has dictionaries of its own in it."""
 
 
 def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
@@ -27,10 +27,11 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
         text, path = service.root_path + text, service.root_path.encode("ascii") + path
     # The base has all keys already, so that the copy need not grow.
     scope: Scope = {**base}
-    scope["asgi"] = HTTP_VERSIONS.copy()
-    # Written out, since a copy would share the inner dictionaries.
-    extensions: dict[str, Any]
-    scope["extensions"] = extensions = {"http.response.trailers": {}, "http.response.early_hint": {}}
+    # Displays rather than calls, and copies that are filled: each takes half the time of a dictionary written out.
+    scope["asgi"] = {**HTTP_VERSIONS}
+    scope["extensions"] = extensions = {**_OFFERED}
+    extensions["http.response.trailers"] = {}
+    extensions["http.response.early_hint"] = {}
     if service.pathsend:
         extensions[PATHSEND] = {}
     if (tls := base["extensions"]) is not None:

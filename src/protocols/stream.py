@@ -9,6 +9,9 @@ from typing import Protocol
 from .asgi import Field
 from .sendfile import File
 
+Room = asyncio.Future[None] | None
+"""Done when there is room to send more; None when there is. Several may wait for it, so shield it."""
+
 
 class Stream(Protocol):
     """One request's way through a connection: the exchange sends its response here, as messages rather than bytes.
@@ -31,19 +34,13 @@ class Stream(Protocol):
     def sent(self) -> int:
         """Bytes of the response's body sent so far."""
 
-    def room(self) -> asyncio.Future[None] | None:
-        """What to wait for before sending more; None when there is room. Several may wait, so shield it."""
+    def room(self) -> Room:
+        """What to wait for before sending more. Sending returns the same, to spare a call."""
 
-    bursts: bool
-    """The last response on the connection was sent without a pause between its pieces."""
-
-    def begin_burst(self) -> None:
-        """With :attr:`bursts`, the application starts now: another burst is to leave as a whole."""
-
-    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> None:
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
         """Send the head and ``body``. ``size``: of the whole body, where it is known although there is more."""
 
-    def send_body(self, body: bytes, more: bool) -> None:
+    def send_body(self, body: bytes, more: bool) -> Room:
         """Send the next part of the body, which may be empty."""
 
     async def send_file(self, file: File) -> None:

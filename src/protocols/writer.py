@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from .asgi import ClientDisconnected
 from .context import Service
@@ -20,8 +20,16 @@ _FLUSH = 64
 _ENOUGH = 1024
 """Pieces' work for one turn of the event loop, about a millisecond: 1 MiB in large pieces."""
 
-Frame = Callable[[int], tuple[bytes, bytes]]
-"""From the size of a frame's payload to the bytes before and behind it."""
+BURST_PAUSE = 0.001
+"""The same at the start of a request whose predecessor's response came in a burst. It is longer, since the requests that come
+in one turn of the event loop have their turns one after another."""
+
+
+class FrameSource(Protocol):
+    """What collects the payload of a frame, whose size is known only when it leaves."""
+
+    def end_frame(self) -> list[bytes]:
+        """What was collected, with what comes before and behind it."""
 
 
 class Writer:
@@ -30,7 +38,8 @@ class Writer:
     - *Corking.* After a pause, what is written leaves at once, also if the application then blocks the event loop. What comes
       without a pause is collected (corked) and leaves in one system call: with the next write after a pause, or at the end of
       the loop's turn. So a stream of 20 pieces costs about as many system calls as a stream of two.
-    - *Frames.* Pieces written with :meth:`write_framed` become one frame when they leave together. Its size is known only then.
+    - *Frames.* What is to leave as one frame, such as a chunk, is collected by its source (:meth:`begin_frame`). The writer
+      asks for it when it leaves: its size is known only then.
     - *Flow control.* :attr:`room` is a future while a sender has to wait: because the transport's buffer is full, or because
       the sender has written enough for one turn. The sender waits; the writer never drops or refuses data.
     - *The end.* Nothing leaves a closed connection. :meth:`close` lets the client take all that was written;
@@ -41,17 +50,16 @@ class Writer:
     """
 
     __slots__ = (
-        "_corked",
-        "_due",
-        "_frame",
-        "_frame_at",
-        "_framed",
         "_full",
         "_gone",
         "_service",
         "_size",
+        "_source",
         "_work",
         "bursts",
+        "corked",
+        "due",
+        "limit",
         "room",
         "transport",
     )
@@ -59,26 +67,25 @@ class Writer:
     def __init__(self, service: Service, transport: asyncio.Transport) -> None:
         self._service = service
         self.transport = transport
-        transport.set_write_buffer_limits(high=service.limits.buffer)
+        self.limit = service.limits.buffer
+        """Bytes that are collected at most."""
+        transport.set_write_buffer_limits(high=self.limit)
         self.room: asyncio.Future[None] | None = None
         """Done when the transport's buffer has drained, or the others have had their turn; None while there is room."""
         self._full = False
         """The transport's buffer is."""
         self._work = 0
         """Cost of early flushes since the sender last yielded; one per piece."""
-        self._corked: list[bytes] = []
+        self.corked: list[bytes] = []
+        """What waits to be sent."""
         self._size = 0
-        """Bytes of them, of a frame that is still open not counted."""
-        self._due = 0.0
+        """Bytes of them."""
+        self.due = 0.0
         """From when on a write leaves at once again, as of ``monotonic``: a pause after data last left."""
         self.bursts = False
         """The last writes came without a pause."""
-        self._frame: Frame | None = None
-        """Completes the frame that is open."""
-        self._frame_at = 0
-        """Where the frame begins among what is corked."""
-        self._framed = 0
-        """Bytes of payload in the frame so far; 0 if none is open."""
+        self._source: FrameSource | None = None
+        """Of the frame that is being collected, behind all that is corked."""
         self._gone: asyncio.Future[None] | None = None
         """Done when the connection is lost; made for a sender that waits for it."""
 
@@ -100,8 +107,10 @@ class Writer:
 
     def lose(self) -> None:
         """The connection is lost: keep nothing that was to be sent, and wake senders."""
-        self._corked.clear()
-        self._framed = 0
+        self.corked.clear()
+        if self._source is not None:
+            self._source.end_frame()
+            self._source = None
         self.resume()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
@@ -110,48 +119,43 @@ class Writer:
 
     def write(self, data: bytes) -> None:
         """Send at once after a pause, otherwise together with what follows."""
-        if monotonic() > self._due:
-            self._note_pause()
-            if not self._corked:
-                self._write_now(data)
+        if (now := monotonic()) > self.due:
+            if self.corked:
+                self.hold(data)
+                self.leave(now)
                 return
-            self._corked.append(data)
-            self._size += len(data)
-            self._flush_early()
+            self.due, self.bursts = now + PAUSE, False
+            if not self.transport.is_closing():
+                self._service.meters.sent += len(data)
+                self.transport.write(data)
+            self._work += _FLUSH
+            if self._work >= _ENOUGH:
+                self._rest()
             return
         self.bursts = True
         self.hold(data)
-        if self._size >= self._service.limits.buffer:
-            self._flush_early()
+        if self._size >= self.limit:
+            self.flush_early()
 
-    def write_framed(self, data: bytes, frame: Frame) -> None:
-        """As :meth:`write`, of payload: what leaves together is one frame. Until it has left, nothing else is framed."""
-        corked, size = self._corked, self._framed
-        if not size:
-            if not corked:
-                if monotonic() > self._due and len(data) < _LARGE_PIECE:
-                    self._note_pause()
-                    before, after = frame(len(data))
-                    self._write_now(before + data + after)
-                    return
-                self.bursts = True
-                self._service.loop.call_soon(self.flush)
-            self._frame, self._frame_at = frame, len(corked)
-            corked.append(b"")  # The place of what comes before it.
-        corked.append(data)
-        self._framed = size = size + len(data)
-        if monotonic() > self._due:
-            self._note_pause()
-            self._flush_early()
-        elif size >= self._service.limits.buffer:
-            self._flush_early()
+    def begin_frame(self, source: FrameSource) -> None:
+        """As :meth:`write`, of the frame that ``source`` has begun. Until it has left, only :meth:`write_last` may follow.
+
+        A source that adds to it calls :meth:`leave` when :attr:`due` has passed, and :meth:`flush_early` when the frame has
+        :attr:`limit` bytes. (To ask the writer each time would cost a stream two calls for each piece.)
+        """
+        self._source = source
+        if (now := monotonic()) > self.due:
+            self.leave(now)
+        elif not self.corked:
+            self.bursts = True
+            self._service.loop.call_soon(self.flush)
 
     def write_last(self, data: bytes) -> None:
         """Send at once, with all that waits: no more follows soon. ``data`` may be empty."""
-        if self._corked:
-            if self._framed:
-                self._end_frame()
-            self._corked.append(data)
+        if self._source is not None:
+            self._end_frame(self._source)
+        if self.corked:
+            self.corked.append(data)
             self._size += len(data)
             self.flush()
         elif data and not self.transport.is_closing():
@@ -160,28 +164,42 @@ class Writer:
 
     def hold(self, data: bytes) -> None:
         """Send together with what is written next, or at the turn's end."""
-        if not self._corked:
+        if not self.corked:
             self._service.loop.call_soon(self.flush)
-        self._corked.append(data)
+        self.corked.append(data)
         self._size += len(data)
 
-    def begin_burst(self) -> None:
-        """Take this moment for a write: the sender has sent a burst before, and another one is to leave as a whole.
+    def begin_burst(self, now: float) -> None:
+        """Take ``now`` for a write: the sender has sent a burst before, and another one is to leave as a whole.
 
         The first write would otherwise take a system call of its own, a quarter of what a stream of 20 pieces costs.
         """
-        self._due = monotonic() + PAUSE
+        self.due = now + BURST_PAUSE
 
     def end_burst(self) -> None:
         """Let the next write leave at once: something new begins."""
-        self._due = 0.0
+        self.due = 0.0
         self._work = 0
+
+    def leave(self, now: float) -> None:
+        """Send what is corked, after a pause that ends ``now``."""
+        self.due, self.bursts = now + PAUSE, False
+        self.flush_early()
+
+    def flush_early(self) -> None:
+        """Send what is corked before the turn's end."""
+        if self._source is not None:
+            self._end_frame(self._source)
+        self._work += _FLUSH + len(self.corked)
+        self.flush()
+        if self._work >= _ENOUGH:
+            self._rest()
 
     def flush(self) -> None:
         """Send what is corked."""
-        if self._framed:
-            self._end_frame()
-        corked = self._corked
+        if self._source is not None:
+            self._end_frame(self._source)
+        corked = self.corked
         if corked and not self.transport.is_closing():
             self._service.meters.sent += sum(map(len, corked))
             if len(corked) == 1:
@@ -205,7 +223,7 @@ class Writer:
                 await send_by_kernel(loop, transport.get_extra_info("socket").fileno(), file, self._gone)
             finally:
                 self._service.meters.sent += file.sent
-                transport.set_write_buffer_limits(high=self._service.limits.buffer)
+                transport.set_write_buffer_limits(high=self.limit)
             return
         while file.sent < file.size:
             data = await in_thread(loop, file.read, file.sent)
@@ -234,45 +252,25 @@ class Writer:
 
     # Parts of the above.
 
-    def _note_pause(self) -> None:
-        self._due = monotonic() + PAUSE
-        self.bursts = False
+    def _end_frame(self, source: FrameSource) -> None:
+        self._source = None
+        pieces = source.end_frame()
+        self.corked += pieces
+        self._size += sum(map(len, pieces))
 
-    def _write_now(self, data: bytes) -> None:
-        """Send ``data``; nothing is corked."""
-        if not self.transport.is_closing():
-            self._service.meters.sent += len(data)
-            self.transport.write(data)
-        self._count_work(_FLUSH)
-
-    def _flush_early(self) -> None:
-        """Send before the turn's end."""
-        cost = _FLUSH + len(self._corked)
-        self.flush()
-        self._count_work(cost)
-
-    def _count_work(self, cost: int) -> None:
+    def _rest(self) -> None:
         """Let a sender that has sent enough for one turn wait for the next.
 
         One that sends without end must neither keep the others waiting nor miss that the client has gone.
         """
-        self._work += cost
-        if self._work >= _ENOUGH:
-            self._work = 0
-            if self.room is None:
-                self.room = self._service.loop.create_future()
-                self._service.loop.call_soon(self._go_on)
+        self._work = 0
+        if self.room is None:
+            self.room = self._service.loop.create_future()
+            self._service.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         if not self._full:
             self.resume()
-
-    def _end_frame(self) -> None:
-        assert self._frame is not None
-        self._corked[self._frame_at], after = self._frame(self._framed)
-        self._corked.append(after)
-        self._size += self._framed
-        self._framed = 0
 
     def _gathers(self) -> bool:
         """Whether the transport writes several pieces at once without copying them; TLS would make records of each."""

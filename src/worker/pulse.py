@@ -54,9 +54,6 @@ class Pulse:
         service = self._service
         service.make_task = self._make_task
         service.now = self._busy_at = now = service.loop.time()
-        for work in service.in_flight:
-            # It began just now, and took the time of a clock that was up to a second old.
-            work.since = now
         self._beat_on(now)
         if self._stall:
             self._row[Field.ACTIVE] = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -282,5 +283,5 @@ class Serving:
         """What a drain waits for."""
         service = self.service
         oldest = min(service.in_flight, key=lambda work: work.since, default=None)
-        name, age = (oldest.describe(), self._loop.time() - oldest.since) if oldest is not None else ("", 0.0)
+        name, age = (oldest.describe(), time.monotonic() - oldest.since) if oldest is not None else ("", 0.0)
         return Waits(len(service.in_flight), name_request(name), age, len(service.connections))

@@ -180,11 +180,14 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         """Run the request's exchange."""
-        if self._refusal is not None:
-            self._service.meters.counter(head.method, self._refusal[0])(0.0)
-            self._refuse(*self._refusal, method=head.method)
-            return
         service, scope, client = self._service, self._scope, self._peer
+        stream = self._stream
+        if stream is None:
+            if self._refusal is not None:
+                service.meters.counter(head.method, self._refusal[0])(0.0)
+                self._refuse(*self._refusal, method=head.method)
+                return
+            stream = self._stream = Http1Stream(service, self._writer, self)
         terms = head.terms
         if terms is not PLAIN:
             if terms.proxied:
@@ -195,13 +198,14 @@ class HttpConnection(asyncio.Protocol):
             if terms.websocket and service.websocket is not None:
                 self._hand_over(service.websocket(self.transport, head, scope, client))
                 return
-        stream = self._stream
-        if stream is None:
-            stream = self._stream = Http1Stream(service, self._writer, self)
-        stream.open(head, client)
+        stream.request = head
+        stream.client = client
+        stream.body_sent = 0
         self._phase = EXCHANGE
         self.deadline = NEVER
         self._exchange = exchange = Exchange(service, stream, head, scope)
+        if self._writer.bursts:
+            self._writer.begin_burst(exchange.since)
         if head.length == 0 or self._begin_body(exchange, stream, head):
             exchange.start()
 

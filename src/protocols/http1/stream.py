@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Protocol
 
 from ...errors import AppError
@@ -13,6 +13,7 @@ from ..context import Service
 from ..delivery import Sender
 from ..request import RequestHead
 from ..sendfile import File
+from ..stream import Room
 from ..writer import Writer
 from .response import Framing, encode, encode_lines, plain, reason
 
@@ -44,47 +45,41 @@ class Http1Stream:
     - *Where the body ends* (RFC 9112 section 6.3): Content-Length if the size is known, else chunks; with HTTP/1.0 the
       connection's end. What the application sends is counted against a Content-Length. Chunks are the writer's frames: what
       leaves together is one chunk, whatever messages it came in, since proxies draw chunks anew and framing each message would
-      cost a stream a tenth of its CPU time.
+      cost a stream a tenth of its CPU time. So the stream is a source of the writer's frames.
     - *Whether the connection persists*: only if client, response and worker let it; never while the client may be waiting to be
       asked for the body, since then nobody knows whether it is going to send it.
     - ``Expect: 100-continue`` is answered when the application asks for the body, and not before.
     """
 
     __slots__ = (
-        *("_body", "_connection", "_file", "_is_last", "_keep_alive", "_length", "_request", "_sent", "_service", "_writer"),
-        *("bursts", "client", "withheld"),
+        *("_body", "_chunk", "_chunk_size", "_connection", "_file", "_keep_alive", "_length", "_service", "_writer"),
+        *("body_sent", "client", "request", "withheld"),
     )
 
-    def __init__(self, service: Service, writer: Writer, connection: Owner, *, is_last: bool = False) -> None:
-        """``is_last``: after the response the connection can't be used again, whatever it says."""
+    def __init__(self, service: Service, writer: Writer, connection: Owner) -> None:
         self._service = service
         self._writer = writer
         self._connection = connection
-        self._is_last = is_last
-        self._request = _NONE
+        # The connection sets these three for each request; a call would be 1 % of it.
+        self.request = _NONE
         self.client = ""
-        self.bursts = False
+        self.body_sent = 0
+        """Bytes of the body sent, except in a chunk that is being collected, and from a file."""
         self.withheld = False
         """The client may be waiting to be asked for the body (Expect: 100-continue)."""
         self._body: Framing | None = None
-        """How the client knows where the response's body ends; None until its head is sent."""
+        """How the client knows where the response's body ends; None until its head is sent, and when it is complete."""
         self._length = 0
         """With LENGTH: the bytes that the body must have."""
-        self._sent = 0
-        """Bytes of the body sent, except from a file."""
+        self._chunk: list[bytes] | None = None
+        """The pieces of the chunk that is being collected; it leaves when the writer flushes."""
+        self._chunk_size = 0
+        """Bytes of them."""
         self._file: File | None = None
         """What goes out as the body."""
         self._keep_alive = False
 
-    # Between connection and stream.
-
-    def open(self, request: RequestHead, client: str) -> None:
-        """A request begins; ``client``: for the access log."""
-        self._request = request
-        self.client = client
-        self.bursts = self._writer.bursts
-        self._body = None
-        self._sent = 0
+    # What the connection asks.
 
     @property
     def has_head(self) -> bool:
@@ -100,62 +95,72 @@ class Http1Stream:
 
     @property
     def sent(self) -> int:
-        return self._sent if self._file is None else self._file.sent
+        if self._file is not None:
+            return self._file.sent
+        return self.body_sent if self._chunk is None else self.body_sent + self._chunk_size
 
-    def room(self) -> asyncio.Future[None] | None:
+    def room(self) -> Room:
         return self._writer.room
 
-    def begin_burst(self) -> None:
-        self._writer.begin_burst()
-
-    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> None:
-        service = self._service
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
+        service, writer = self._service, self._writer
         if not more:
             size = len(body)
-        head, kind, length, keep_alive = encode(
-            self._request,
-            status,
-            headers,
-            service.defaults,
-            size,
-            service.phase is SERVING and not self.withheld and not self._is_last,
-        )
+        persists = service.phase is SERVING and not self.withheld
+        head, kind, length, keep_alive = encode(self.request, status, headers, service.defaults, size, persists)
         if kind is LENGTH:
             if size != length and (size is not None or len(body) > length):
                 raise _mismatch(len(body) if size is None else size, length, size is None)
-            self._length = length
-            self._sent = len(body)
+            self.body_sent = len(body)
         elif kind is EMPTY:
             body = b""
-        self._body = kind
-        self._keep_alive = keep_alive
-        if kind is CHUNKED and body:
-            self._writer.hold(head)
-            self.send_body(body, True)
-            return
-        if len(body) < _MAX_COPIED:
-            data = head + body
-        else:
-            self._writer.hold(head)
-            data = body
         if not more:
-            self._writer.write_last(data)
+            if len(body) < _MAX_COPIED and not writer.corked:
+                # As write_last would, but without a call in the case that comes most often.
+                data = head + body
+                if not writer.transport.is_closing():
+                    service.meters.sent += len(data)
+                    writer.transport.write(data)
+            else:
+                writer.hold(head)
+                writer.write_last(body)
             self._connection.answered(keep_alive)
-        elif body:
-            self._sent = len(body)
-            self._writer.write(data)
-        else:
+            return None
+        self._body, self._length, self._keep_alive = kind, length, keep_alive
+        if kind is CHUNKED and body:
+            writer.hold(head)
+            return self.send_body(body, True)
+        if not body:
             # A head alone: the first part of the body behind it is not to be collected.
-            self._writer.write_last(data)
+            writer.write_last(head)
+        elif len(body) < _MAX_COPIED:
+            self.body_sent = len(body)
+            writer.write(head + body)
+        else:
+            self.body_sent = len(body)
+            writer.hold(head)
+            writer.write(body)
+        return writer.room
 
-    def send_body(self, body: bytes, more: bool) -> None:
+    def send_body(self, body: bytes, more: bool) -> Room:
+        writer, chunk = self._writer, self._chunk
+        if chunk is not None and more:
+            # The case that comes most often in a stream.
+            chunk.append(body)
+            self._chunk_size = size = self._chunk_size + len(body)
+            if (now := monotonic()) > writer.due:
+                writer.leave(now)
+            elif size >= writer.limit:
+                writer.flush_early()
+            return writer.room
         kind = self._body
         if kind is CHUNKED:
-            self._sent += len(body)
             if more:
                 if body:
-                    self._writer.write_framed(body, _chunk)
-                return
+                    self._chunk, self._chunk_size = [body], len(body)
+                    writer.begin_frame(self)
+                return writer.room
+            self.body_sent += len(body)
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         elif kind is EMPTY:
             body = b""
@@ -163,11 +168,20 @@ class Http1Stream:
             sent = self.sent + len(body)
             if kind is LENGTH and sent != self._length and (sent > self._length or not more):
                 raise _mismatch(sent, self._length, more)
-            self._sent = sent
+            self.body_sent = sent
         if not more:
             self._end(body)
         elif body:
-            self._writer.write(body)
+            writer.write(body)
+        return writer.room
+
+    def end_frame(self) -> list[bytes]:
+        """The chunk (RFC 9112 section 7.1)."""
+        size = self._chunk_size
+        pieces = [b"%x\r\n" % size, *(self._chunk or ()), b"\r\n"]
+        self.body_sent += size
+        self._chunk = None
+        return pieces
 
     async def send_file(self, file: File) -> None:
         if self._body is EMPTY:
@@ -175,12 +189,12 @@ class Http1Stream:
         self._file = file
         self._service.deliveries.watch(self._connection)
         await self._writer.send_file(file)
-        self._sent, self._file = file.sent, None
+        self.body_sent, self._file = file.sent, None
 
     def send_trailers(self, headers: Iterable[Field]) -> None:
         lines = encode_lines(headers)
         if self._body is CHUNKED:
-            coding = b",".join(value for name, value in self._request.headers if name == b"te").lower()
+            coding = b",".join(value for name, value in self.request.headers if name == b"te").lower()
             if b"trailers" not in [item.strip(b" \t") for item in coding.split(b",")]:
                 lines = []
             self._end(b"0\r\n%b\r\n" % b"".join(lines))
@@ -194,15 +208,15 @@ class Http1Stream:
 
     def send_interim(self, status: int, headers: Iterable[Field]) -> None:
         # HTTP/1.0 has none.
-        if self._request.terms.version == "1.1":
+        if self.request.terms.version == "1.1":
             line = b"HTTP/1.1 %d %b\r\n" % (status, reason(status).encode("ascii"))
             self._writer.write(b"%b%b\r\n" % (line, b"".join(encode_lines(headers))))
 
     def refuse(self, status: int, text: str, extra: bytes = b"") -> None:
         """As Stream's; ``extra``: further header lines."""
-        with_body = self._request.method != "HEAD"
+        with_body = self.request.method != "HEAD"
         data = plain(status, text, self._service.defaults, extra=extra, with_body=with_body)
-        self._body, self._sent = LENGTH, len(text.encode("utf-8", "replace")) if with_body else 0
+        self.body_sent = len(text.encode("utf-8", "replace")) if with_body else 0
         self._keep_alive = False
         self._end(data)
 
@@ -227,16 +241,12 @@ class Http1Stream:
 
     def _end(self, data: bytes) -> None:
         """The response is complete with ``data``."""
+        self._body = None
         self._writer.write_last(data)
         self._connection.answered(self._keep_alive)
 
 
 _NONE = RequestHead("", b"", ("", b"", b""), ())
-
-
-def _chunk(size: int) -> tuple[bytes, bytes]:
-    """What stands before and behind a chunk of ``size`` bytes (RFC 9112 section 7.1)."""
-    return b"%x\r\n" % size, b"\r\n"
 
 
 def _mismatch(sent: int, length: int, more: bool) -> AppError:

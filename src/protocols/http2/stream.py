@@ -13,6 +13,7 @@ from ..exchange import Exchange
 from ..http1.response import Framing, encode, encode_lines, plain
 from ..request import RequestHead
 from ..sendfile import File, in_thread
+from ..stream import Room
 from .flow import Output, Sending
 from .hpack import encode_field
 from .response import BARE, ResponseHeads
@@ -53,7 +54,6 @@ class Http2Stream(Sending):
         *("_connection", "_heads", "_kind", "_length", "_output", "_request", "_sent", "_service", "_told"),
         *("awaited", "body_ended", "body_until", "client", "credit", "exchange", "expected", "received", "withheld"),
     )
-    bursts = False
 
     def __init__(
         self,
@@ -105,13 +105,10 @@ class Http2Stream(Sending):
     def sent(self) -> int:
         return self._sent
 
-    def room(self) -> asyncio.Future[None] | None:
+    def room(self) -> Room:
         return self._output.room(self)
 
-    def begin_burst(self) -> None:
-        """Nothing to do: what leaves in one turn leaves together anyway."""
-
-    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> None:
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
         if not more:
             size = len(body)
         shape = _AS_HEAD if self._request.method == "HEAD" else _AS_GET
@@ -129,8 +126,9 @@ class Http2Stream(Sending):
             self._output.send(self, block, body, not more)
         else:
             self._output.send_head(self, block, not more)
+        return self._output.room(self) if more else None
 
-    def send_body(self, body: bytes, more: bool) -> None:
+    def send_body(self, body: bytes, more: bool) -> Room:
         kind = self._kind
         if kind is EMPTY:
             body = b""
@@ -141,6 +139,7 @@ class Http2Stream(Sending):
             self._sent = sent
         if body or not more:
             self._output.send(self, b"", body, not more)
+        return self._output.room(self) if more else None
 
     async def send_file(self, file: File) -> None:
         """As Stream's. The bytes go through our memory, a piece at a time: they have to be cut into frames."""

@@ -10,7 +10,7 @@ from ..context import Phase as ServicePhase
 from ..context import Service, Upgrade
 from ..delivery import ALERT_TIME, is_blocked, mark, reset_when_closed, waiting
 from ..http1.stream import Http1Stream
-from ..request import RequestHead
+from ..request import RequestHead, Terms
 from ..writer import Writer
 from . import frames
 from .handshake import Offer, Refusal, negotiate
@@ -98,9 +98,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._client = client
         self.transport = transport
         self._writer = Writer(service, transport)
-        self._stream: Http1Stream | None = Http1Stream(service, self._writer, self, is_last=True)
+        self._stream: Http1Stream | None = Http1Stream(service, self._writer, self)
         """None when the connection is lost: it knows this object."""
-        self._stream.open(head, client)
+        # An HTTP response is the last on the connection, whatever the request says.
+        self._stream.request = head.with_terms(Terms(head.terms.version, keep_alive=False))
         self._session: Session | None = None
         """None when the handshake was refused before there was one, and when the connection is lost."""
         self._reader: frames.Reader | None = None

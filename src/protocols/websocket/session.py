@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
 from sys import getsizeof
+from time import monotonic
 from typing import Protocol
 
 from ...errors import AppError
@@ -107,8 +108,8 @@ class Session:
         self._offer = offer
         self._head = head
         self.phase = Phase.CONNECTING
-        self.since = service.now
-        """When it began, as of ``Service.now``."""
+        self.since = monotonic()
+        """When it began, as of ``time.monotonic``."""
         self.ending: tuple[int, str] | None = None
         """Code and reason that the application is told when it has received all messages."""
         self.inbox: deque[str | bytes] = deque()
@@ -301,7 +302,7 @@ class Session:
 
     async def _run(self) -> None:
         try:
-            await converse(self._service, self, self._stream)
+            await converse(self._service, self)
         finally:
             # An application may keep ``receive`` for ever.
             self.inbox.clear()
