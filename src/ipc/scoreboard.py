@@ -87,7 +87,7 @@ MAX_CONNECTIONS = 2.0**30
 """More than a process can have (fs.nr_open, proc(5)). A cell that holds more, less than zero or no number is nonsense."""
 MAX_COUNT = 2.0**53
 """Up to here a double counts exactly."""
-_USED, _FOLDS = 0, 1
+USED, _FOLDS = 0, 1
 """Cells of the row before the workers' rows: how many were ever lent; how often a change of the totals began or ended."""
 MAX_TRIES = 100
 """How often the totals are read again if they change meanwhile, which takes the supervisor some microseconds."""
@@ -97,8 +97,8 @@ class Scoreboard:
     """All rows. Only the supervisor calls :meth:`claim` and :meth:`release`; any process may read."""
 
     def __init__(self, rows: int = ROWS) -> None:
-        # Before the workers' rows is one for what concerns all, behind them that of the departed.
-        self._cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 2) * WIDTH * 8)).cast("d")
+        self.cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 2) * WIDTH * 8)).cast("d")
+        """All of the memory. Before the workers' rows is one for what concerns all, behind them that of the departed."""
         self._rows = rows
         self.counts = WorkerCounts(rows)
         """What the workers count exactly, in rows of the same numbers."""
@@ -115,7 +115,7 @@ class Scoreboard:
     @property
     def used(self) -> int:
         """How many rows were ever lent. Any worker can write the cell, so an impossible value is ignored."""
-        used = self._cells[_USED]
+        used = self.cells[USED]
         if 0 <= used <= self._rows:
             self._used = int(used)
         return self._used
@@ -124,7 +124,7 @@ class Scoreboard:
         """Lend the lowest free row, zeroed; raises IndexError when all are lent."""
         index = self._free.pop()
         self._used = max(self._used, index)
-        self._cells[_USED] = self._used
+        self.cells[USED] = self._used
         self._clear(index)
         self.counts.lend(index)
         return index
@@ -149,9 +149,9 @@ class Scoreboard:
     def totals(self) -> dict[Field, float]:
         """Each counter, summed over all workers that ever were. It never runs backwards, in whatever process reads it."""
         for _ in range(MAX_TRIES):
-            folds = self._cells[_FOLDS]
+            folds = self.cells[_FOLDS]
             totals = {field: self._sum(field) for field in COUNTERS}
-            if folds % 2 == 0 and self._cells[_FOLDS] == folds:
+            if folds % 2 == 0 and self.cells[_FOLDS] == folds:
                 break
         else:
             # The supervisor was interrupted in the middle of a fold. A worker may count twice or not at all just now.
@@ -161,11 +161,11 @@ class Scoreboard:
 
     def _sum(self, field: Field) -> float:
         own = range(WIDTH + field, (self.used + 1) * WIDTH, WIDTH)
-        return _count(self._departed[field]) + sum(_count(self._cells[cell]) for cell in own)
+        return _count(self._departed[field]) + sum(_count(self.cells[cell]) for cell in own)
 
     def row(self, index: int) -> Row:
         """The row that :meth:`claim` lent as ``index``."""
-        return Row(self._cells[index * WIDTH : (index + 1) * WIDTH])
+        return Row(self.cells[index * WIDTH : (index + 1) * WIDTH])
 
     def fewest_connections(self, but: int, now: float) -> float | None:
         """The fewest connections of a serving worker other than that of row ``but``; None if no other serves.
@@ -173,7 +173,7 @@ class Scoreboard:
         ``now`` is in seconds of CLOCK_MONOTONIC. Rows with impossible values are left out. Costs a few hundred nanoseconds per
         worker.
         """
-        cells, fewest = self._cells, None
+        cells, fewest = self.cells, None
         for start in range(WIDTH, (self.used + 1) * WIDTH, WIDTH):
             if cells[start] == 1 and start != but * WIDTH and now - STALE < cells[start + Field.BEAT] < now + STALE:
                 connections = cells[start + Field.CONNECTIONS]
@@ -183,11 +183,11 @@ class Scoreboard:
 
     def _mark_fold(self) -> None:
         self._folds += 1
-        self._cells[_FOLDS] = self._folds
+        self.cells[_FOLDS] = self._folds
 
     def _clear(self, index: int) -> None:
         for cell in range(index * WIDTH, (index + 1) * WIDTH):
-            self._cells[cell] = 0.0
+            self.cells[cell] = 0.0
 
 
 def _count(value: float) -> float:

@@ -89,10 +89,10 @@ class Host:
         self._listeners = listeners
         self._sampler = sampler or MemorySampler()
         self._log = logging.getLogger("tricorn.error")
-        self._scoreboard = Scoreboard()
+        self.scoreboard = Scoreboard()
         self._oom = OomKills()
-        self._stalls = StallWatch(self._scoreboard)
-        self._children: dict[int, Child] = {}
+        self._stalls = StallWatch(self.scoreboard)
+        self.children: dict[int, Child] = {}
         self._handover = worker_run.open_handover() if development else None
         """Idle connections go through it from a worker that leaves to the next. A worker listens on it as on a listener."""
         self._departed: dict[int, str] = {}
@@ -128,14 +128,14 @@ class Host:
         self.auxiliaries = Auxiliaries(self.wakeup, forker, self._end)
         self._development = self._develop(development, main) if development else None
         self._inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
-        self._spawner = Spawner(forker, main, listeners, self._scoreboard, self._handover, self._development)
+        self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover, self._development)
 
     def _develop(self, config: Config, main: Main) -> Development:
         # Late, because production needs none of it.
         from ..worker.template import Heritage
         from .reload.development import Development
 
-        heritage = Heritage(self._listeners, self._scoreboard, self._handover, main, live)
+        heritage = Heritage(self._listeners, self.scoreboard, self._handover, main, live)
         is_warm = config.reload_warm and self._orphans.adopt(set())
         return Development(config, self._origin, heritage, self.auxiliaries, is_warm)
 
@@ -146,7 +146,7 @@ class Host:
         self.auxiliaries.dismiss_all()
         self._orphans.close()
         self.wakeup.close()
-        for child in self._children.values():
+        for child in self.children.values():
             self._spawner.close(child)
         for end in self._handover or ():
             end.close()
@@ -158,13 +158,13 @@ class Host:
 
     def pid_of(self, worker: int) -> int | None:
         """The pid of a worker; None if it is gone."""
-        child = self._children.get(worker)
+        child = self.children.get(worker)
         return child.pid if child is not None else None
 
     def row_of(self, worker: int) -> Row | None:
         """A worker's row of the scoreboard; None if it is gone."""
-        child = self._children.get(worker)
-        return self._scoreboard.row(child.row) if child is not None else None
+        child = self.children.get(worker)
+        return self.scoreboard.row(child.row) if child is not None else None
 
     @property
     def finished(self) -> bool:
@@ -185,7 +185,7 @@ class Host:
 
         ``stacks``: not only for their requests. Returns why it was not asked; empty if it was.
         """
-        children = [child for child in self._children.values() if slot is None or child.slot == slot]
+        children = [child for child in self.children.values() if slot is None or child.slot == slot]
         if not children and slot is not None:
             return f"there is no worker in slot {slot}"
         return "" if self._inspector.ask(children, stacks, answer) else "too many questions at once"
@@ -208,7 +208,7 @@ class Host:
         facts += orders
         for speaker in speakers:
             if isinstance(speaker, int):
-                facts += self._hear(self._children[speaker])
+                facts += self._hear(self.children[speaker])
             elif isinstance(speaker, str):
                 facts += self.auxiliaries.hear(speaker, self.now())
             else:
@@ -220,19 +220,17 @@ class Host:
         facts += self._find_deaf()
         self._inspector.attend(self.now())
         self._stalls.look(self.now())
-        limits = {
-            child.worker: (child.pid, limit) for child in self._children.values() if (limit := child.config.limit_max_rss)
-        }
+        limits = {child.worker: (child.pid, limit) for child in self.children.values() if (limit := child.config.limit_max_rss)}
         facts += self._sampler.sample(limits, self.now())
         return facts + self._beats()
 
     def _timeout(self, until: float | None) -> float | None:
         now = self.now()
-        limited = any(child.config.limit_max_rss for child in self._children.values())
+        limited = any(child.config.limit_max_rss for child in self.children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
         times += self.auxiliaries.deadlines() + self._orphans.deadlines() + self._inspector.deadlines()
         times += self._stalls.deadlines()
-        times += [child.deaf_at for child in self._children.values() if child.deaf_at is not None]
+        times += [child.deaf_at for child in self.children.values() if child.deaf_at is not None]
         if self._end_by is not None:
             times.append(self._end_by)
         return max(0.0, min(times) - now) if times else None
@@ -250,7 +248,7 @@ class Host:
 
     def _find_deaf(self) -> list[Fact]:
         facts: list[Fact] = []
-        for child in self._children.values():
+        for child in self.children.values():
             if child.deaf_at is not None and child.deaf_at <= self.now():
                 child.deaf_at = None
                 facts.append(Deaf(child.worker))
@@ -260,7 +258,7 @@ class Host:
         facts: list[Fact] = []
         children, has_left_orphans = self._orphans.look(), False
         for pid, status in _reap_all():
-            child = next((child for child in self._children.values() if child.pid == pid), None)
+            child = next((child for child in self.children.values() if child.pid == pid), None)
             if child is not None:
                 facts += self._bury(child, status)
                 has_left_orphans = has_left_orphans or status != 0 or child.is_cut_short
@@ -276,7 +274,7 @@ class Host:
 
     def _known(self) -> set[int]:
         """The pids of workers and auxiliaries."""
-        return {child.pid for child in self._children.values()} | self.auxiliaries.pids
+        return {child.pid for child in self.children.values()} | self.auxiliaries.pids
 
     def _bury(self, child: Child, status: int) -> list[Fact]:
         """A worker is gone with ``status`` (waitpid(2)): returns what it said last, and its exit."""
@@ -289,7 +287,7 @@ class Host:
         self._departed[child.worker] = child.name
         self.wakeup.forget(child.link.channel)
         self._stalls.forget(child)
-        del self._children[child.worker]
+        del self.children[child.worker]
         self._inspector.forget(child.worker)
         self._spawner.bury(child)
         if self._terminal is not None:
@@ -301,7 +299,7 @@ class Host:
 
     def _beats(self) -> list[Fact]:
         facts: list[Fact] = []
-        beats = [(child, self._scoreboard.row(child.row)[Field.BEAT]) for child in self._children.values()]
+        beats = [(child, self.scoreboard.row(child.row)[Field.BEAT]) for child in self.children.values()]
         now = self.now()
         for child, beat in beats:
             # A beat that is no time, or lies in the future, is none: all workers can write to a worker's row.
@@ -325,21 +323,21 @@ class Host:
             self._pending.append(Exited(action.worker, f"could not be forked: {error}"))
             self._departed[action.worker] = f"Worker {action.slot}"
             return
-        self._children[action.worker] = child
+        self.children[action.worker] = child
         self.wakeup.watch(child.link.channel, child.worker)
 
     def _drain(self, action: Drain) -> None:
-        child = self._children.get(action.worker)
+        child = self.children.get(action.worker)
         if child is not None and not child.tell(DRAIN, patient=action.patient, hand_off=action.hand_off):
             self._signal(action.worker, DRAIN_SIGNAL)
 
     def _unready(self, action: Unready) -> None:
-        child = self._children.get(action.worker)
+        child = self.children.get(action.worker)
         if child is not None:
             child.tell(UNREADY)
 
     def _report_hang(self, action: ReportHang) -> None:
-        child = self._children.get(action.worker)
+        child = self.children.get(action.worker)
         if child is not None:
             child.begin_hang_report(self.now())
             # Another worker may have spoilt its row in the scoreboard: what it says itself counts, too.
@@ -347,13 +345,13 @@ class Host:
             self._signal(action.worker, worker_run.HANG_REPORT_SIGNAL)
 
     def _quit(self, action: Quit) -> None:
-        child = self._children.get(action.worker)
+        child = self.children.get(action.worker)
         if child is not None:
             child.is_cut_short = True
             self._signal(action.worker, signal.SIGQUIT)
 
     def _kill(self, action: Kill) -> None:
-        child = self._children.get(action.worker)
+        child = self.children.get(action.worker)
         if child is None:
             return
         stacks = child.read_hang_report()
@@ -363,7 +361,7 @@ class Host:
             self._log.error("%s, what it was doing:\n%s", child.name, stacks)
 
     def _signal(self, worker: int, number: int) -> None:
-        child = self._children.get(worker)
+        child = self.children.get(worker)
         if child is not None:
             # Not reaped yet, so at worst a zombie: no other process can have this pid.
             os.kill(child.pid, number)
@@ -372,14 +370,14 @@ class Host:
         # We open them, because the workers may not be allowed to.
         files = worker_run.reopen_logs()
         self.auxiliaries.reopen_logs(files)
-        for child in self._children.values():
+        for child in self.children.values():
             child.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
 
     def _say(self, action: Say) -> None:
         if action.worker is None:
             self._log.log(action.level, "%s", action.text)
             return
-        child = self._children.get(action.worker)
+        child = self.children.get(action.worker)
         name = child.name if child is not None else self._departed.get(action.worker, "Worker")
         # For logs in JSON.
         about = {"slot": child.slot, "worker_pid": child.pid} if child is not None else {}
@@ -391,7 +389,7 @@ class Host:
 
     def _set_level(self, action: SetLevel) -> None:
         worker_run.set_log_level(action.level)
-        for child in self._children.values():
+        for child in self.children.values():
             child.link.send(encode(LEVEL, level=action.level))
         self.auxiliaries.set_level(action.level)
 

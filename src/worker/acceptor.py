@@ -62,7 +62,8 @@ class Acceptor:
         """Those, and the sockets that are not admitted yet."""
         self._trouble: int | None = None
         """The error number if the last attempt to accept failed."""
-        self._patience = PATIENCE
+        self.patience = PATIENCE
+        """Seconds for which a connection is left to workers that have fewer."""
         self._taken = 0
         self._before = 0
         self._closed = 0
@@ -131,34 +132,34 @@ class Acceptor:
 
     def _ready(self, listener: socket.socket) -> None:
         """At least one connection waits: take a fair share."""
-        if not self._is_our_turn():
-            self._leave_alone(listener, STEP, self._look_again, self._loop.time() + self._patience)
+        if not self.is_our_turn():
+            self._leave_alone(listener, STEP, self._look_again, self._loop.time() + self.patience)
             return
-        self._patience = PATIENCE
+        self.patience = PATIENCE
         # Taking one connection per turn would make each new client wait one turn for every client before it. But one more
         # accept that finds nothing costs as much as one that succeeds. So try again only while earlier ones are still new.
         for _ in range(AT_ONCE if self._tasks else 1):
-            if not self._accept(listener) or not self._is_our_turn():
+            if not self._accept(listener) or not self.is_our_turn():
                 break
 
     def _look_again(self, listener: socket.socket, until: float) -> None:
         """Come back to a listener that was left to the others."""
         del self._waits[listener]
-        if self._is_our_turn():
-            self._patience = PATIENCE
+        if self.is_our_turn():
+            self.patience = PATIENCE
         elif self._loop.time() < until:
             self._waits[listener] = self._loop.call_later(STEP, self._look_again, listener, until)
             return
         elif self._accept(listener):
             # No other worker took it: they are busy with requests.
-            self._patience = max(STEP, self._patience / 2)
+            self.patience = max(STEP, self.patience / 2)
         else:
-            self._patience = PATIENCE
+            self.patience = PATIENCE
         if listener not in self._waits:
             # Accepting did not fail meanwhile.
             self._listen(listener)
 
-    def _is_our_turn(self) -> bool:
+    def is_our_turn(self) -> bool:
         """Whether no other worker has clearly fewer connections."""
         fewest = self._place.fewest_connections(time.monotonic())
         return fewest is None or self._connections <= fewest + fewest // TOLERANCE + self._closed // CHURN

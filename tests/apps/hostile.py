@@ -48,7 +48,7 @@ def write_without_end(make):
 
 def board():
     """All cells of the scoreboard."""
-    return birth().scoreboard._cells
+    return birth().scoreboard.cells
 
 
 def spoil(make, seconds=3.0):

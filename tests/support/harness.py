@@ -241,11 +241,11 @@ class Server:
 
     def serving(self) -> list[int]:
         """The workers that were reported ready and have not closed the listener, as they do when their drain begins."""
-        listener = self._listener()
+        listener = self.listener()
         holders = [pid for pid in self.workers() if listener is None or listener in open_files(pid)]
         return [pid for pid in holders if f"[{pid}] ready in" in self.log]
 
-    def _listener(self) -> str | None:
+    def listener(self) -> str | None:
         """The kernel's name for the listening socket; None where /proc does not tell."""
         if self._listener_name is None and Path("/proc/self/fd").exists():
             sockets = psutil.Process(self.pid).net_connections()
@@ -298,7 +298,7 @@ class Server:
 
         That a drain was ordered is in the log before the worker has read the order.
         """
-        listener = self._listener()
+        listener = self.listener()
 
         def left(pid: int) -> bool:
             return not is_alive(pid) if listener is None else listener not in open_files(pid)

@@ -134,8 +134,8 @@ class ReferenceReader:
 class FastReader:
     """The fast lane with the reference behind it, which is given every byte from the first frame on that is not plain."""
 
-    _reference: ReferenceReader | None = None
-    """Made when it is first needed: many a client never sends but plain frames."""
+    reference: ReferenceReader | None = None
+    """Made when it is first needed, because many clients send only plain frames."""
 
     def __init__(self, max_size: int, agreement: Agreement | None) -> None:
         self._max_size = max_size
@@ -183,8 +183,8 @@ class FastReader:
         return self._next_of(self._other)
 
     def close(self) -> None:
-        if self._reference is not None:
-            self._reference.close()
+        if self.reference is not None:
+            self.reference.close()
 
     def _next_of(self, other: ReferenceReader | Bulk) -> Event | None:
         if isinstance(other, ReferenceReader):
@@ -201,9 +201,9 @@ class FastReader:
         return event
 
     def _engage(self) -> ReferenceReader:
-        if self._reference is None:
-            self._reference = ReferenceReader(self._max_size, self._agreement, self._inflater)
-        self._reference.feed(self._data[self._at :])
+        if self.reference is None:
+            self.reference = ReferenceReader(self._max_size, self._agreement, self._inflater)
+        self.reference.feed(self._data[self._at :])
         self._data = b""
         self._at = 0
-        return self._reference
+        return self.reference

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tricorn.ipc.scoreboard import _USED, Field, Scoreboard
+from tricorn.ipc.scoreboard import USED, Field, Scoreboard
 from tricorn.protocols.facts import Facts, MakeConnection
 from tricorn.worker.acceptor import PATIENCE, Acceptor
 from tricorn.worker.owner import FleetPlace
@@ -81,7 +81,7 @@ def test_a_worker_with_notably_more_connections_leaves_them_to_others(
         stage = Stage(listener)
         stage.publish(own)
         stage.set(stage.other, Field.CONNECTIONS, other)
-        assert stage.acceptor._is_our_turn() is ours
+        assert stage.acceptor.is_our_turn() is ours
 
     asyncio.run(run())
 
@@ -91,9 +91,9 @@ def test_who_does_not_serve_or_does_not_beat_is_not_waited_for(listener: socket.
     async def run() -> None:
         stage = Stage(listener)
         stage.publish(7)
-        assert not stage.acceptor._is_our_turn()
+        assert not stage.acceptor.is_our_turn()
         stage.set(stage.other, field, 0)
-        assert stage.acceptor._is_our_turn()
+        assert stage.acceptor.is_our_turn()
 
     asyncio.run(run())
 
@@ -108,14 +108,14 @@ def test_what_can_not_be_on_the_scoreboard_stops_nobody(listener: socket.socket,
         for field in Field:
             stage.set(stage.other, field, nonsense)
             stage.set(stage.own, field, nonsense)
-        assert stage.acceptor._is_our_turn()
-        stage.board._cells[_USED] = nonsense
+        assert stage.acceptor.is_our_turn()
+        stage.board.cells[USED] = nonsense
         assert stage.board.used == 2
         stage.set(stage.other, Field.SERVING, 1)
         stage.set(stage.other, Field.BEAT, time.monotonic())
-        assert stage.acceptor._is_our_turn()
+        assert stage.acceptor.is_our_turn()
         stage.set(stage.other, Field.CONNECTIONS, 1)
-        assert not stage.acceptor._is_our_turn()
+        assert not stage.acceptor.is_our_turn()
 
     asyncio.run(run())
 
@@ -130,11 +130,11 @@ def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> 
         await stage.until(lambda: len(stage.accepted) == 32)
         stage.publish(2)
         stage.set(stage.other, Field.CONNECTIONS, 1)
-        assert not stage.acceptor._is_our_turn()
+        assert not stage.acceptor.is_our_turn()
         stage.acceptor.tick()  # 32 were taken, 2 are left: 30 were closed
-        assert stage.acceptor._is_our_turn()
+        assert stage.acceptor.is_our_turn()
         stage.acceptor.tick()  # and none since
-        assert not stage.acceptor._is_our_turn()
+        assert not stage.acceptor.is_our_turn()
         stage.close()
 
     asyncio.run(run())
@@ -147,10 +147,10 @@ def test_a_connection_that_nobody_takes_is_taken_in_the_end_and_the_next_one_soo
         stage.acceptor.start()
         stage.connect()
         await stage.until(lambda: len(stage.accepted) == 1)
-        assert stage.acceptor._patience == PATIENCE / 2
+        assert stage.acceptor.patience == PATIENCE / 2
         stage.connect()
         await stage.until(lambda: len(stage.accepted) == 2)
-        assert stage.acceptor._patience == PATIENCE / 4
+        assert stage.acceptor.patience == PATIENCE / 4
         stage.close()
 
     asyncio.run(run())

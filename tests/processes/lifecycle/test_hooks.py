@@ -151,8 +151,8 @@ def test_the_runner_holds_no_listener(told: Told) -> None:
     with serve(told, "All") as server:
         server.wait_until(lambda: told.all("on_fleet_ready"))
         runner = told.all("on_fleet_ready")[0]["in"]
-        assert server._listener() is not None
-        assert server._listener() not in open_files(runner)
+        assert server.listener() is not None
+        assert server.listener() not in open_files(runner)
 
 
 def test_it_opens_log_files_again(told: Told, tmp_path: Path) -> None:

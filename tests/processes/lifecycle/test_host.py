@@ -110,9 +110,9 @@ def stage() -> Iterator[Stage]:
     with ExitStack() as stack:
         made = Stage(stack)
         yield made
-        made.perform(*(Kill(worker) for worker in made.host._children))
+        made.perform(*(Kill(worker) for worker in made.host.children))
         # Several may be told at once.
-        wait_until(lambda: made.host.wait(until=time.monotonic() + 0.1) is not None and not made.host._children)
+        wait_until(lambda: made.host.wait(until=time.monotonic() + 0.1) is not None and not made.host.children)
 
 
 # ----------------------------------------------------------------------------------------------------- what workers say
@@ -275,7 +275,7 @@ def test_a_hang_report_is_logged_with_the_kill(stage: Stage, caplog: pytest.LogC
     stage.start(hanging)
     stage.hear(Ready(1))
     stage.perform(ReportHang(1))
-    wait_until(lambda: "in hanging" in stage.host._children[1].read_hang_report(), timeout=PATIENCE)
+    wait_until(lambda: "in hanging" in stage.host.children[1].read_hang_report(), timeout=PATIENCE)
     with caplog.at_level(logging.INFO, logger="tricorn.error"):
         stage.perform(Kill(1), Say(Level.WARNING, "hung; killed", 1))
         stage.hear(Exited)
@@ -356,7 +356,7 @@ def test_fifty_workers_leave_no_descriptor_and_no_row(stage: Stage) -> None:
         host.perform(Spawn(worker, 0, 0, CONFIG))
         stage.hear(Exited)
     assert sorted(os.listdir("/dev/fd")) == before
-    assert host._scoreboard.used == 1
+    assert host.scoreboard.used == 1
 
 
 # ------------------------------------------------------------------------------------------------------------------ wait

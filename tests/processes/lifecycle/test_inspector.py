@@ -80,9 +80,9 @@ def fleet() -> Iterator[Fleet]:
             yield fleet
             for client in fleet.clients:
                 client.close()
-            for child in list(host._children.values()):
+            for child in list(host.children.values()):
                 host.perform(Kill(child.worker))
-            wait_until(lambda: fleet.turn() or not host._children)
+            wait_until(lambda: fleet.turn() or not host.children)
 
 
 def test_a_worker_whose_loop_turns_tells_its_requests_threads_and_tasks(fleet: Fleet) -> None:
@@ -132,7 +132,7 @@ def test_a_websocket_is_in_flight(fleet: Fleet) -> None:
 
 def test_a_stopped_process_is_named_as_such_and_the_others_answer(fleet: Fleet) -> None:
     fleet.start(1)
-    stopped = fleet.host._children[0].pid
+    stopped = fleet.host.children[0].pid
     os.kill(stopped, signal.SIGSTOP)
     try:
         first, second = fleet.inspect()
@@ -153,7 +153,7 @@ def test_one_slot_is_asked_alone_and_an_unknown_one_is_none(fleet: Fleet) -> Non
 def test_a_worker_that_dies_meanwhile_is_left_out(fleet: Fleet) -> None:
     answers: list[list[Inspected]] = []
     assert fleet.host.inspect(None, True, answers.append) == ""
-    os.kill(fleet.host._children[0].pid, signal.SIGKILL)
+    os.kill(fleet.host.children[0].pid, signal.SIGKILL)
     wait_until(lambda: fleet.turn() or bool(answers))
     assert [one.slot for one in answers[0]] in ([], [0])
     assert fleet.inspect() == []
@@ -182,7 +182,7 @@ def test_a_hang_report_under_way_is_shown_and_not_spoilt(fleet: Fleet) -> None:
     fleet.inspect_until("in block")
     fleet.host.perform(ReportHang(0))
     assert "in block" in fleet.inspect()[0].report.text
-    assert fleet.host._children[0].read_hang_report().count("Current thread") == 1
+    assert fleet.host.children[0].read_hang_report().count("Current thread") == 1
 
 
 def test_a_worker_whose_interpreter_is_held_shows_its_line_but_no_requests(fleet: Fleet) -> None:

@@ -187,7 +187,7 @@ def test_the_fast_lane_takes_a_cut_frame_once_its_head_is_whole(size: int) -> No
         frame = client_frame(BINARY, b"x" * size)
         assert read_all(reader, [frame[:cut], frame[cut:] + client_frame(TEXT, b"a")]) == [b"x" * size, "a"]
         head = 6 if size < 126 else 14
-        assert (reader._reference is None) is (cut >= head)
+        assert (reader.reference is None) is (cut >= head)
 
 
 @pytest.mark.parametrize("make", READERS)
