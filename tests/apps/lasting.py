@@ -27,6 +27,7 @@ async def app(scope, receive, send):
         return
     if scope["path"] == "/aware":
         worker = tricorn.current_worker()
+        assert worker is not None
         assert not worker.is_draining
         await worker.draining()
         assert worker.is_draining

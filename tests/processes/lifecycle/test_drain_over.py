@@ -47,12 +47,11 @@ def ends_of(connections: list[socket.socket], began: float) -> list[float]:
             ready = selector.select(PATIENCE)
             assert ready, f"{len(selector.get_map())} were never closed"
             for key, _ in ready:
-                connection = key.fileobj
-                assert isinstance(connection, socket.socket)
-                [(kind, payload)] = server_frames(connection.recv(100))
+                assert isinstance(key.fileobj, socket.socket)
+                [(kind, payload)] = server_frames(key.fileobj.recv(100))
                 assert (kind, payload[:2]) == (CLOSE, RESTART)
                 ends.append(time.monotonic() - began)
-                selector.unregister(connection)
+                selector.unregister(key.fileobj)
                 connection.close()
     return ends
 
