@@ -90,7 +90,7 @@ class Http2Connection(asyncio.Protocol):
             "_scope",
             "_service",
             "_started",
-            "_streams",
+            "streams",
             "_surplus",
             "_writer",
             "deadline",
@@ -117,8 +117,8 @@ class Http2Connection(asyncio.Protocol):
         self._receiver = Receiver(self, service.limits, calm)
         self._writer = Writer(service, transport)
         self._output = Output(service, self._writer, calm, self._finished, self._watch)
-        self._streams: dict[int, Http2Stream] = {}
-        self._bodies = Bodies(service, self._streams, self._output, self._watch)
+        self.streams: dict[int, Http2Stream] = {}
+        self._bodies = Bodies(service, self.streams, self._output, self._watch)
         self._early: dict[int, int] = {}
         """How urgent streams are that are not open yet."""
         self._orphans: set[Exchange] = set()
@@ -216,7 +216,7 @@ class Http2Connection(asyncio.Protocol):
     # Called by the receiver: requests (see receiver.Owner).
 
     def begin(self, stream: int, request: Request, end: bool) -> None:
-        service, streams, head = self._service, self._streams, request.head
+        service, streams, head = self._service, self.streams, request.head
         if self._phase is not OPEN and self._phase is not LEAVING:
             raise StreamFault(frames.REFUSED_STREAM, "the server leaves")
         if len(streams) >= MAX_STREAMS or (self._orphans and self._is_crowded()):
@@ -252,12 +252,12 @@ class Http2Connection(asyncio.Protocol):
     def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
         if self._phase is not OPEN and self._phase is not LEAVING:
             raise StreamFault(frames.REFUSED_STREAM, "the server leaves")
-        if len(self._streams) >= MAX_STREAMS:
+        if len(self.streams) >= MAX_STREAMS:
             raise StreamFault(frames.REFUSED_STREAM, "too many streams")
         head = RequestHead(method, b"/", ("/", b"/", b""), ())
         opened = Http2Stream(self, self._service, self._output, self._heads, stream, head, self._peer, URGENCY)
         opened.body_ended = end
-        self._streams[stream] = opened
+        self.streams[stream] = opened
         if self._service.access is not None:
             self._service.access(self._peer, "-", "-", "2", error.status, None)
         opened.refuse(error.status, error.reason, RETRY if error is TOO_MANY else b"")
@@ -272,7 +272,7 @@ class Http2Connection(asyncio.Protocol):
     def take_data(self, stream: int, data: bytes, size: int, end: bool) -> None:
         error = self._bodies.take(stream, data, size, end)
         if error is not None:
-            self._fail_body(self._streams[stream], error)
+            self._fail_body(self.streams[stream], error)
 
     def check_open(self, stream: int) -> bool:
         return self._bodies.check_open(stream)
@@ -281,25 +281,25 @@ class Http2Connection(asyncio.Protocol):
         self._bodies.end(stream)
 
     def lost(self, stream: int) -> None:
-        opened = self._streams.pop(stream, None)
+        opened = self.streams.pop(stream, None)
         if opened is not None:
             self._abandon(opened)
 
     # Called by the receiver: what concerns the connection.
 
     def widen(self, stream: int, size: int) -> None:
-        self._output.widen(self._streams.get(stream) if stream else None, size, is_all=stream == 0)
+        self._output.widen(self.streams.get(stream) if stream else None, size, is_all=stream == 0)
 
     def configure(self, values: list[tuple[int, int]]) -> None:
         for name, value in values:
             if name == frames.INITIAL_WINDOW_SIZE:
-                self._output.resize([*self._streams.values()], value)
+                self._output.resize([*self.streams.values()], value)
             elif name == frames.HEADER_TABLE_SIZE:
                 # We use none, but a client that makes it smaller has to hear that (RFC 7541 section 4.2).
                 self._output.update = b"\x20"
 
     def prioritize(self, stream: int, urgency: int) -> None:
-        opened = self._streams.get(stream)
+        opened = self.streams.get(stream)
         if opened is not None:
             opened.urgency = urgency
         elif stream > self._receiver.last and len(self._early) < MAX_STREAMS:
@@ -314,13 +314,13 @@ class Http2Connection(asyncio.Protocol):
 
     def leaving(self) -> None:
         """The client leaves: its last responses are ours, too."""
-        if not self._streams:
+        if not self.streams:
             self._linger()
 
     def fail(self, stream: int, fault: StreamFault) -> None:
         self._bodies.ignored.append(stream)
         self._output.control(frames.reset(stream, fault.code))
-        opened = self._streams.pop(stream, None)
+        opened = self.streams.pop(stream, None)
         if opened is not None:
             exchange = opened.exchange
             self._abandon(opened, (exchange.status if exchange is not None and opened.has_head else 400))
@@ -337,7 +337,7 @@ class Http2Connection(asyncio.Protocol):
         self._bodies.give_back(stream)
 
     def break_off(self, stream: Http2Stream) -> None:
-        if self._streams.pop(stream.id, None) is not None:
+        if self.streams.pop(stream.id, None) is not None:
             self._bodies.ignored.append(stream.id)
             self._output.control(frames.reset(stream.id, frames.INTERNAL_ERROR))
             self._abandon(stream)
@@ -351,7 +351,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _finished(self, sending: Sending) -> None:
         """A stream's last frame is on its way."""
-        stream = self._streams.pop(sending.id, None)
+        stream = self.streams.pop(sending.id, None)
         if stream is None:
             return
         if not stream.body_ended:
@@ -359,19 +359,19 @@ class Http2Connection(asyncio.Protocol):
             self._bodies.ignored.append(stream.id)
             self._output.control(frames.reset(stream.id, frames.NO_ERROR))
         stream.complete()
-        if not self._streams:
+        if not self.streams:
             self._rest()
 
     def _abandon(self, stream: Http2Stream, status: int | None = None) -> None:
         exchange = stream.lose(status)
         if exchange is not None and exchange in self._service.in_flight:
             self._orphans.add(exchange)
-        if not self._streams:
+        if not self.streams:
             self._rest()
 
     def _end_streams(self) -> None:
-        streams = [*self._streams.values()]
-        self._streams.clear()
+        streams = [*self.streams.values()]
+        self.streams.clear()
         for stream in streams:
             stream.lose()
         self._orphans.clear()
@@ -396,11 +396,11 @@ class Http2Connection(asyncio.Protocol):
                 self.deadline = NEVER
             else:
                 self._close()
-        elif now >= self._head_until and (self._receiver.is_amid_head or not self._streams):
+        elif now >= self._head_until and (self._receiver.is_amid_head or not self.streams):
             self._die(ConnectionFault(frames.NO_ERROR, "the request took too long"))
         elif now >= self._left:
             self._leave()
-        elif self._streams:
+        elif self.streams:
             self._look(now)
         elif self._service.deliveries.is_due(self):
             # The client's time begins when it has taken what was sent.
@@ -411,7 +411,7 @@ class Http2Connection(asyncio.Protocol):
     def _look(self, now: float) -> None:
         """See which streams wait for their client, and for how long. What the output collects meanwhile leaves together."""
         limits, waits = self._service.limits, self._receiver.is_amid_head or self._left != NEVER
-        for stream in list(self._streams.values()):
+        for stream in list(self.streams.values()):
             if stream.waiting:
                 waits = True
                 if self._output.is_full:
@@ -419,13 +419,13 @@ class Http2Connection(asyncio.Protocol):
                 elif now > stream.moved + limits.send_time:
                     self._bodies.ignored.append(stream.id)
                     self._output.control(frames.reset(stream.id, frames.CANCEL))
-                    del self._streams[stream.id]
+                    del self.streams[stream.id]
                     self._abandon(stream)
             elif not stream.body_ended:
                 waits = True
                 if self._bodies.is_late(stream):
                     self._fail_body(stream, BadRequest(408, "the request body took too long"))
-        if self._streams:
+        if self.streams:
             self.deadline = AT_NEXT_TICK if waits else NEVER
 
     def _fail_body(self, stream: Http2Stream, error: BadRequest) -> None:
@@ -441,7 +441,7 @@ class Http2Connection(asyncio.Protocol):
     # Slow clients: what they have yet to take.
 
     def is_owed(self) -> bool:
-        return not self._streams and is_blocked(self.transport)
+        return not self.streams and is_blocked(self.transport)
 
     def delivered(self) -> None:
         service = self._service
@@ -449,13 +449,13 @@ class Http2Connection(asyncio.Protocol):
             self.deadline = service.now + ALERT_TIME
         elif self._phase is LINGER:
             self.deadline = service.now + 1 + service.limits.linger_time
-        elif not self._streams and self.deadline == NEVER:
+        elif not self.streams and self.deadline == NEVER:
             self._rest()
 
     def cut_off(self) -> None:
         if is_blocked(self.transport):
             reset_when_closed(self.transport)
-        elif self._streams:
+        elif self.streams:
             # It does not keep us from sending more.
             return
         self.abort()
@@ -468,19 +468,19 @@ class Http2Connection(asyncio.Protocol):
             return
         self._phase = LEAVING
         self._left = self._service.now + 1 + FAREWELL_TIME
-        self.deadline = min(self.deadline, self._left) if not self._streams else AT_NEXT_TICK
+        self.deadline = min(self.deadline, self._left) if not self.streams else AT_NEXT_TICK
         self._output.control(
             frames.goaway(frames.MAX_STREAM_ID, frames.NO_ERROR) + frames.frame(frames.PING, 0, 0, FAREWELL),
         )
 
     def lasts(self) -> bool:
         """Whether an event stream is on it."""
-        return any(stream.exchange is not None and stream.exchange.is_event_stream for stream in self._streams.values())
+        return any(stream.exchange is not None and stream.exchange.is_event_stream for stream in self.streams.values())
 
     def part(self) -> None:
         """End the event streams."""
         self.drain()
-        for stream in [*self._streams.values()]:
+        for stream in [*self.streams.values()]:
             if stream.exchange is not None and stream.exchange.is_event_stream:
                 stream.exchange.end_stream()
 
@@ -492,7 +492,7 @@ class Http2Connection(asyncio.Protocol):
         """Tell the client which stream is the last."""
         self._phase, self._left = LEFT, NEVER
         self._output.control(frames.goaway(self._receiver.last, frames.NO_ERROR))
-        if not self._streams:
+        if not self.streams:
             self._linger()
 
     def _die(self, fault: ConnectionFault) -> None:

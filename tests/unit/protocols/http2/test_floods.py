@@ -90,7 +90,7 @@ def test_flood_ends(name: str) -> None:
         assert outcome(wire)[-1][::2] == ("connection", f.ENHANCE_YOUR_CALM)
         assert spent < 3
         assert len(wire.output) < 2 * 1024 * 1024
-        assert not wire.connection._streams
+        assert not wire.connection.streams
         # What is read then is thrown away.
         wire.connection.data_received(FLOODS[name](ENOUGH))
         wire.transport.lose()

@@ -128,7 +128,7 @@ def test_stalled_download_stalls_nobody_and_ends() -> None:
         wire.pass_seconds(12)
         await wire.settle()
         assert outcome(wire) == [("stream", 1, f.CANCEL)]
-        assert not wire.connection._streams
+        assert not wire.connection.streams
 
     run(play)
 
@@ -317,7 +317,7 @@ def test_memory_of_a_connection_is_given_back() -> None:
         try:
             wire.transport.lose()
             await wire.settle()
-            assert not wire.connection._streams
+            assert not wire.connection.streams
             assert not any(reference() for reference in streams)
         finally:
             gc.enable()

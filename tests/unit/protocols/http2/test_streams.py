@@ -199,7 +199,7 @@ def test_disconnect_on_reset() -> None:
         assert told == ["http.disconnect"]
         assert lines == [("192.0.2.7:4711", "GET", "/", "2", 499)]
         assert not wire.service.in_flight
-        assert not wire.connection._streams
+        assert not wire.connection.streams
 
     run(play)
 
