@@ -169,7 +169,7 @@ class Server:
         self.cwd = ROOT
         self.pass_fds: tuple[int, ...] = ()
         # A file and not a pipe: nobody has to empty it, and what was logged before something happened is there when it has.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         self._listener_name: str | None = None
 
     def __enter__(self) -> Self:
@@ -189,7 +189,7 @@ class Server:
             cwd=self.cwd,
             env=self.env,
             stdin=subprocess.DEVNULL,
-            stdout=self._file,
+            stdout=self.output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=self.pass_fds,
@@ -207,7 +207,7 @@ class Server:
         _kill_session(self.pid)
         self.process.wait(timeout=PATIENCE)
         self._final = self.log
-        self._file.close()
+        self.output.close()
         if kind is not None:
             print(f"--- log of {' '.join(self.command)}\n{self.log}\n--- end of log")
         else:
@@ -216,7 +216,7 @@ class Server:
     @property
     def log(self) -> str:
         """All that supervisor, workers and application wrote until now; in the file the moment that they have written it."""
-        return self._final if self._file.closed else os.pread(self._file.fileno(), 1 << 30, 0).decode(errors="replace")
+        return self._final if self.output.closed else os.pread(self.output.fileno(), 1 << 30, 0).decode(errors="replace")
 
     def wait_until(self, condition: Callable[[], T | None], timeout: float = PATIENCE, what: str = "") -> T:
         """As the function, but the failure shows the server's log."""

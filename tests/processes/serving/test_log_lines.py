@@ -61,7 +61,7 @@ def test_on_wish_they_have_none(folder: Path) -> None:
 
 def test_the_journal_adds_time_and_process_itself(folder: Path) -> None:
     server = serve(folder)
-    status = os.fstat(server._file.fileno())
+    status = os.fstat(server.output.fileno())
     server.env["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
     with server:
         get(server.port)
