@@ -209,7 +209,7 @@ class Child:
     def read_crash(self) -> str:
         """The stacks that faulthandler wrote when a fatal signal came, such as SIGSEGV; empty if there are none."""
         _, marker, rest = self._text().rpartition(FATAL)
-        return many_lines(marker + rest, REPORT_SHOWN)
+        return many_lines(marker + rest, REPORT_SHOWN) if marker else ""
 
     def _text(self) -> str:
         return self.hang_report.read().strip(b"\0").decode(errors="replace").strip()

@@ -36,7 +36,7 @@ class AtTerminal(Server):
             cwd=ROOT,
             env=self.env,
             stdin=self._terminal,
-            stdout=self._file,
+            stdout=self.output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
