@@ -14,8 +14,13 @@ from .calm import Calm
 from .frames import ConnectionFault, StreamFault
 
 _head = frames.HEAD.pack
+_FRAME = frames.DEFAULT_FRAME
+_SHARE = 4 * _FRAME
+"""Bytes that a stream sends before its equals have their turn."""
 _TURN = 256 * 1024
-"""Bytes of bodies that leave in one turn of the loop: it takes some 100 microseconds to write them."""
+"""Bytes of bodies that are written in one turn of the loop. What is more urgent waits behind them."""
+_FIRST_TURN = 1024 * 1024
+"""The same for a client that has taken all before: to write much at once halves the kernel's work, and takes 0.3 ms."""
 _MANY = 256
 """Pieces of a body that wait for their frames: then whoever sends them has to let the others have their turn."""
 _LARGE = 64 * 1024
@@ -271,8 +276,8 @@ class Output:
     def _fill(self) -> bool:
         """Collect frames of the bodies that wait, most urgent first. Returns whether more may leave in the next turn."""
         queues = self._queues
-        size = 0
-        while queues and size < _TURN and not self.is_full:
+        size, most = 0, _TURN if self._writer.transport.get_write_buffer_size() else _FIRST_TURN
+        while queues and size < most and not self.is_full:
             urgency = min(queues)
             queue = queues[urgency]
             stream = queue[0]
@@ -285,7 +290,7 @@ class Output:
             if not queue:
                 del queues[urgency]
             if stream.waiting or stream.ends:
-                size += self._take(stream)
+                size += self._take(stream, most - size if not queues else _SHARE)
                 if stream.waiting:
                     self._requeue(stream)
         if size > _LARGE:
@@ -293,7 +298,7 @@ class Output:
                 self._writer.hold(part)
             self._out.clear()
             self._writer.flush()
-        return size >= _TURN
+        return size >= most
 
     def _stall(self) -> None:
         stalls = self._stalls
@@ -306,42 +311,68 @@ class Output:
         stream.is_queued = True
         self._queues.setdefault(stream.urgency, deque()).append(stream)
 
-    def _take(self, stream: Sending) -> int:
-        """Collect one frame of the stream; returns the bytes of its payload."""
-        size = min(stream.waiting, stream.window, self.window, frames.DEFAULT_FRAME)
-        size = max(size, 0)
-        whole = size == stream.waiting
-        flags = frames.END_STREAM if whole and stream.ends and not stream.last else 0
-        out, pieces = self._out, stream.pieces
-        out.append(_head(size << 8, flags, stream.id))
+    def _take(self, stream: Sending, most: int) -> int:
+        """Collect frames of the stream with up to ``most`` bytes; returns how many bytes."""
+        size = max(0, min(stream.waiting, stream.window, self.window, most))
+        is_whole = size == stream.waiting
+        is_end = is_whole and stream.ends and not stream.last
         stream.waiting -= size
         stream.window -= size
         self.window -= size
         stream.moved = self._service.now
-        if whole or size >= _TINY:
-            self._calm.useful += 1
-        left = size
-        while left:
-            piece = pieces[0]
-            rest = len(piece) - stream.offset
-            if rest <= left:
-                out.append(piece if not stream.offset else cast(bytes, memoryview(piece)[stream.offset :]))
-                pieces.popleft()
-                stream.offset = 0
-                left -= rest
-            else:
-                out.append(cast(bytes, memoryview(piece)[stream.offset : stream.offset + left]))
-                stream.offset += left
-                left = 0
-        if whole:
-            pieces.clear()
+        if is_whole or size >= _TINY:
+            self._calm.useful += 1 + size // _FRAME
+        left = size - self._cut(stream, size - is_end) if size > _FRAME else size
+        while left or (is_end and not size):
+            length = min(left, _FRAME)
+            left -= length
+            self._out.append(_head(length << 8, is_end and not left, stream.id))
+            self._gather(stream, length)
+            if not left:
+                break
+        if is_whole:
+            stream.pieces.clear()
             if stream.last:
-                out.append(stream.last)
+                self._out.append(stream.last)
             stream.make_room()
             if stream.ends:
                 stream.ends = False
                 self._end(stream)
         return size
+
+    def _cut(self, stream: Sending, most: int) -> int:
+        """Cut the first piece into whole frames, ``most`` bytes of it at most; returns how many bytes that are.
+
+        A frame costs half a microsecond here and three if it is gathered, which doubles the CPU time of a megabyte.
+        """
+        piece, begin = stream.pieces[0], stream.offset
+        count = min(len(piece) - begin, most) // _FRAME
+        head, view, out = _head(_FRAME << 8, 0, stream.id), memoryview(piece), self._out
+        end = begin + count * _FRAME
+        for at in range(begin, end, _FRAME):
+            out.append(head)
+            out.append(cast(bytes, view[at : at + _FRAME]))
+        if end == len(piece):
+            stream.pieces.popleft()
+            end = 0
+        stream.offset = end
+        return count * _FRAME
+
+    def _gather(self, stream: Sending, left: int) -> None:
+        """Collect the next ``left`` bytes that wait."""
+        out, pieces = self._out, stream.pieces
+        while left:
+            piece, begin = pieces[0], stream.offset
+            rest = len(piece) - begin
+            if rest <= left:
+                out.append(cast(bytes, memoryview(piece)[begin:]) if begin else piece)
+                pieces.popleft()
+                stream.offset = 0
+                left -= rest
+            else:
+                out.append(cast(bytes, memoryview(piece)[begin : begin + left]))
+                stream.offset += left
+                left = 0
 
 
 def _ignore(stream: Sending) -> None:

@@ -61,7 +61,7 @@ def test_equals_take_turns() -> None:
         )
         await wire.settle()
         order = [frame.stream for frame in read_frames(wire.output) if frame.kind == f.DATA]
-        assert order[:9] == [1, 3, 5] * 3
+        assert order[:24] == [*[1] * 4, *[3] * 4, *[5] * 4] * 2
 
     run(play)
 
