@@ -84,7 +84,7 @@ def first_in(path: str) -> str:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_http_over_tls_and_what_the_application_is_told(loop: str, authority: Authority, files: tuple[str, str]) -> None:
     context = authority.client()
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(["http/1.1"])
     with served(files, "--loop", loop) as server:
         assert f"on https://127.0.0.1:{server.port}\n" in server.log
         with secured(server.port, context) as connection:
