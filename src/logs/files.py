@@ -92,14 +92,19 @@ def open_for(option: str, path: str | None, identity: Identity | None = None) ->
     return file
 
 
-def reopen() -> dict[str, int]:
-    """Open all log files again; returns their descriptors by option. A signal handler may call it at any moment."""
+def reopen() -> tuple[dict[str, int], list[str]]:
+    """Open all log files again; returns their descriptors by option, and why files can't be opened, a line each.
+
+    Those lines are logged, too. A signal handler may call it at any moment.
+    """
+    errors: list[str] = []
     for option, file in _opened.items():
         try:
             file.reopen()
         except OSError as error:
-            logging.getLogger("tricorn.error").error("%s %s: %s", flag(option), file.path, error.strerror)
-    return {option: file.fd for option, file in _opened.items()}
+            errors.append(f"{flag(option)} {file.path}: {error.strerror}")
+            logging.getLogger("tricorn.error").error("%s", errors[-1])
+    return {option: file.fd for option, file in _opened.items()}, errors
 
 
 def adopt(descriptors: Mapping[str, int]) -> None:

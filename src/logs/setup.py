@@ -23,6 +23,8 @@ from .access import Access, AccessLog, JsonAccess, LoggedAccess, TerminalAccessL
 LEVELS = {"trace": TRACE, "debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 FULL_LINE = "%(time)s %(levelprefix)s %(process_name)s [%(process)d]: %(message)s"
 """A record where time and process are wanted (see :func:`wants_time`)."""
+_chosen = ""
+"""The level that an operator has chosen while the server runs, if so."""
 
 
 def configure(config: Config, identity: Identity | None = None) -> None:
@@ -41,7 +43,13 @@ def configure(config: Config, identity: Identity | None = None) -> None:
             log_config.apply_file(config.log_config)
         if is_set(config, "log_level"):
             set_level(config.log_level)
-        return
+    else:
+        _configure_plainly(config, error_file)
+    if _chosen:
+        choose_level(_chosen)
+
+
+def _configure_plainly(config: Config, error_file: log_files.LogFile | None) -> None:
     handler = StderrHandler() if error_file is None else log_files.FileHandler(error_file)
     if config.log_format == "json":
         handler.setFormatter(JsonFormatter())
@@ -98,6 +106,15 @@ def _check(config: Config) -> None:
         check(config.access_log_format)
 
 
+def choose_level(level: str) -> None:
+    """Let the error log have ``level`` from now on, whatever :func:`configure` says later. The access log stays as it is."""
+    global _chosen
+    _chosen = level
+    for package in (log_config.OURS, log_config.THEIRS):
+        for name in ("", ".error"):
+            logging.getLogger(package + name).setLevel(LEVELS[level])
+
+
 def set_level(level: str | int) -> None:
     """Log only from ``level`` on, whatever handlers there are; as uvicorn's ``log_level``."""
     for name in log_config.NAMES[1:]:
@@ -105,7 +122,7 @@ def set_level(level: str | int) -> None:
             logging.getLogger(package + name).setLevel(LEVELS[level] if isinstance(level, str) else level)
 
 
-def reopen() -> dict[str, int]:
+def reopen() -> tuple[dict[str, int], list[str]]:
     """Open all log files again, also those of Python's logging. Returns the descriptors of our own, by option."""
     close_handlers()
     return log_files.reopen()

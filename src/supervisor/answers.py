@@ -1,5 +1,7 @@
 """The orders that somebody waits for, until each is answered: once, and truly. Pure.
 
+Only ``Reopen`` is answered by the host, which alone knows how it went.
+
 What was asked becomes a *goal*. After each of its decisions the fleet shows its state to all goals, and a goal that is reached,
 or can't be reached any more, gives the answer. So the answer follows from the state, and never from the fact just seen.
 """

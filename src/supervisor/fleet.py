@@ -191,8 +191,7 @@ class Fleet:
             case Restart():
                 self._answers.wait(fact.ticket, self._restart(fact))
             case Reopen():
-                self._actions.append(ReopenLogs())
-                self._answers.wait(fact.ticket, Known(DONE, {}))
+                self._actions.append(ReopenLogs(fact.ticket))
             case SetLogLevel():
                 self._actions.append(SetLevel(fact.level))
                 self._answers.wait(fact.ticket, Known(DONE, {"level": fact.level}))

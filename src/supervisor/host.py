@@ -19,6 +19,7 @@ from ..config.options import Config
 from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, PROBE, REOPEN, UNREADY, encode
 from ..ipc.scoreboard import Field, Row, Scoreboard
 from ..worker import main as worker_run
+from .answers import DONE, FAILED
 from .auxiliary import WORKER_EXIT, Auxiliaries
 from .child import Child, describe_exit
 from .forker import Forker
@@ -366,12 +367,16 @@ class Host:
             # Not reaped yet, so at worst a zombie: no other process can have this pid.
             os.kill(child.pid, number)
 
-    def _reopen_logs(self, _: ReopenLogs) -> None:
+    def _reopen_logs(self, action: ReopenLogs) -> None:
         # We open them, because the workers may not be allowed to.
-        files = worker_run.reopen_logs()
+        files, errors = worker_run.reopen_logs()
         self.auxiliaries.reopen_logs(files)
         for child in self.children.values():
             child.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
+        if action.ticket is not None:
+            self._answer(
+                Answer(action.ticket, FAILED, {"error": "\n".join(errors)}) if errors else Answer(action.ticket, DONE, {})
+            )
 
     def _say(self, action: Say) -> None:
         if action.worker is None:

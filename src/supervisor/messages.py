@@ -157,6 +157,9 @@ class Kill(Value):
 class ReopenLogs(Value):
     """Open log files again, in the supervisor and in all workers."""
 
+    ticket: int | None = None
+    """The order's: the host knows how it went, and gives the answer."""
+
 
 class Say(Value):
     """A line for the error log. If it names a worker, the host adds slot and pid."""

@@ -59,7 +59,7 @@ class HookRunner:
                         logs.adopt(dict(zip(message["files"], self._received, strict=False)))
                         self._received.clear()
                     elif message["kind"] == channel.LEVEL:
-                        logs.set_level(message["level"])
+                        logs.choose_level(message["level"])
                     else:
                         self._call(message.pop("kind"), message)
         return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..ipc import channel
 from ..logs.files import MAX_FILES
-from ..logs.setup import adopt, set_level
+from ..logs.setup import adopt, choose_level
 
 logger = logging.getLogger("tricorn.error")
 
@@ -91,6 +91,6 @@ class SupervisorLink:
             adopt(dict(zip(message["files"], self._received, strict=False)))
             self._received.clear()
         elif message["kind"] == channel.LEVEL:
-            set_level(message["level"])
+            choose_level(message["level"])
         else:
             self._obey(message)

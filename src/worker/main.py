@@ -235,14 +235,17 @@ def import_next(names: list[str]) -> None:
     late.import_next(names)
 
 
-def reopen_logs() -> dict[str, int]:
-    """In the supervisor: open log files again, which may have been moved away. Returns their descriptors for the workers."""
+def reopen_logs() -> tuple[dict[str, int], list[str]]:
+    """In the supervisor: open log files again, which may have been moved away.
+
+    Returns their descriptors for the workers, and why files can't be opened.
+    """
     return logs.reopen()
 
 
 def set_log_level(level: str) -> None:
     """In the supervisor: log only from ``level`` on. Workers that are forked later inherit that."""
-    logs.set_level(level)
+    logs.choose_level(level)
 
 
 def preload(config: Config) -> None:

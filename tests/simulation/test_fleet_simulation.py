@@ -336,6 +336,9 @@ class Life:
                 self._check_kill(world.processes[action.worker])
             if isinstance(action, m.Answer):
                 self._check_answer(action)
+            if isinstance(action, m.ReopenLogs) and action.ticket is not None:
+                # The host answers it.
+                world.tickets.pop(action.ticket)
 
     def _check_answer(self, answer: m.Answer) -> None:
         world, wanted = self.world, self.fleet.wanted
