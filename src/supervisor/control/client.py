@@ -31,13 +31,12 @@ class Owed(Value):
 
 
 class Client:
-    """A connection. Whatever it does, no call waits.
+    """A connection, non-blocking. Whatever it does, no call waits.
 
     ``hear`` is called when there is something to read or when the client takes data again.
     """
 
     def __init__(self, connection: socket.socket, now: float, hear: Callable[[Client, float], None]) -> None:
-        connection.setblocking(False)
         self.connection = connection
         self.heard_at = now
         """When it said something last."""

@@ -7,8 +7,10 @@ after the fleet's next decision, when the server, an observer, is shown the new 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
@@ -32,6 +34,8 @@ from .status import Supervised
 
 MAX_CLIENTS = 8
 """Clients served at once. A further one takes the place of the one that has been silent for longest."""
+FULL = 1.0
+"""Seconds until clients are accepted again if no descriptor was free."""
 SILENT = 0.25
 """Seconds of silence after which a client may have to give its place. A client that has just come gets the time to ask."""
 
@@ -52,8 +56,10 @@ class ControlServer:
         """Questions that wait for the fleet's next decision."""
         self._orders: list[Order] = []
         """Orders that the fleet was not told yet."""
+        self._next: socket.socket | None = None
+        """A client that was accepted while all places were taken; until it has one, no other is accepted."""
         self._admit_at: float | None = None
-        """When the next client is accepted, if all places are taken."""
+        """When a place is taken from another client for it, or when clients are accepted again."""
         self._now = 0.0
         """When the fleet was looked at last."""
         wakeup.watch(listener.socket, self)
@@ -62,41 +68,66 @@ class ControlServer:
 
     def attend(self, now: float) -> None:
         """Accept one client. The others keep waiting: those that were accepted are answered first."""
+        try:
+            connection, _ = self._listener.socket.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # The client goes on waiting, and would wake us again and again.
+                self._wakeup.forget(self._listener.socket)
+                self._admit_at = now + FULL
+            return
+        self._own.keep(connection)
+        connection.setblocking(False)
+        if not self._is_allowed(connection):
+            self._own.close(connection)
+        elif len(self._clients) < MAX_CLIENTS:
+            self._admit(connection, now)
+        else:
+            self._next = connection
+            self._wakeup.forget(self._listener.socket)
+            self._admit_next(now)
+
+    def _is_allowed(self, connection: socket.socket) -> bool:
+        """Whether a client may talk to us; if not, it is told."""
+        try:
+            _, user = peer_of(connection)
+            if user in (0, os.geteuid()):
+                return True
+            refusal = {"error": f"only root and user {os.geteuid()} may talk to this supervisor"}
+            connection.send(json.dumps(refusal).encode("ascii") + b"\n")
+        except OSError:
+            pass
+        return False
+
+    def _admit(self, connection: socket.socket, now: float) -> None:
+        client = Client(connection, now, self._hear)
+        self._clients.append(client)
+        self._wakeup.watch(connection, client)
+        greeting = {"tricorn": __version__, "version": VERSION, "pid": os.getpid(), "app": self._supervised.app}
+        self._send(client, greeting, now)
+
+    def _admit_next(self, now: float) -> None:
+        """Give the client that was accepted last a place: a free one, or that of a client which has been silent for a while."""
+        if self._next is None:
+            if self._admit_at is not None and self._admit_at <= now:
+                self._admit_at = None
+                self._wakeup.watch(self._listener.socket, self)
+            return
         if len(self._clients) >= MAX_CLIENTS:
             silent = min(self._clients, key=lambda client: (bool(client.owed), client.heard_at))
             if now < silent.heard_at + SILENT:
                 self._admit_at = silent.heard_at + SILENT
-                self._wakeup.forget(self._listener.socket)
                 return
             self._drop(silent)
-        try:
-            connection, _ = self._listener.socket.accept()
-        except OSError:
-            # The client has left, or no descriptor is free.
-            return
-        client = Client(self._own.keep(connection), now, self._hear)
-        self._clients.append(client)
-        self._wakeup.watch(connection, client)
-        self._greet(client, now)
-
-    def _greet(self, client: Client, now: float) -> None:
-        try:
-            _, user = peer_of(client.connection)
-            if user not in (0, os.geteuid()):
-                client.send({"error": f"only root and user {os.geteuid()} may talk to this supervisor"}, now)
-                raise Gone
-            client.send({"tricorn": __version__, "version": VERSION, "pid": os.getpid(), "app": self._supervised.app}, now)
-        except (Gone, OSError):
-            self._drop(client)
+        connection, self._next, self._admit_at = self._next, None, None
+        self._admit(connection, now)
+        self._wakeup.watch(self._listener.socket, self)
 
     def _drop(self, client: Client) -> None:
         if client in self._clients:
             self._clients.remove(client)
             self._wakeup.forget(client.connection)
             self._own.close(client.connection)
-        if self._admit_at is not None:
-            self._admit_at = None
-            self._wakeup.watch(self._listener.socket, self)
 
     def remove(self) -> None:
         """Listen no more. Those that are connected stay so until :meth:`close`."""
@@ -108,6 +139,8 @@ class ControlServer:
         """Drop all clients, at the supervisor's end."""
         for client in self._clients:
             self._own.close(client.connection)
+        if self._next is not None:
+            self._own.close(self._next)
 
     # ----------------------------------------------------------------------------------------------------------- requests
 
@@ -180,8 +213,12 @@ class ControlServer:
 
     def look(self, snapshot: Snapshot, now: float) -> None:
         """Answer the questions that came, tell how orders go on, and drop clients that do not read."""
+        self._now, self.due = now, None
+        if self._clients or self._next is not None or self._admit_at is not None:
+            self._serve(snapshot, now)
+
+    def _serve(self, snapshot: Snapshot, now: float) -> None:
         asked, self._asked = self._asked, []
-        self._now = now
         for ask, request in asked:
             ask(request, snapshot, self._supervised, now)
         told = progress(snapshot)
@@ -189,9 +226,7 @@ class ControlServer:
             self._tell_progress(client, told, now)
         for client in [client for client in self._clients if client.stuck_at is not None and client.stuck_at <= now]:
             self._drop(client)
-        if self._admit_at is not None and self._admit_at <= now:
-            self._admit_at = None
-            self._wakeup.watch(self._listener.socket, self)
+        self._admit_next(now)
         times = [client.stuck_at for client in self._clients if client.stuck_at is not None]
         self.due = min([*times, *([] if self._admit_at is None else [self._admit_at])], default=None)
 
