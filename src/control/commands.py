@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import inspection, show
 from .asking import Arguments, Ask, Command, Unusable
-from .doctor.command import Doctor
 
 
 def _size(given: argparse.Namespace) -> Arguments:
@@ -34,10 +33,42 @@ def _level(given: argparse.Namespace) -> Arguments:
     return {"level": given.level}
 
 
+class Run:
+    """A command without arguments that is a function."""
+
+    def __init__(self, help: str, function: Callable[[argparse.Namespace], int]) -> None:
+        """``function`` returns the exit code."""
+        self.help = help
+        self._function = function
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """It takes none."""
+
+    def run(self, given: argparse.Namespace) -> int:
+        """Call the function; raises what it raises."""
+        return self._function(given)
+
+
+# Imported late, because all other commands do without: that halves their start.
+
+
+def _top(given: argparse.Namespace) -> int:
+    from .top.program import run
+
+    return run(given)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from .doctor.command import run
+
+    return run(given)
+
+
 LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 COMMANDS: Mapping[str, Command] = {
     "status": Ask("Show the fleet and its workers.", shown=show.status),
+    "top": Run("Watch the fleet live, a line for each worker; Enter shows a worker's requests and stacks.", _top),
     "requests": Ask("List the requests in flight, the oldest first.", shown=inspection.requests),
     "stacks": Ask(
         "Show what the workers, or those of one slot, are doing: threads and asyncio tasks.",
@@ -74,7 +105,7 @@ COMMANDS: Mapping[str, Command] = {
         ends=True,
     ),
     "reopen-logs": Ask("Open log files again, after they were moved away.", shown=lambda answer: "Log files are open again"),
-    "doctor": Doctor(),
+    "doctor": Run("Say what will hurt in production and how to cure it, with or without a running server.", _doctor),
     "log-level": Ask(
         "Log only messages that are at least so severe, from now on.",
         add_arguments=lambda parser: _add(parser, "level", choices=LEVELS, metavar="LEVEL"),

@@ -22,29 +22,21 @@ ANSWERING = 5.0
 """Seconds that the supervisor gets to answer; it takes thousandths."""
 
 
-class Doctor:
-    """The command."""
-
-    help = "Look for what will hurt in production, with or without a running server, and say how to cure it."
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """It takes none."""
-
-    def run(self, given: argparse.Namespace) -> int:
-        """Examine, and show what is found; returns the exit code. Raises NotThere, Ambiguous, TimedOut."""
+def run(given: argparse.Namespace) -> int:
+    """Examine, and show what is found; returns the exit code. Raises NotThere, Ambiguous, TimedOut."""
+    try:
+        connection = connect(given.socket, given.pid)
+    except NotThere:
+        if given.socket is not None or given.pid is not None:
+            raise
+        findings = examine_here()
+    else:
         try:
-            connection = connect(given.socket, given.pid)
-        except NotThere:
-            if given.socket is not None or given.pid is not None:
-                raise
-            findings = examine_here()
-        else:
-            try:
-                findings = examine_server(connection)
-            finally:
-                connection.close()
-        print(json.dumps({"findings": [vars(one) for one in findings]}) if given.json else describe(findings), flush=True)
-        return FAILED if findings else DONE
+            findings = examine_server(connection)
+        finally:
+            connection.close()
+    print(json.dumps({"findings": [vars(one) for one in findings]}) if given.json else describe(findings), flush=True)
+    return FAILED if findings else DONE
 
 
 def examine_server(connection: Connection) -> list[Finding]:
