@@ -138,17 +138,17 @@ class Published:
         return counts
 
 
-def read_all(published: Published, rows: memoryview[float], width: int) -> Counts:
+def read_all(published: Published, rows: memoryview[float], width: int) -> Counts | None:
     """What all workers counted that ever were: the totals of the departed and the rows of those that live.
 
-    ``rows``: the workers' rows, the first of them at ``width``.
+    ``rows``: the workers' rows, the first of them at ``width``. None if the supervisor is interrupted in the middle of a change:
+    then a worker would count twice, or not at all.
     """
-    counts = Counts()
     for _ in range(MAX_TRIES):
         before = published.changes
         counts = published.totals()
         for index in range(1, published.used + 1):
             counts.add_row(rows[index * width : (index + 1) * width])
         if before % 2 == 0 and published.changes == before:
-            break
-    return counts
+            return counts
+    return None

@@ -106,7 +106,7 @@ class Scoreboard:
         self._totals = dict.fromkeys(COUNTERS, 0.0)
         """What the departed counted; in the supervisor's own memory, where no worker can change it."""
         self._seen = dict(self._totals)
-        """The totals that this process read last."""
+        """The totals that this process read last, not in the middle of a fold."""
         self._folds = 0
         self._free = list(range(rows, 0, -1))
         self._used = 0
@@ -152,12 +152,10 @@ class Scoreboard:
             folds = self.cells[_FOLDS]
             totals = {field: self._sum(field) for field in COUNTERS}
             if folds % 2 == 0 and self.cells[_FOLDS] == folds:
+                self._seen = totals
                 break
-        else:
-            # The supervisor was interrupted in the middle of a fold. A worker may count twice or not at all just now.
-            totals = {field: max(self._seen[field], total) for field, total in totals.items()}
-        self._seen = totals
-        return totals
+        # If the supervisor is interrupted in the middle of a fold, a worker counts twice or not at all just now.
+        return self._seen
 
     def _sum(self, field: Field) -> float:
         own = range(WIDTH + field, (self.used + 1) * WIDTH, WIDTH)

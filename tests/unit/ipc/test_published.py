@@ -34,8 +34,9 @@ def test_a_reader_sees_every_change_of_the_totals_once() -> None:
             lent[index].counter(random.choice(METHODS), random.randint(200, 210))(random.random())
             expected += 1
         seen = read_all(published, area.cells, WIDTH)
-        assert seen.requests() == expected
+        assert seen is not None and seen.requests() == expected
     total = area.read(lent)
+    assert seen is not None
     total.add_all(area.departed)
     assert {key: values[1:] for key, values in seen.blocks.items()} == {key: v[1:] for key, v in total.blocks.items()}
     assert seen.plain[Cell.SENT] == 3 * (expected - 1)
@@ -71,4 +72,8 @@ def test_all_keys_there_can_be_are_shown() -> None:
         for status in (0, *range(100, 1000)):
             area.departed.add(key_of(method, status), [0.5] + [1.0] * BUCKETS)
     area.show_to(published)
-    assert read_all(published, area.cells, WIDTH).blocks == area.departed.blocks
+    seen = read_all(published, area.cells, WIDTH)
+    assert seen is not None
+    assert seen.blocks == area.departed.blocks
+    published.begin()
+    assert read_all(published, area.cells, WIDTH) is None
