@@ -34,6 +34,7 @@ from .link import Link
 from .messages import Beat, Delivering, Failed, Ready, Recycle, Violated, Waiting, WorkerFact
 from .phases import HANG_REPORT
 from .report_file import ReportFile
+from .tally import OUT_OF_MEMORY
 
 REPORT_SIZE = 1024 * 1024
 """Bytes of a hang report: thousands of stack frames."""
@@ -225,5 +226,5 @@ def describe_exit(status: int, is_oom: Callable[[], bool]) -> str:
     except ValueError:
         name = f"signal {-code}"  # A real-time signal has no name of its own.
     core = " (core dumped)" if os.WCOREDUMP(status) else ""
-    oom = " (out of memory: the cgroup's memory limit was reached)" if -code == signal.SIGKILL and is_oom() else ""
+    oom = f" ({OUT_OF_MEMORY}: the cgroup's memory limit was reached)" if -code == signal.SIGKILL and is_oom() else ""
     return f"killed by {name}{core}{oom}"

@@ -86,12 +86,14 @@ from .phases import (
     QUITTING,
     RUNNING,
     UNKILLABLE,
+    ExitReason,
     Phase,
     Stage,
     Worker,
 )
 from .planning import displaced, surplus, vacancies
 from .snapshot import Result, Snapshot, WorkerSnapshot
+from .tally import Tally, reason_to_leave
 from .waiting import describe_workers
 from .wanted import Wanted
 from .wishes import StopWishes
@@ -117,6 +119,7 @@ class Fleet:
         self._ids = count(1)
         self._crashes = Crashes(jitter)
         self._answers = Answers()
+        self._tally = Tally()
         self._told = ""
         """The start failure that was logged last: many workers report the same one, and it is logged once."""
         self._leave_at: float | None = None
@@ -173,7 +176,17 @@ class Fleet:
         ]
         wanted = self.wanted
         is_complete = wanted.is_settled and wanted.has_all_ready(self.workers.values())
-        return Snapshot(self.stage, tuple(workers), wanted.size, wanted.plan, wanted.settled, wanted.last_reload, is_complete)
+        return Snapshot(
+            self.stage,
+            tuple(workers),
+            wanted.size,
+            wanted.plan,
+            wanted.settled,
+            wanted.last_reload,
+            is_complete,
+            self._tally.exits,
+            wanted.reloads,
+        )
 
     # ------------------------------------------------------------------------------------------------------------ record
 
@@ -203,6 +216,7 @@ class Fleet:
     def _record_worker(self, fact: WorkerFact, worker: Worker, now: float) -> None:
         if isinstance(fact, Exited):
             del self.workers[worker.id]
+            self._tally.exited(worker, fact.cause)
         handler = ON_FACT.get((worker.standing, type(fact))) or IN_ANY_PHASE.get(type(fact))
         if handler is not None:
             handler(self, worker, fact, now)
@@ -239,6 +253,7 @@ class Fleet:
 
     def _reported_failure(self, worker: Worker, fact: Failed, now: float) -> None:
         worker.enter(Phase.FAILED, now + LEAVING_FAILED)
+        worker.fate = worker.fate or ExitReason.STARTUP
         self._start_failed(worker, fact.error, now)
 
     def _beat(self, worker: Worker, fact: Beat, now: float) -> None:
@@ -473,6 +488,7 @@ class Fleet:
             case Phase.STARTING:
                 why = f"not ready within --timeout-worker-startup {config.timeout_worker_startup:g} s"
             case Phase.READY:
+                worker.fate = worker.fate or ExitReason.HANG
                 why = f"hung: its event loop did not turn for {config.timeout_worker_healthcheck:g} s"
             case _:
                 why = "did not finish within the grace period"
@@ -480,6 +496,7 @@ class Fleet:
 
     def _give_up(self, worker: Worker, now: float) -> None:
         del self.workers[worker.id]
+        self._tally.exited(worker, "")
         self._say(f"still there {UNKILLABLE:g} s after SIGKILL; given up", worker, Level.ERROR)
 
     def _retire(self, now: float) -> None:
@@ -581,26 +598,37 @@ class Fleet:
         seconds = worker.may_drain_for(patient)
         if worker.phase is Phase.DRAINING:
             seconds = min(seconds, worker.deadline - now)
+        self._decide_fate(worker)
         worker.enter_draining(now, seconds)
         self._actions.append(Drain(worker.id, patient, hand_off))
 
     def _call_off(self, worker: Worker, patient: bool, now: float, hand_off: bool = False) -> None:
         """Let a worker that is starting leave. Perhaps it serves already, and we have not read that yet: so no SIGKILL."""
+        self._decide_fate(worker)
         worker.enter(Phase.CALLED_OFF, now + CALLING_OFF)
         self._actions.append(CallOff(worker.id, patient, hand_off))
 
+    def _decide_fate(self, worker: Worker) -> None:
+        """It is told to leave: remember why, unless that is known."""
+        if worker.fate is None:
+            is_running, size = self.stage in RUNNING, self.wanted.size
+            worker.fate = reason_to_leave(worker, is_running, size, self.wanted.plan.generation)
+
     def _tell_to_quit(self, worker: Worker, now: float) -> None:
+        self._decide_fate(worker)
         worker.enter(Phase.DRAINING, now + QUITTING)
         self._actions.append(Quit(worker.id))
 
     def _kill(self, worker: Worker, now: float) -> None:
         if worker.phase is not Phase.KILLED:
+            self._decide_fate(worker)
             worker.enter(Phase.KILLED, now + UNKILLABLE)
             self._actions.append(Kill(worker.id))
 
     def _kill_blamed(self, worker: Worker, why: str, now: float) -> None:
         """Kill, say why, and count that as a crash unless the worker was to leave anyway."""
         standing, text = worker.standing, f"{why}; killed"
+        worker.fate = worker.fate or (ExitReason.STARTUP if standing is Phase.STARTING else ExitReason.CRASH)
         worker.enter(Phase.KILLED, now + UNKILLABLE)
         match standing:
             case Phase.STARTING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.identity import Identity
 from ..config.options import Config
 from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, PROBE, REOPEN, UNREADY, encode
+from ..ipc.counts import Counts
 from ..ipc.scoreboard import Field, Row, Scoreboard
 from ..worker import main as worker_run
 from .answers import DONE, FAILED
@@ -161,6 +162,10 @@ class Host:
         """The pid of a worker; None if it is gone."""
         child = self.children.get(worker)
         return child.pid if child is not None else None
+
+    def counted_by(self, generation: int) -> Counts:
+        """What all workers of ``generation`` counted so far: responses by status and duration, bytes, messages."""
+        return self._spawner.counted_by(generation, self._children.values())
 
     def row_of(self, worker: int) -> Row | None:
         """A worker's row of the scoreboard; None if it is gone."""

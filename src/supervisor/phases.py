@@ -73,6 +73,28 @@ class Plan(Value):
     config: Config
 
 
+class ExitReason(Enum):
+    """Why a worker is gone."""
+
+    CRASH = "crash"
+    OOM = "oom"
+    """The kernel killed it for want of memory."""
+    HANG = "hang"
+    """Its event loop did not turn, so it was killed."""
+    STARTUP = "startup"
+    """It did not become ready."""
+    REQUESTS = "requests"
+    """``--limit-max-requests``."""
+    LIFETIME = "lifetime"
+    """``--limit-max-lifetime``."""
+    MEMORY = "memory"
+    """``--limit-max-rss``."""
+    RELOAD = "reload"
+    """A newer worker took its place: after a reload, or because somebody asked for that."""
+    RESIZE = "resize"
+    STOP = "stop"
+
+
 class Worker:
     """What the fleet knows of one worker."""
 
@@ -91,6 +113,8 @@ class Worker:
         """The last known beat."""
         self.recycling = ""
         """Why it is to be recycled, if so."""
+        self.fate: ExitReason | None = None
+        """Why it ends, once that is decided."""
         self.error = ""
         """With ``--reload``: the error that it shows instead of the application, if so."""
 

@@ -60,6 +60,10 @@ class Snapshot(Value):
     """None before the first."""
     is_complete: bool
     """Whether every slot has a ready worker of the plan."""
+    exits: tuple[tuple[str, int], ...] = ()
+    """Workers that are gone, by reason (see :class:`ExitReason`), since the fleet began."""
+    reloads: tuple[tuple[str, int], ...] = ()
+    """Reloads that ended, by result."""
 
     @property
     def generation(self) -> int:

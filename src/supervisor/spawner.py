@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..config.options import Config
+from ..ipc.counts import Counts
 from ..ipc.handover import Ends
 from ..ipc.scoreboard import Scoreboard
 from ..worker import main as worker_run
@@ -20,6 +21,8 @@ from .report_file import ReportFile
 if TYPE_CHECKING:
     from .reload.development import Development
 
+KEPT_GENERATIONS = 4
+"""Generations of which the departed workers' counts are kept: more than serve at a time."""
 Main = Callable[[Config, worker_run.Birth], int]
 """What a worker runs; returns its exit code."""
 
@@ -45,6 +48,8 @@ class Spawner:
         self._scoreboard = scoreboard
         self._handover = handover
         self._development = development
+        self._departed: dict[int, Counts] = {}
+        """What workers counted that are gone, by generation, of the newest ones."""
 
     def spawn(self, order: Spawn) -> Child:
         """Make the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent."""
@@ -80,8 +85,17 @@ class Spawner:
 
     def bury(self, child: Child) -> None:
         """Take back what the worker had: it is gone."""
-        self._scoreboard.release(child.row)
+        self._departed.setdefault(child.generation, Counts()).add_all(self._scoreboard.release(child.row))
+        for generation in sorted(self._departed)[:-KEPT_GENERATIONS]:
+            del self._departed[generation]
         self.close(child)
+
+    def counted_by(self, generation: int, living: Iterable[Child]) -> Counts:
+        """What the workers of ``generation`` counted: those of ``living``, and those that are gone."""
+        counts = self._scoreboard.counts.read(child.row for child in living if child.generation == generation)
+        if (departed := self._departed.get(generation)) is not None:
+            counts.add_all(departed)
+        return counts
 
     def close(self, child: Child) -> None:
         """Close what the supervisor holds of the worker."""

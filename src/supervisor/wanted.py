@@ -6,6 +6,7 @@ its workers can't start: then the plan that was reached last is wanted again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from itertools import count
 
@@ -25,9 +26,16 @@ class Wanted:
         self.plan = self.settled = Plan(0, config)
         """What new workers are born as, and the plan that was reached last."""
         self.last_reload: LastReload | None = None
+        self._ended: Counter[str] = Counter()
+        """Reloads that ended, by result."""
         self._generations = count(1)
         self._untold: LastReload | None = None
         """The complete reload whose end is still to be logged."""
+
+    @property
+    def reloads(self) -> tuple[tuple[str, int], ...]:
+        """Reloads that ended, by result."""
+        return tuple(sorted(self._ended.items()))
 
     @property
     def is_settled(self) -> bool:
@@ -83,6 +91,7 @@ class Wanted:
     def refuse(self, error: str, now: float) -> int:
         """A reload can't even begin, for an ``error``; returns its generation. A reload that is under way goes on."""
         generation = next(self._generations)
+        self._ended[Result.ABANDONED.value] += 1
         if self.last_reload is None or self.last_reload.result is not Result.UNDER_WAY:
             self.last_reload = LastReload(generation, now, now, Result.ABANDONED, error)
         return generation
@@ -110,6 +119,7 @@ class Wanted:
 
     def _end(self, result: Result, now: float, error: str = "") -> None:
         if self.last_reload is not None:
+            self._ended[result.value] += 1
             self.last_reload = replace(self.last_reload, ended=now, result=result, error=error)
 
     def _adopt(self, plan: Plan) -> None:

@@ -34,7 +34,8 @@ def test_a_reader_sees_every_change_of_the_totals_once() -> None:
             lent[index].counter(random.choice(METHODS), random.randint(200, 210))(random.random())
             expected += 1
         seen = read_all(published, area.cells, WIDTH)
-        assert seen is not None and seen.requests() == expected
+        assert seen is not None
+        assert seen.requests() == expected
     total = area.read(lent)
     assert seen is not None
     total.add_all(area.departed)
