@@ -165,7 +165,7 @@ class Host:
 
     def counted_by(self, generation: int) -> Counts:
         """What all workers of ``generation`` counted so far: responses by status and duration, bytes, messages."""
-        return self._spawner.counted_by(generation, self._children.values())
+        return self._spawner.counted_by(generation, self.children.values())
 
     def row_of(self, worker: int) -> Row | None:
         """A worker's row of the scoreboard; None if it is gone."""
