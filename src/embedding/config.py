@@ -1,6 +1,7 @@
 """``tricorn.Config``: what to serve and how, for Python programs, with uvicorn's names.
 
 A program may change it until it is served. Then it becomes the frozen settings that all of Tricorn reads (config/options.py).
+The file is long because uvicorn's keywords are many, and each stands here with what it means.
 """
 
 from __future__ import annotations

@@ -136,6 +136,7 @@ class Service:
         on_count: Callable[[int, int], None] = lambda connections, websockets: None,
         on_request: Callable[[], None] | None = None,
     ) -> None:
+        """It is long because each attribute is explained where it is set."""
         self.app = app
         self.loop = loop
         self.make_task = _task_maker(loop)

@@ -1,6 +1,8 @@
 """Performs the fleet's actions and brings it facts: the only owner of pids and the only reader of the clock.
 
 The supervisor has no threads and never imports the application; a child leaves its stack by ``os._exit`` alone.
+
+The file is long because it is the one place that acts: each kind of action has a method here.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..config.identity import Identity
@@ -101,22 +103,6 @@ class Host:
         """Names of the workers whose exits the fleet was told last, for what it says of them."""
         self._pending: list[Fact] = []
         """Facts that came up while acting."""
-        self._perform: dict[type[Action], Callable[[Any], None]] = {
-            Spawn: self._spawn,
-            Unready: self._unready,
-            Drain: self._drain,
-            DrainBySignal: lambda action: self._signal(action.worker, DRAIN_SIGNAL),
-            CallOff: lambda action: self._drain(Drain(action.worker, action.patient, action.hand_off)),
-            Quit: self._quit,
-            ReportHang: self._report_hang,
-            Kill: self._kill,
-            ReopenLogs: self._reopen_logs,
-            Say: self._say,
-            SetLevel: self._set_level,
-            Answer: self._answer,
-            CloseListeners: self._close_listeners,
-            Finish: self._finish,
-        }
         # What lives now lives as long as we do. Frozen, the collector does not touch it, so workers go on sharing its pages.
         gc.collect()
         gc.freeze()
@@ -184,7 +170,7 @@ class Host:
 
     def perform(self, action: Action) -> None:
         """Do what the fleet decided; never blocks."""
-        self._perform[type(action)](action)
+        PERFORM[type(action)](self, action)
 
     def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
         """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from :meth:`wait`.
@@ -433,3 +419,22 @@ def _reap_all() -> Iterator[tuple[int, int]]:
         if pid == 0:
             return
         yield pid, status
+
+
+PERFORM: Mapping[type[Action], Callable[[Host, Any], None]] = {
+    Spawn: Host._spawn,
+    Unready: Host._unready,
+    Drain: Host._drain,
+    DrainBySignal: lambda host, action: host._signal(action.worker, DRAIN_SIGNAL),
+    CallOff: lambda host, action: host._drain(Drain(action.worker, action.patient, action.hand_off)),
+    Quit: Host._quit,
+    ReportHang: Host._report_hang,
+    Kill: Host._kill,
+    ReopenLogs: Host._reopen_logs,
+    Say: Host._say,
+    SetLevel: Host._set_level,
+    Answer: Host._answer,
+    CloseListeners: Host._close_listeners,
+    Finish: Host._finish,
+}
+"""How each action is carried out."""

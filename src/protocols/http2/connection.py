@@ -1,4 +1,7 @@
-"""One HTTP/2 connection: it owns the transport, and runs many requests on it side by side (RFC 9113)."""
+"""One HTTP/2 connection: it owns the transport, and runs many requests on it side by side (RFC 9113).
+
+The file is long because it is one object: each event of transport, client, streams and service, by the connection's phase.
+"""
 
 from __future__ import annotations
 

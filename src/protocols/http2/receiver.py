@@ -1,4 +1,7 @@
-"""The reading half of a connection: from bytes to requests, bodies and what else the client says, without I/O."""
+"""The reading half of a connection: from bytes to requests, bodies and what else the client says, without I/O.
+
+The file is long because it is one machine: each kind of frame has a method here, and they share the state of the connection.
+"""
 
 from __future__ import annotations
 

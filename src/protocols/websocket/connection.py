@@ -1,4 +1,7 @@
-"""One WebSocket's transport: it answers the handshake, reads, writes, keeps alive and closes, whatever the session says."""
+"""One WebSocket's transport: it answers the handshake, reads, writes, keeps alive and closes, whatever the session says.
+
+The file is long because it is one object: each event of transport, client, session and service, by the connection's phase.
+"""
 
 from __future__ import annotations
 
