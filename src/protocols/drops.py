@@ -9,11 +9,11 @@ from .asgi import ClientDisconnected
 _PROMPT = 500
 """Messages that are dropped as quickly as the event loop turns, some 10 ms of work."""
 _PAUSE = 0.01
-"""Seconds between two later ones: whoever sends on for seconds is not to keep a processor busy."""
+"""Seconds between two later ones: an application that sends on for seconds must not keep a processor busy."""
 
 
 class Drops:
-    """The messages of one exchange that nobody gets: dropped for a time, and refused then.
+    """The messages of one exchange that reach no client: dropped for a time, and refused then.
 
     Dropping is what an application of ``spec_version`` 2.3 may rely on: what it does behind its response still happens. Each
     time the event loop turns, so that a task that listens for the client's leaving can break off. A sender that goes on for

@@ -19,6 +19,11 @@ RETIRED = {
     "heir": "hand off",
     "heirs": "hand off",
     "lest": "so that ... not",
+    "whoever": "the actor itself",
+    "believe": "trust",
+    "believed": "trusted",
+    "judge": "check",
+    "judged": "checked",
 }
 """Words that were given up, in lower case, with what to say instead. They are sought as whole words, also inside of names."""
 

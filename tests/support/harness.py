@@ -131,15 +131,15 @@ def run_tricorn(
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        _kill_session(process.pid)
+        kill_session(process.pid)
         out, err = process.communicate()
         raise AssertionError(f"{command} did not end within {timeout} s:\n{out}\n{err}") from None
     finally:
-        _kill_session(process.pid)
+        kill_session(process.pid)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def _kill_session(session: int) -> None:
+def kill_session(session: int) -> None:
     """SIGKILL every process of the session and wait until none is left; new ones may be born while we look."""
 
     def none_left() -> bool:
@@ -204,7 +204,7 @@ class Server:
                 wait_until(lambda: not session_members(self.pid), timeout=10)
             except AssertionError:
                 orphans = session_members(self.pid)
-        _kill_session(self.pid)
+        kill_session(self.pid)
         self.process.wait(timeout=PATIENCE)
         self._final = self.log
         self.output.close()

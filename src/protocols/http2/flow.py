@@ -22,7 +22,7 @@ _TURN = 256 * 1024
 _FIRST_TURN = 1024 * 1024
 """The same for a client that has taken all before: to write much at once halves the kernel's work, and takes 0.3 ms."""
 _MANY = 256
-"""Pieces of a body that wait for their frames: then whoever sends them has to let the others have their turn."""
+"""Pieces of a body that wait for their frames: with more, the sender must let the others have their turn."""
 _LARGE = 64 * 1024
 """Bytes above which pieces are handed over one by one rather than copied together first."""
 _TINY = 128
@@ -63,7 +63,7 @@ class Sending:
         return self._pieces
 
     def make_room(self) -> None:
-        """Wake whoever waits for room."""
+        """Wake the sender that waits for room."""
         if self._room is not None:
             if not self._room.done():
                 self._room.set_result(None)
@@ -282,7 +282,7 @@ class Output:
             queue = queues[urgency]
             stream = queue[0]
             if stream.waiting and self.window <= 0:
-                # Nobody can send; those who wait keep their places.
+                # No stream can send; those that wait keep their places.
                 self._stall()
                 break
             queue.popleft()
@@ -376,7 +376,7 @@ class Output:
 
 
 def _ignore(stream: Sending) -> None:
-    """Nobody is there to be told."""
+    """There is nothing to tell."""
 
 
 def _nothing() -> None:

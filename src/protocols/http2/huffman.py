@@ -17,7 +17,7 @@ _LENGTHS = bytes.fromhex(
 consecutive numbers. So the lengths are all that has to be known."""
 _EOS = 256
 _MAX_STEPS = 8192
-"""Steps remembered, about a megabyte. Text in ASCII needs some 2000; whoever sends all others only makes them slower."""
+"""Steps remembered, about a megabyte. Text in ASCII needs some 2000; a client that fills it only slows its own heads."""
 
 _Node = list["int | _Node"]
 """A node of the code's tree: for each bit the next node, or the byte whose code ends there."""

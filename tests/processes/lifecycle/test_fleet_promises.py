@@ -14,24 +14,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.editing import APPLICATION
 from support.harness import Client, Server, children_of, get, is_alive, pass_time
 from support.load import Load
 
 PROBE = "tests.apps.probe:app"
 
-DEPLOYED = """
-import time
-
-# An import that takes its time: a worker that left before its successor was ready would be missed for long enough to be seen.
-time.sleep(0.1)
-VERSION = "{version}"
-
-async def app(scope, receive, send):
-    assert scope["type"] == "http"
-    body = VERSION.encode()
-    await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]}})
-    await send({{"type": "http.response.body", "body": body}})
-"""
+DEPLOYED = "import time\ntime.sleep(0.1)\n" + APPLICATION
+"""Its import takes its time: a worker that left before its successor was ready would be missed for long enough to be seen."""
 
 
 class Deployment:

@@ -17,12 +17,12 @@ import psutil
 import pytest
 from support.harness import (
     ROOT,
-    _kill_session,
     children_of,
     cpu_time,
     environment,
     get,
     is_alive,
+    kill_session,
     pass_time,
     raw_connection,
     read_response,
@@ -60,7 +60,7 @@ class Window:
             if is_alive(int(found[1])):
                 sessions.add(os.getsid(int(found[1])))
         for session in sessions:
-            _kill_session(session)
+            kill_session(session)
         os.waitpid(self.pid, 0)
         if self._fd >= 0:
             self.close()

@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +70,16 @@ class Workshop(Project):
 def workshop(tmp_path: Path) -> Workshop:
     (tmp_path / "project").mkdir()
     return Workshop(tmp_path / "project", tmp_path / "base")
+
+
+@contextmanager
+def warm_server(workshop: Workshop) -> Iterator[Server]:
+    """A server of an application that imports ``heavy``, once its template has imported that."""
+    workshop.install("heavy")
+    workshop.write("one")
+    with workshop.serve() as server:
+        wait_until_warm(server)
+        yield server
 
 
 def template_of(server: Server, workshop: Workshop, name: str) -> int:
@@ -193,10 +205,7 @@ def test_a_module_of_the_developers_goes_before_an_installed_one(workshop: Works
 
 
 def test_a_killed_template_is_made_anew_and_missed_by_nobody(workshop: Workshop) -> None:
-    workshop.install("heavy")
-    workshop.write("one")
-    with workshop.serve() as server:
-        wait_until_warm(server)
+    with warm_server(workshop) as server:
         os.kill(template_of(server, workshop, "heavy"), signal.SIGKILL)
         workshop.write("two")
         wait_for_answer(server, b"two")
@@ -208,10 +217,7 @@ def test_a_killed_template_is_made_anew_and_missed_by_nobody(workshop: Workshop)
 
 
 def test_a_template_that_does_not_answer_is_replaced(workshop: Workshop) -> None:
-    workshop.install("heavy")
-    workshop.write("one")
-    with workshop.serve() as server:
-        wait_until_warm(server)
+    with warm_server(workshop) as server:
         os.kill(template_of(server, workshop, "heavy"), signal.SIGSTOP)
         workshop.write("two")
         wait_for_answer(server, b"two")
@@ -221,10 +227,7 @@ def test_a_template_that_does_not_answer_is_replaced(workshop: Workshop) -> None
 
 
 def test_a_killed_worker_of_the_templates_is_replaced(workshop: Workshop) -> None:
-    workshop.install("heavy")
-    workshop.write("one")
-    with workshop.serve() as server:
-        wait_until_warm(server)
+    with warm_server(workshop) as server:
         workshop.write("two")
         server.wait_for_log("reloaded in")
         server.wait_until(lambda: len(living_workers(server)) == 1)
@@ -237,10 +240,7 @@ def test_a_killed_worker_of_the_templates_is_replaced(workshop: Workshop) -> Non
 
 
 def test_nobody_outlives_a_killed_supervisor(workshop: Workshop) -> None:
-    workshop.install("heavy")
-    workshop.write("one")
-    with workshop.serve() as server:
-        wait_until_warm(server)
+    with warm_server(workshop) as server:
         workshop.write("two")
         server.wait_for_log("reloaded in")
         family = children_of(server.pid)
@@ -249,10 +249,7 @@ def test_nobody_outlives_a_killed_supervisor(workshop: Workshop) -> None:
 
 
 def test_warm_reloads_lose_nothing(workshop: Workshop) -> None:
-    workshop.install("heavy")
-    workshop.write("one")
-    with workshop.serve() as server:
-        wait_until_warm(server)
+    with warm_server(workshop) as server:
         with new_connections(server.port) as answers:
             for number in range(30):
                 workshop.write(f"version {number}")
