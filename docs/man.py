@@ -35,6 +35,8 @@ Reopen log files.
 .SH EXIT STATUS
 0 after a stop that was asked for; 1 if the system refuses something, such as an address to listen on; 2 for a wrong option,
 variable or file of settings; 3 if the application can't be started; 4 if more workers crashed than --limit-crashes allows.
+.SH SEE ALSO
+.BR tricornctl (1)
 """
 
 

@@ -27,7 +27,8 @@ ACTIONS = "Instead of serving"
 """Section of the help for flags that make the command do something else."""
 EPILOG = (
     "Every option can also be set in the environment, as TRICORN_<NAME> (TRICORN_PORT=9000 is --port 9000), and in a TOML "
-    "file. The command line wins over the environment, and the environment wins over the file."
+    "file. The command line wins over the environment, and the environment wins over the file. tricornctl shows what a running "
+    "server does, and steers it."
 )
 
 METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", "bytes": "BYTES", int: "INTEGER", float: "NUMBER", str: "TEXT"}

@@ -41,7 +41,7 @@ class Connection:
             greeting = json.loads(self._read_line(time.monotonic() + CONNECTING))
         except (OSError, TimedOut, ValueError) as error:
             self.close()
-            cause = getattr(error, "strerror", None) or "no answer"
+            cause = getattr(error, "strerror", None) or str(error) or "no answer"
             raise NotThere(f"no supervisor answers at {address}: {cause}") from None
         except NotThere:
             self.close()
@@ -57,12 +57,13 @@ class Connection:
             raise NotThere(f"what listens at {self.address} is process {self.process}")
 
     def _read_greeting(self, greeting: Any) -> None:
-        if not isinstance(greeting, dict) or greeting.get("version") != VERSION:
+        told = greeting if isinstance(greeting, dict) else {}
+        pid, app = told.get("pid"), told.get("app")
+        if told.get("version") != VERSION or not isinstance(pid, int) or not isinstance(app, str):
             self.close()
-            error = greeting.get("error") if isinstance(greeting, dict) else None
+            error = told.get("error")
             raise NotThere(str(error) if error else f"what listens at {self.address} is no Tricorn of this version")
-        self.pid = int(greeting["pid"])
-        self.app = str(greeting["app"])
+        self.pid, self.app = pid, app
 
     def ask(self, command: str, arguments: Mapping[str, Any], until: float | None = None) -> Iterator[dict[str, Any]]:
         """Give an order or ask a question; the messages that come back: any number with ``progress``, one with ``answer``.
@@ -71,7 +72,10 @@ class Connection:
         """
         self.send(command, arguments)
         while True:
-            message: dict[str, Any] = json.loads(self._read_line(until))
+            try:
+                message: dict[str, Any] = json.loads(self._read_line(until))
+            except ValueError:
+                raise NotThere(f"what listens at {self.address} can't be understood") from None
             yield message
             if "answer" in message:
                 return

@@ -13,6 +13,8 @@ from .commands import COMMANDS
 from .connection import NotThere, TimedOut
 from .find import Ambiguous
 
+COMPLETE = "_TRICORNCTL_COMPLETE"
+"""If this variable is set, print a script for the shell that it names, as click's commands do."""
 INTERRUPTED = 130
 """As a shell says it for Ctrl-C."""
 
@@ -27,6 +29,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
+    if (shell := os.environ.get(COMPLETE)) is not None:
+        return complete(shell)
     # Not by set_defaults: the parsers share their options, so a command's default would undo what stands before the command.
     given = build_parser().parse_args(arguments, argparse.Namespace(socket=None, pid=None, json=False))
     try:
@@ -44,6 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
         # Nobody reads what we write: head, less.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY
+
+
+def complete(shell: str) -> int:
+    """Print what lets ``shell`` complete the command; returns the exit code."""
+    # Late, because it is needed once for a shell.
+    from .completion import SHELLS, script
+
+    if shell not in SHELLS:
+        print(f"tricornctl: {COMPLETE}={shell}: must be one of {', '.join(SHELLS)}", file=sys.stderr)
+        return USAGE
+    print(script(shell, build_parser()))
+    return 0
 
 
 def build_parser() -> Parser:

@@ -117,7 +117,9 @@ def test_a_broken_constraint_names_option_value_and_cause(values: dict[str, typi
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize(("script", "page"), [("settings.py", "settings.md"), ("man.py", "tricorn.1")])
+@pytest.mark.parametrize(
+    ("script", "page"), [("settings.py", "settings.md"), ("man.py", "tricorn.1"), ("man_ctl.py", "tricornctl.1")]
+)
 def test_pages_that_follow_from_the_options_are_up_to_date(script: str, page: str) -> None:
     """Written anew by ``make pages``."""
     made = subprocess.run([sys.executable, f"docs/{script}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
