@@ -51,7 +51,7 @@ def candidates() -> Iterator[str]:
             continue
         for name in filter(pattern.fullmatch, names):
             path = os.path.join(directory, name)
-            # Only our own: who may write to the directory may have put anything there.
+            # Only our own: any user who may write to the directory can have put something there.
             found = os.lstat(path)
             if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid():
                 yield path

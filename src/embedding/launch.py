@@ -137,7 +137,7 @@ def _import_path() -> list[str]:
 
 
 def _as_named(entry: str) -> str:
-    """The operator's name for an entry of ``sys.path``, for a deploy may switch a link in that name to a new release.
+    """The operator's name for an entry of ``sys.path``: a deploy may switch a link in that name to a new release.
 
     Python puts the script's directory there without symbolic links, and the kernel knows the current one without them. The
     operator knows them by ``$PWD``, or by the path to the script.

@@ -301,7 +301,7 @@ class Server:
         """
         ending = self._begin_to_end()
         if ending is not None:
-            # Who waits may be cancelled; what is in flight is finished all the same.
+            # If the caller is cancelled, what is in flight is still finished.
             await asyncio.shield(ending)
 
     def _begin_to_end(self) -> asyncio.Task[None] | None:

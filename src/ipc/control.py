@@ -57,7 +57,7 @@ def socket_address(address: str) -> str:
 def peer_of(connection: socket.socket) -> tuple[int, int]:
     """The pid and the user at the other end of a connected UNIX socket; the pid is 0 where the system does not tell it.
 
-    Of a connection to a listener it is who began to listen (SO_PEERCRED, unix(7)). Raises OSError.
+    Of a connection to a listener it is the process that began to listen (SO_PEERCRED, unix(7)). Raises OSError.
     """
     if hasattr(socket, "SO_PEERCRED"):
         pid, user, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

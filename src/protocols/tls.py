@@ -57,7 +57,7 @@ def copy_description(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chain_of(connection: ssl.SSLObject) -> list[str]:
-    """The client's certificates in PEM, its own first; before Python 3.13 its own alone, for no more can be asked for."""
+    """The client's certificates in PEM, its own first. Before Python 3.13 only its own: there is no way to get the others."""
     own = connection.getpeercert(binary_form=True)
     if own is None:
         return []

@@ -19,7 +19,7 @@ from .snapshot import Result
 from .wanted import Wanted
 
 DONE, SENSELESS, FAILED = 0, EXIT_USAGE, EXIT_STARTUP
-"""Exit codes of ``tricornctl``. One who has nobody to talk to exits with 1."""
+"""Exit codes of ``tricornctl``. Without a server to talk to it exits with 1."""
 
 
 class View(Value):

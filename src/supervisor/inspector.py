@@ -63,7 +63,7 @@ class _Look:
 
 
 class _Inquiry:
-    """One question to some workers, and all who wait for the answer."""
+    """One question to some workers, and the callers that wait for the answer."""
 
     def __init__(self, children: Sequence[Child], stacks: bool, answer: Receiver) -> None:
         self.children = sorted(children, key=lambda child: (child.slot, child.worker))

@@ -74,7 +74,7 @@ class Stop(Value):
     typed: bool = False
     """Whether somebody typed Ctrl-C at our terminal."""
     ticket: int | None = None
-    """With a ticket, the order is never a second wish: who means that orders ``StopNow``."""
+    """With a ticket, the order is never a second wish to stop; for that there is ``StopNow``."""
 
 
 class StopNow(Value):

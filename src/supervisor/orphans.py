@@ -32,7 +32,7 @@ def become_subreaper(wanted: bool = True) -> bool:
     """Ask the kernel to make descendants whose parents are gone our children; returns whether it does."""
     if sys.platform != "linux":
         return False
-    # Late, for it takes longer to import than all of our own modules.
+    # Imported here because it takes longer to import than all of our own modules.
     import ctypes
 
     result: int = ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)

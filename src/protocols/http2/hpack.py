@@ -77,7 +77,7 @@ class Decoder:
     def decode(self, block: bytes, limit: int) -> tuple[list[Field], int]:
         """The fields of a whole ``block``, and their size in bytes.
 
-        Fields beyond ``limit`` bytes are not kept, though they count: who gets more than the limit has not got all.
+        Fields beyond ``limit`` bytes are not kept, but are counted: if the size is above the limit, fields are missing.
         Raises :class:`CompressionError`; :class:`HeaderBomb` beyond four times the limit.
         """
         fields: list[Field] = []

@@ -43,7 +43,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a message was read, and the rest is yet to come. Only who counts what was read wants to know."""
+    """A part of a message was read, and more is to come. It only tells how much was read."""
 
 
 PART = Part()
