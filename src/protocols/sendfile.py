@@ -96,7 +96,7 @@ class File:
 
 
 async def in_thread(loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: object) -> T:
-    """``function(*args)`` in a thread. A cancellation waits until the thread is done, because it uses the caller's descriptors."""
+    """``function(*args)`` in a thread. A cancellation waits for the thread, because that uses the caller's descriptors."""
     work = loop.run_in_executor(None, function, *args)
     cancellation: asyncio.CancelledError | None = None
     while not work.done():
