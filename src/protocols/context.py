@@ -170,6 +170,8 @@ class Service:
         self.connections: set[Connection] = set()
         self.websockets = 0
         """How many of them are WebSockets, or about to be."""
+        self.streams = 0
+        """Streams of HTTP/2 beyond the first of each connection; counted only if there is a limit of concurrency."""
         self.unwanted = 0
         """Those of them that were opened above the limit of concurrency: they are told so and closed."""
         self.hand_on: Callable[[int], bool] | None = None
@@ -239,10 +241,10 @@ class Service:
             return target.replace('"', "%22").replace("\\", "%5C")
         return target
 
-    def is_crowded(self) -> bool:
-        """Whether there are more connections than may be, without those that are told so."""
+    def is_crowded(self, more: int = 0) -> bool:
+        """Whether with ``more`` there are more connections and streams than may be, without those that are told so."""
         limit = self.limits.concurrency
-        return limit is not None and len(self.connections) - self.unwanted > limit
+        return limit is not None and len(self.connections) - self.unwanted + self.streams + more > limit
 
     def opened(self, connection: Connection) -> None:
         """``connection`` is open from now on."""

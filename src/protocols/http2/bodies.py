@@ -79,7 +79,7 @@ class Bodies:
         if stream.expected is not None and stream.received > stream.expected:
             raise StreamFault(frames.PROTOCOL_ERROR, "more DATA than Content-Length tells of")
         limits = self._service.limits
-        if limits.body is not None and stream.received > limits.body:
+        if limits.body is not None and stream.received > limits.body and not stream.is_tunnel:
             return BadRequest(413, "request body too large")
         latest = self._service.now + 1 + limits.request_body_time
         rate = limits.request_body_rate
@@ -130,7 +130,7 @@ class Bodies:
 
     def is_late(self, stream: Http2Stream) -> bool:
         """Whether a body that is not complete should have gone on by now."""
-        if stream.credit < self.window // 2 or stream.withheld:
+        if stream.credit < self.window // 2 or stream.withheld or stream.is_tunnel:
             # Not the client's fault: the application has not taken half a window of what has come, or not asked for it yet.
             self.wait_for(stream)
         return self._service.now > stream.body_until

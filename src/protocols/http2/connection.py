@@ -13,7 +13,7 @@ from enum import Enum, auto
 from ...errors import BadRequest
 from ..asgi import Scope
 from ..context import Phase as ServicePhase
-from ..context import Service, Successor
+from ..context import Service, Successor, Work
 from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..exchange import Exchange
 from ..proxy.headers import Proxies
@@ -124,7 +124,7 @@ class Http2Connection(asyncio.Protocol):
         self._bodies = Bodies(service, self.streams, self._output, self._watch)
         self._early: dict[int, int] = {}
         """How urgent streams are that are not open yet."""
-        self._orphans: set[Exchange] = set()
+        self._orphans: set[Work] = set()
         """Those that may run on though their client has reset the stream."""
         self._phase = OPEN
         proxies = service.proxies
@@ -157,6 +157,7 @@ class Http2Connection(asyncio.Protocol):
             frames.INITIAL_WINDOW_SIZE: self._bodies.window,
             frames.MAX_HEADER_LIST_SIZE: limits.head,
             frames.NO_RFC7540_PRIORITIES: 1,
+            frames.ENABLE_CONNECT_PROTOCOL: int(service.websocket is not None),
         }
         self._writer.hold(frames.settings(values) + frames.window_update(0, WINDOW - frames.DEFAULT_WINDOW))
         tls = self._scope["extensions"]
@@ -226,7 +227,8 @@ class Http2Connection(asyncio.Protocol):
             raise StreamFault(frames.REFUSED_STREAM, "too many streams")
         if end and request.length:
             raise StreamFault(frames.PROTOCOL_ERROR, "no body though Content-Length tells of one")
-        if self._is_unwanted or request.protocol:
+        is_tunnel = request.protocol == "websocket" and service.websocket is not None and not end
+        if self._is_unwanted or (request.protocol and not is_tunnel):
             self.reject(stream, TOO_MANY if self._is_unwanted else NO_PROTOCOL, end, head.method)
             return
         scope, client = self._scope, self._peer
@@ -242,8 +244,11 @@ class Http2Connection(asyncio.Protocol):
         urgency = self._early.pop(stream, request.urgency) if self._early else request.urgency
         opened = Http2Stream(self, service, output, self._heads, stream, head, client, urgency)
         streams[stream] = opened
-        opened.exchange = exchange = Exchange(service, opened, head, scope)
         self._started += 1
+        if is_tunnel:
+            self._open_tunnel(opened, request, scope)
+            return
+        opened.exchange = exchange = Exchange(service, opened, head, scope)
         if not end:
             exchange.await_body()
             error = self._bodies.begin(opened, request)
@@ -251,6 +256,21 @@ class Http2Connection(asyncio.Protocol):
                 self._fail_body(opened, error)
                 return
         exchange.start()
+
+    def _open_tunnel(self, stream: Http2Stream, request: Request, scope: Scope) -> None:
+        """Speak WebSocket on a stream (RFC 8441)."""
+        from .tunnel import Tunnel
+
+        make = self._service.websocket
+        assert make is not None
+        stream.is_tunnel = True
+        extra = {name: self.transport.get_extra_info(name) for name in ("peername", "sockname", "sslcontext")}
+        tunnel = Tunnel(self._service, self._output, self._heads, stream, extra)
+        self._bodies.begin(stream, request)
+        stream.exchange = tunnel
+        protocol = make(tunnel, request.head, scope, stream.client)
+        tunnel.set_protocol(protocol)
+        protocol.connection_made(tunnel)
 
     def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
         if self._phase is not OPEN and self._phase is not LEAVING:
@@ -367,7 +387,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _abandon(self, stream: Http2Stream, status: int | None = None) -> None:
         exchange = stream.lose(status)
-        if exchange is not None and exchange in self._service.in_flight:
+        if isinstance(exchange, Exchange) and exchange in self._service.in_flight:
             self._orphans.add(exchange)
         if not self.streams:
             self._rest()

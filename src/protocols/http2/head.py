@@ -29,9 +29,10 @@ _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protoco
 _FORBIDDEN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 """Fields of one connection of HTTP/1.1 (section 8.2.2)."""
 _TERMS = {
-    (proxied, expects): Terms("2", proxied=proxied, expect_continue=expects)
+    (proxied, expects, websocket): Terms("2", proxied=proxied, expect_continue=expects, websocket=websocket)
     for proxied in (False, True)
     for expects in (False, True)
+    for websocket in (False, True)
 }
 
 
@@ -69,7 +70,8 @@ def read_request(fields: list[Field], size: int, limits: Limits) -> Request:
     length, headers = _interpret_fields(pseudo, headers)
     # A WebSocket is asked for like any page, but by another method.
     head = interpret(b"GET" if protocol else method, target, b"1.1", headers)
-    terms = _TERMS[head.terms.proxied, head.terms.expect_continue or _expects(headers, length)]
+    expects = head.terms.expect_continue or _expects(headers, length)
+    terms = _TERMS[head.terms.proxied, expects, protocol == b"websocket"]
     head = RequestHead(head.method, head.target, head.parts, head.headers, head.length, terms)
     return Request(head, length, _urgency_of(headers), protocol.decode("ascii"))
 

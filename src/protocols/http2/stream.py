@@ -9,7 +9,6 @@ from typing import Protocol
 from ...errors import AppError
 from ..asgi import ClientDisconnected, Field
 from ..context import Service
-from ..exchange import Exchange
 from ..http1.response import Framing, encode, encode_lines, plain
 from ..request import RequestHead
 from ..sendfile import File, in_thread
@@ -43,6 +42,28 @@ class Owner(Protocol):
         """From now on it is the client's turn to send the request's body."""
 
 
+class Taker(Protocol):
+    """What a stream's request is: an exchange, or what stands in its place."""
+
+    status: int
+
+    @property
+    def is_event_stream(self) -> bool:
+        """As Exchange's, like the methods."""
+
+    def feed(self, data: bytes) -> None:
+        """A part of the request's body."""
+
+    def feed_end(self) -> None:
+        """Its end."""
+
+    def disconnect(self, status: int = ...) -> None:
+        """Nothing can be sent any more."""
+
+    def end_stream(self) -> None:
+        """End an event stream."""
+
+
 class Http2Stream(Sending):
     """One stream of a connection, with its request and response.
 
@@ -52,7 +73,18 @@ class Http2Stream(Sending):
 
     __slots__ = (
         *("_connection", "_heads", "_kind", "_length", "_output", "_request", "_sent", "_service", "_told"),
-        *("awaited", "body_ended", "body_until", "client", "credit", "exchange", "expected", "received", "withheld"),
+        *(
+            "awaited",
+            "body_ended",
+            "body_until",
+            "client",
+            "credit",
+            "exchange",
+            "expected",
+            "is_tunnel",
+            "received",
+            "withheld",
+        ),
     )
 
     def __init__(
@@ -73,8 +105,10 @@ class Http2Stream(Sending):
         self._heads = heads
         self._request = request
         self.client = client
-        self.exchange: Exchange | None = None
+        self.exchange: Taker | None = None
         """Until the response is complete."""
+        self.is_tunnel = False
+        """Another protocol is spoken on it, without limits of sizes and times."""
         self._kind: Framing | None = None
         """What is known of the response's body; None until the head is sent."""
         self._length = 0
@@ -207,12 +241,14 @@ class Http2Stream(Sending):
 
     def complete(self) -> None:
         """The response's last frame has left."""
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
+        if self.is_tunnel and exchange is not None:
+            exchange.disconnect()
         if self._told is not None:
             end, self._told = self._told, None
             self._connection.tell(end)
 
-    def lose(self, status: int | None = None) -> Exchange | None:
+    def lose(self, status: int | None = None) -> Taker | None:
         """Nothing can be sent on the stream any more: tell the application. Returns its exchange, if that was not over.
 
         ``status``: for the access log, if it is not the client that left.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
+from typing import Protocol
 
 from ..asgi import Scope
 from ..context import Phase as ServicePhase
@@ -14,6 +15,7 @@ from ..context import Service, Upgrade
 from ..delivery import ALERT_TIME, is_blocked, mark, reset_when_closed, waiting
 from ..http1.stream import Http1Stream
 from ..request import RequestHead, Terms
+from ..stream import Stream
 from ..writer import Writer
 from . import frames
 from .handshake import Offer, Refusal, negotiate
@@ -36,6 +38,13 @@ _PING = b"tricorn"
 def upgrade(service: Service, settings: Settings) -> Upgrade:
     """What takes over the service's connections that ask for WebSocket."""
     return lambda transport, head, base, client: WebSocketConnection(service, settings, transport, head, base, client)
+
+
+class AnyStream(Stream, Protocol):
+    """What answers the handshake while it is an HTTP request."""
+
+    def refuse(self, status: int, text: str, extra: bytes = b"") -> None:
+        """As Stream's; ``extra``: further header lines."""
 
 
 class Phase(Enum):
@@ -101,10 +110,12 @@ class WebSocketConnection(asyncio.Protocol):
         self._client = client
         self.transport = transport
         self._writer = Writer(service, transport)
-        self._stream: Http1Stream | None = Http1Stream(service, self._writer, self)
-        """None when the connection is lost: it knows this object."""
-        # An HTTP response is the last on the connection, whatever the request says.
-        self._stream.request = head.with_terms(Terms(head.terms.version, keep_alive=False))
+        self._stream: AnyStream | None = transport.get_extra_info("http_stream")
+        """None when the connection is lost: it knows this object. With HTTP/2 the transport is a stream, and tells of it."""
+        if self._stream is None:
+            self._stream = stream = Http1Stream(service, self._writer, self)
+            # An HTTP response is the last on the connection, whatever the request says.
+            stream.request = head.with_terms(Terms(head.terms.version, keep_alive=False))
         self._session: Session | None = None
         """None when the handshake was refused before there was one, and when the connection is lost."""
         self._reader: frames.Reader | None = None

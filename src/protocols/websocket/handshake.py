@@ -33,7 +33,7 @@ class Offer:
     """A right handshake: what the client offers, and what the server has to answer if it accepts."""
 
     accept: bytes
-    """The value of Sec-WebSocket-Accept."""
+    """The value of Sec-WebSocket-Accept; empty over HTTP/2, which has none."""
     subprotocols: list[str]
     """In the client's order of preference; the application may choose one."""
     deflate: Agreement | None
@@ -75,7 +75,10 @@ def negotiate(head: RequestHead, deflate: bool = True) -> Offer | Refusal | None
         return Refusal(400, "missing Sec-WebSocket-Version")
     if version != [VERSION]:
         return _NO_VERSION
-    if len(key) != 1 or not _is_key(key[0]):
+    if head.terms.version == "2":
+        # RFC 8441 section 5: there is none.
+        key = []
+    elif len(key) != 1 or not _is_key(key[0]):
         return Refusal(400, "Sec-WebSocket-Key is not one nonce of 16 bytes in base64")
     subprotocols = b",".join(given[b"sec-websocket-protocol"])
     if subprotocols and not _TOKENS.fullmatch(subprotocols):
@@ -84,7 +87,7 @@ def negotiate(head: RequestHead, deflate: bool = True) -> Offer | Refusal | None
     if extensions is None:
         return Refusal(400, "malformed Sec-WebSocket-Extensions")
     return Offer(
-        base64.b64encode(hashlib.sha1(key[0] + _GUID, usedforsecurity=False).digest()),
+        base64.b64encode(hashlib.sha1(key[0] + _GUID, usedforsecurity=False).digest()) if key else b"",
         [name.strip(" \t") for name in subprotocols.decode("ascii").split(",")] if subprotocols else [],
         agree(parameters for name, parameters in extensions if name == b"permessage-deflate") if deflate else None,
     )
@@ -157,7 +160,9 @@ def answer(offer: Offer, subprotocol: str | None, headers: Iterable[tuple[bytes,
             raise AppError(f"header {name!r} of 'websocket.accept' belongs to the server")
         else:
             extra.append((name, value))
-    lines = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: %b\r\n" % offer.accept
+    lines = b"upgrade: websocket\r\nconnection: upgrade\r\n"
+    if offer.accept:
+        lines += b"sec-websocket-accept: %b\r\n" % offer.accept
     if subprotocol is not None:
         # RFC 6455 section 4.2.2: a client has to fail a connection whose subprotocol it has not asked for.
         if subprotocol not in offer.subprotocols:
