@@ -31,7 +31,7 @@ def names(config: Config) -> list[str]:
     if config.http != "httptools":
         found += ["h11", "tricorn.protocols.http1.h11_codec"]
     if config.http2:
-        found += ["tricorn.protocols.http2.connection"]
+        found += ["tricorn.protocols.http2.connection", "tricorn.protocols.http2.tunnel"]
     if config.proxy_protocol:
         found += ["tricorn.protocols.proxy.protocol"]
     if config.ws != "none" and config.interface != "wsgi":

@@ -86,19 +86,9 @@ class Http2Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_bodies", "_early", "_head_until", "_heads", "_is_unwanted", "_left", "_orphans", "_output", "_peer", "_phase"),
-        *(
-            "_proxies",
-            "_receiver",
-            "_scope",
-            "_service",
-            "_started",
-            "streams",
-            "_surplus",
-            "_writer",
-            "deadline",
-            "transport",
-        ),
+        *("_bodies", "_counted", "_early", "_head_until", "_heads", "_is_unwanted", "_left", "_orphans"),
+        *("_output", "_peer", "_phase", "_proxies", "_receiver", "_scope", "_service", "_started"),
+        *("_surplus", "_writer", "deadline", "streams", "transport"),
     )
 
     def __init__(
@@ -134,6 +124,8 @@ class Http2Connection(asyncio.Protocol):
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._is_unwanted = is_unwanted
         """Whether every request is answered 503."""
+        self._counted = 0
+        """Streams that the service counts beside the connection."""
         self._started = 0
         """Exchanges started by what was read last."""
         self._surplus = 0
@@ -227,6 +219,9 @@ class Http2Connection(asyncio.Protocol):
             raise StreamFault(frames.REFUSED_STREAM, "too many streams")
         if end and request.length:
             raise StreamFault(frames.PROTOCOL_ERROR, "no body though Content-Length tells of one")
+        if streams and service.limits.concurrency is not None and service.is_crowded(1):
+            self.reject(stream, TOO_MANY, end, head.method)
+            return
         is_tunnel = request.protocol == "websocket" and service.websocket is not None and not end
         if self._is_unwanted or (request.protocol and not is_tunnel):
             self.reject(stream, TOO_MANY if self._is_unwanted else NO_PROTOCOL, end, head.method)
@@ -245,6 +240,7 @@ class Http2Connection(asyncio.Protocol):
         opened = Http2Stream(self, service, output, self._heads, stream, head, client, urgency)
         streams[stream] = opened
         self._started += 1
+        self._count_streams()
         if is_tunnel:
             self._open_tunnel(opened, request, scope)
             return
@@ -382,19 +378,29 @@ class Http2Connection(asyncio.Protocol):
             self._bodies.ignored.append(stream.id)
             self._output.control(frames.reset(stream.id, frames.NO_ERROR))
         stream.complete()
+        self._count_streams()
         if not self.streams:
             self._rest()
+
+    def _count_streams(self) -> None:
+        """Tell the service how many streams there are, if anybody wants to know."""
+        if self._service.limits.concurrency is not None:
+            beyond = max(0, len(self.streams) - 1)
+            self._service.streams += beyond - self._counted
+            self._counted = beyond
 
     def _abandon(self, stream: Http2Stream, status: int | None = None) -> None:
         exchange = stream.lose(status)
         if isinstance(exchange, Exchange) and exchange in self._service.in_flight:
             self._orphans.add(exchange)
+        self._count_streams()
         if not self.streams:
             self._rest()
 
     def _end_streams(self) -> None:
         streams = [*self.streams.values()]
         self.streams.clear()
+        self._count_streams()
         for stream in streams:
             stream.lose()
         self._orphans.clear()

@@ -365,6 +365,33 @@ def test_limit_of_concurrency() -> None:
     run(play)
 
 
+def test_limit_of_concurrency_counts_streams() -> None:
+    async def play() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await go.wait()
+            await echo(scope, receive, send)
+
+        first = H2Wire(app, limits=Limits(concurrency=4))
+        second = H2Wire(service=first.service)
+        streams = [first.ask() for _ in range(4)]
+        await first.exchange()
+        assert [first.answers[stream].status for stream in streams if stream in first.answers] == [503]
+        assert second.ask() == 1
+        await second.exchange()
+        assert 1 not in second.answers
+        go.set()
+        for wire in (first, second):
+            await wire.exchange()
+            assert {answer.status for answer in wire.answers.values()} <= {200, 503}
+        assert first.service.streams == 0
+        first.transport.lose()
+        await first.settle()
+
+    run(play)
+
+
 def test_http1_connection_hands_over() -> None:
     """Prior knowledge (RFC 9113 section 3.3): the connection is HTTP/1.1's until the preface has come, in any pieces."""
     from support.wire import Wire, split_bytes
