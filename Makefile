@@ -66,6 +66,7 @@ pages: $(READY)
 	$(BIN)/python docs/settings.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/python docs/man.py > docs/tricorn.1.new && mv docs/tricorn.1.new docs/tricorn.1
 	$(BIN)/python docs/man_ctl.py > docs/tricornctl.1.new && mv docs/tricornctl.1.new docs/tricornctl.1
+	$(BIN)/python docs/include.py
 
 # In a virtual environment of its own, for what builds it must not change what the tests run with.
 docs: pages .venv-docs/.ready

@@ -32,6 +32,8 @@ NOT_RUN = {
     "pip install": "asks a package registry",
     "python benchmarks/": "takes an hour, and a quiet machine",
     "tricornctl ": "talks to a running server: tests/processes/control",
+    "python manage.py": "needs a Django project: tests/processes/api/test_development_doors.py",
+    "python -m tricorn.fastapi": "needs FastAPI's own command",
 }
 PROGRAMS = "tricorn|python|gunicorn|make|pip|curl|kill|eval"
 SHELL = re.compile(rf"(?:\$ |    )?((?:{PROGRAMS}) .+)")
@@ -129,6 +131,9 @@ def shop() -> Iterator[Path]:
         for directory in ("run/shop", "shop"):
             (folder / directory).mkdir(parents=True)
         (folder / "main.py").write_text(APP)
+        (folder / "mysite").mkdir()
+        (folder / "mysite" / "__init__.py").touch()
+        (folder / "mysite" / "asgi.py").write_text(f"{APP}\n\napplication = app\n")
         (folder / "shop" / "hooks.py").write_text(HOOKS)
         (folder / "logging.yaml").write_text("version: 1\ndisable_existing_loggers: false\n")
         certificate, key = Authority(folder).issue("localhost")

@@ -82,7 +82,7 @@ def test_the_image_runs_as_a_user_that_kubernetes_knows_is_not_root() -> None:
 def test_the_times_of_the_pod_fit_together() -> None:
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     (text,) = blocks("yaml")
-    pod = yaml.safe_load(text)["spec"]["template"]["spec"]
+    pod = next(yaml.safe_load_all(text))["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     probe = container["readinessProbe"]
     delay = float(container["args"][container["args"].index("--shutdown-delay") + 1])
