@@ -37,8 +37,8 @@ def serve(app: Any, **options: Any) -> Iterator[Running]:
     ``options`` are keywords of ``tricorn.Config``. The port is free, the log begins at level ``warning``, and requests are not
     logged, unless they say otherwise. Raises RuntimeError if the server does not start: the log says why.
     """
-    usual: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "log_level": "warning", "access_log": False}
-    server = Started(Config(app, **(usual | options)))
+    usual = dict(host="127.0.0.1", port=0, log_level="warning", access_log=False)  # noqa: C408  # keywords of Config
+    server = Started(Config(app, **{**usual, **options}))
     thread = threading.Thread(target=server.run, name="tricorn.testing", daemon=True)
     thread.start()
     try:
