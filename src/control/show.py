@@ -24,9 +24,18 @@ def status(answer: Answer) -> str:
             lines.append(f"  {last_line(last['error'])}")
     head = ("SLOT", "PID", "GEN", "PHASE", "AGE", "REQUESTS", "REQ/S", "ACTIVE", "CONNS", "LAG", "CPU", "MEM", "DIED")
     lines += ["", *table([head, *map(_row, workers)])]
+    lines += [blocked(worker) for worker in workers if worker["blocked"] is not None]
     died = {worker["slot"]: worker["last_death"] for worker in workers if worker["last_death"]}
     lines += [f"Slot {slot}, the last to die: {why}" for slot, why in died.items()]
     return "\n".join(lines)
+
+
+def blocked(worker: dict[str, Any]) -> str:
+    """What keeps a worker's event loop from turning."""
+    what = worker["blocked"]
+    request = f": {what['request']}" if what["request"] else ""
+    line = f", at {what['line']}" if what["line"] else ""
+    return f"Worker {worker['slot']} [{worker['pid']}] has not turned for {duration(what['seconds'])}{request}{line}"
 
 
 def _row(worker: dict[str, Any]) -> tuple[str, ...]:

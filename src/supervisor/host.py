@@ -20,13 +20,13 @@ from ..config.identity import Identity
 from ..config.options import Config
 from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, PROBE, REOPEN, UNREADY, encode
 from ..ipc.counts import Counts
-from ..ipc.scoreboard import Field, Row, Scoreboard
+from ..ipc.scoreboard import Field, Scoreboard
 from ..worker import main as worker_run
 from .answers import DONE, FAILED
 from .auxiliary import WORKER_EXIT, Auxiliaries
 from .child import Child, describe_exit
 from .forker import Forker
-from .inspector import Inspector, Receiver
+from .inspector import Inspector
 from .life import live
 from .messages import (
     Action,
@@ -95,7 +95,7 @@ class Host:
         self._log = logging.getLogger("tricorn.error")
         self.scoreboard = Scoreboard()
         self._oom = OomKills()
-        self._stalls = StallWatch(self.scoreboard)
+        self.stalls = StallWatch(self.scoreboard)
         self.children: dict[int, Child] = {}
         self._handover = worker_run.open_handover() if development else None
         """Idle connections go through it from a worker that leaves to the next. A worker listens on it as on a listener."""
@@ -115,7 +115,7 @@ class Host:
         forker = Forker(self.wakeup, self._own, identity)
         self.auxiliaries = Auxiliaries(self.wakeup, forker, self._end)
         self._development = self._develop(development, main) if development else None
-        self._inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
+        self.inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
         self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover, self._development)
 
     def _develop(self, config: Config, main: Main) -> Development:
@@ -144,19 +144,9 @@ class Host:
         """From now on bring the fleet the orders of ``control``, and take it the answers."""
         self._control = control
 
-    def pid_of(self, worker: int) -> int | None:
-        """The pid of a worker; None if it is gone."""
-        child = self.children.get(worker)
-        return child.pid if child is not None else None
-
     def counted_by(self, generation: int) -> Counts:
         """What all workers of ``generation`` counted so far: responses by status and duration, bytes, messages."""
         return self._spawner.counted_by(generation, self.children.values())
-
-    def row_of(self, worker: int) -> Row | None:
-        """A worker's row of the scoreboard; None if it is gone."""
-        child = self.children.get(worker)
-        return self.scoreboard.row(child.row) if child is not None else None
 
     @property
     def finished(self) -> bool:
@@ -171,16 +161,6 @@ class Host:
     def perform(self, action: Action) -> None:
         """Do what the fleet decided; never blocks."""
         PERFORM[type(action)](self, action)
-
-    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
-        """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from :meth:`wait`.
-
-        ``stacks``: not only for their requests. Returns why it was not asked; empty if it was.
-        """
-        children = [child for child in self.children.values() if slot is None or child.slot == slot]
-        if not children and slot is not None:
-            return f"there is no worker in slot {slot}"
-        return "" if self._inspector.ask(children, stacks, answer) else "too many questions at once"
 
     # -------------------------------------------------------------------------------------------------------------- wait
 
@@ -210,8 +190,8 @@ class Host:
         # At every wake-up, not only after SIGCHLD: it costs one system call, and no lost signal can hide a death.
         facts += self._reap()
         facts += self._find_deaf()
-        self._inspector.attend(self.now())
-        self._stalls.look(self.now())
+        self.inspector.attend(self.now())
+        self.stalls.look(self.now())
         limits = {child.worker: (child.pid, limit) for child in self.children.values() if (limit := child.config.limit_max_rss)}
         facts += self._sampler.sample(limits, self.now())
         return facts + self._beats()
@@ -220,8 +200,8 @@ class Host:
         now = self.now()
         limited = any(child.config.limit_max_rss for child in self.children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
-        times += self.auxiliaries.deadlines() + self._orphans.deadlines() + self._inspector.deadlines()
-        times += self._stalls.deadlines()
+        times += self.auxiliaries.deadlines() + self._orphans.deadlines() + self.inspector.deadlines()
+        times += self.stalls.deadlines()
         times += [child.deaf_at for child in self.children.values() if child.deaf_at is not None]
         if self._end_by is not None:
             times.append(self._end_by)
@@ -234,7 +214,7 @@ class Host:
             child.deaf_at = self.now() + DEAF
         self.auxiliaries.learn(child.loaded, self.now())
         child.loaded.clear()
-        self._stalls.hear(child, child.turns, self.now())
+        self.stalls.hear(child, child.turns, self.now())
         child.turns.clear()
         return [*facts]
 
@@ -278,9 +258,9 @@ class Host:
         facts.append(Exited(child.worker, cause))
         self._departed[child.worker] = child.name
         self.wakeup.forget(child.link.channel)
-        self._stalls.forget(child)
+        self.stalls.forget(child)
         del self.children[child.worker]
-        self._inspector.forget(child.worker)
+        self.inspector.forget(child.worker)
         self._spawner.bury(child)
         if self._terminal is not None:
             self._terminal.restore()

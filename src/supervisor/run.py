@@ -18,6 +18,7 @@ from ..worker.main import describe, name_process, preload
 from .control.listener import open_listener
 from .control.server import ControlServer
 from .control.status import Supervised
+from .control.workers import Workers
 from .fleet import Fleet
 from .host import Host
 from .jitter import chance
@@ -102,7 +103,7 @@ def open_control(
     listener = open_listener(config, identity)
     if listener is None:
         return None
-    supervised = Supervised(config.app, tuple(listeners.urls(scheme_of(config))), host.now(), host)
+    supervised = Supervised(config.app, tuple(listeners.urls(scheme_of(config))), host.now(), Workers(host))
     return ControlServer(own.keep(listener), host.wakeup, own, supervised)
 
 

@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
+from ..config.frozen import Value
 from ..ipc.channel import ACTIVE, Message
 from ..ipc.scoreboard import Field, Scoreboard
 from ..worker import main as worker_run
@@ -62,6 +63,17 @@ class Stall:
         return ", ".join(f"{place} ({count} of {total} samples)" for place, count in self.places.most_common(SHOWN))
 
 
+class Blocked(Value):
+    """What keeps a worker's event loop from turning."""
+
+    seconds: float
+    """Since it turned last."""
+    request: str
+    """Method and path without the query; empty if the worker does not say."""
+    line: str
+    """Where it is, as ``FILE:LINE FUNCTION``; empty if there is no sample yet."""
+
+
 class Repeats:
     """Further stalls at a place within its minute."""
 
@@ -102,6 +114,14 @@ class StallWatch:
     def forget(self, child: Child) -> None:
         """The worker is gone."""
         self._watched.pop(child.worker, None)
+
+    def blocked(self, worker: int, now: float) -> Blocked | None:
+        """What keeps the worker's event loop from turning now; None if it turns, or has done so a moment ago."""
+        watched = self._watched.get(worker)
+        if watched is None or watched.stall is None:
+            return None
+        stall, beat = watched.stall, self._scoreboard.row(watched.child.row)[Field.BEAT]
+        return Blocked(now - beat, stall.request, stall.place) if beat == stall.beat <= now else None
 
     def deadlines(self) -> list[float]:
         """When to call :meth:`look`."""

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...config.frozen import Value
+from ...ipc.counts import quantile
+from ..show import blocked
 
 WINDOW = 5.0
 """Seconds over which rates are taken: workers show their figures once a second, so those of a shorter time would flicker."""
@@ -35,9 +37,14 @@ class Row(Value):
     """Share of one CPU."""
     memory: int | None
     """Bytes."""
+    p50: float | None
+    """Half of the last responses took no longer than so many seconds; None if there were none."""
+    p99: float | None
     age: float
     """Seconds."""
     restarts: int
+    blocked: str = ""
+    """What keeps its event loop from turning, in words."""
 
 
 class History:
@@ -70,6 +77,7 @@ class History:
 
     def _row(self, worker: Mapping[str, Any], now: float) -> Row:
         then, before = self._first_of(worker["id"])
+        durations = _difference(before["durations"], worker["durations"])
         return Row(
             worker["id"],
             worker["slot"],
@@ -82,8 +90,11 @@ class History:
             worker["lag"],
             _per_second(before["cpu_seconds"], worker["cpu_seconds"], now - then),
             worker["rss_bytes"],
+            quantile(durations, 0.5),
+            quantile(durations, 0.99),
             worker["age"],
             worker["restarts"],
+            blocked(dict(worker)) if worker["blocked"] is not None else "",
         )
 
     def _first_of(self, id: int) -> tuple[float, Mapping[str, Any]]:
@@ -95,6 +106,11 @@ def _per_second(before: float | None, after: float | None, seconds: float) -> fl
     if before is None or after is None or seconds <= 0:
         return None
     return max(0.0, after - before) / seconds
+
+
+def _difference(before: Sequence[float] | None, after: Sequence[float] | None) -> list[float]:
+    """How many responses of each duration have ended in between."""
+    return [max(0.0, b - a) for a, b in zip(before or (), after or (), strict=False)]
 
 
 def sort_rows(rows: Sequence[Row], by: str, reverse: bool) -> list[Row]:

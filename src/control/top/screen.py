@@ -16,7 +16,7 @@ SLOW = 1.0
 """Seconds of lag from which it is red: the loop has missed a beat."""
 MAX_NEWS_SHOWN = 6
 """Lines of news, if the workers leave so much room."""
-KEYS = "q quit   up/down select   Enter requests and stacks   sort: s r i c l u m a d"
+KEYS = "q quit   up/down select   Enter requests and stacks   sort: s r i c p l u m a d"
 DETAIL_KEYS = "Esc back   Space look again   up/down, page up/down scroll   q quit"
 
 
@@ -76,10 +76,12 @@ COLUMNS = (
     Column("rate", "REQ/S", 5, lambda row: decimal(row.rate), key="r"),
     Column("in_flight", "ACT", 4, lambda row: number(row.in_flight), key="i"),
     Column("connections", "CONNS", 5, lambda row: number(row.connections), key="c", goes=3),
+    Column("p50", "P50", 5, lambda row: milliseconds(row.p50), goes=2),
+    Column("p99", "P99", 5, lambda row: milliseconds(row.p99), key="p"),
     Column("lag", "LAG", 4, lambda row: decimal(row.lag), key="l", color=lambda row: RED if (row.lag or 0) >= SLOW else ""),
     Column("cpu", "CPU", 4, lambda row: share(row.cpu), key="u"),
     Column("memory", "MEM", 4, lambda row: size(row.memory), key="m"),
-    Column("age", "AGE", 6, lambda row: show.duration(row.age), key="a", goes=4),
+    Column("age", "AGE", 4, lambda row: age(row.age), key="a", goes=4),
     Column("restarts", "DIED", 4, lambda row: number(row.restarts), key="d", color=lambda row: YELLOW if row.restarts else ""),
 )
 """What the table shows, from the left; with the spaces between them they fit into 80 columns."""
@@ -97,6 +99,19 @@ def decimal(value: float | None) -> str:
     if value < 0.005:
         return "0"
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Seconds as milliseconds."""
+    return decimal(None if value is None else value * 1000)
+
+
+def age(seconds: float) -> str:
+    """A time in four characters or so."""
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "m"), (100 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds) // unit}{name}"
+    return f"{int(seconds) // 86400}d"
 
 
 def share(value: float | None) -> str:
@@ -210,13 +225,15 @@ def columns_for(width: int) -> list[Column]:
 
 def _table(view: View, width: int, room: int, colors: bool) -> list[str]:
     columns = columns_for(width)
-    news = min(len(view.news), MAX_NEWS_SHOWN, max(0, room - 2 - len(view.rows)))
+    below = [(row.blocked, RED) for row in view.rows if row.blocked] + [(text, "") for text in view.news[-MAX_NEWS_SHOWN:]]
+    # The workers come first; of the rest the newest.
+    below = below[len(below) - min(len(below), max(0, room - 2 - len(view.rows))) :]
     lines = [_heading(columns, view.sort, width, colors)]
-    space = max(0, room - 1 - (news + 1 if news else 0))
+    space = max(0, room - 1 - (len(below) + 1 if below else 0))
     for row in _visible(view, space):
         lines.append(_row(row, columns, row.id == view.selected, width, colors))
-    lines += [""] * (room - len(lines) - news)
-    return lines + [str(Line(width, colors).add(text)) for text in view.news[len(view.news) - news :]]
+    lines += [""] * (room - len(lines) - len(below))
+    return lines + [str(Line(width, colors).add(text, style)) for text, style in below]
 
 
 def _visible(view: View, space: int) -> Sequence[Row]:

@@ -115,6 +115,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._stream is None:
             self._stream = stream = Http1Stream(service, self._writer, self)
             # An HTTP response is the last on the connection, whatever the request says.
+            stream.client = client
             stream.request = head.with_terms(Terms(head.terms.version, keep_alive=False))
         self._session: Session | None = None
         """None when the handshake was refused before there was one, and when the connection is lost."""

@@ -13,6 +13,7 @@ from ..inspector import Receiver
 from ..phases import Phase, Stage
 from ..resources import usage_of
 from ..snapshot import LastReload, Snapshot, WorkerSnapshot
+from ..stalls import Blocked
 
 PHASES: Mapping[Phase, str] = {
     Phase.STARTING: "starting",
@@ -36,7 +37,7 @@ STAGES: Mapping[Stage, str] = {
 
 
 class Processes(Protocol):
-    """The host, as far as it is asked."""
+    """The workers' processes; see workers.py."""
 
     def pid_of(self, worker: int) -> int | None:
         """The pid; None if the worker is gone."""
@@ -44,8 +45,14 @@ class Processes(Protocol):
     def row_of(self, worker: int) -> Row | None:
         """Its row of the scoreboard; None if the worker is gone."""
 
+    def durations_of(self, worker: int) -> list[float] | None:
+        """How many of its responses took how long; None if the worker is gone."""
+
+    def blocked(self, worker: int, now: float) -> Blocked | None:
+        """What keeps its event loop from turning; None if it turns."""
+
     def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
-        """Find out what workers are doing; see ``Host.inspect``."""
+        """Find out what workers are doing."""
 
 
 class Supervised(Value):
@@ -111,7 +118,16 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
         "rss_bytes": usage.rss_bytes if usage is not None else None,
         "restarts": worker.restarts,
         "last_death": worker.last_death or None,
+        "durations": processes.durations_of(worker.id),
+        "blocked": blocked_status(processes.blocked(worker.id, now)),
     }
+
+
+def blocked_status(blocked: Blocked | None) -> dict[str, Any] | None:
+    """What keeps an event loop from turning; None if it turns."""
+    if blocked is None:
+        return None
+    return {"seconds": round(blocked.seconds, 3), "request": blocked.request or None, "line": blocked.line or None}
 
 
 def lag(row: Row, now: float) -> float:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 from support.control import BareClient, bare_client, ctl
@@ -36,6 +37,12 @@ def stuck(workers: int, *requests: str) -> Iterator[Server]:
 
 def paths(client: BareClient) -> list[str]:
     return [request["path"] for request in client.ask(command="requests")["answer"]["requests"]]
+
+
+def all_blocked(client: BareClient) -> list[dict[str, Any]]:
+    """What ``status`` says of the workers' blocked loops; nothing while it does not know the line of each."""
+    found = [one["blocked"] for one in client.ask(command="status")["answer"]["workers"]]
+    return found if all(one is not None and one["line"] is not None for one in found) else []
 
 
 def test_requests_in_flight_are_listed_without_what_may_be_secret() -> None:
@@ -98,6 +105,11 @@ def test_while_every_worker_sleeps_all_is_answered_at_once_and_names_the_line() 
             assert answer["code"] == 0, answer
         # 0.2 s are promised; a busy machine may take longer, and a worker that is waited for 60.
         assert max(times.values()) < 5, times
+        # The line in the status comes from the samples of --report-stalls, after a second.
+        blocked = server.wait_until(lambda: all_blocked(client))
+        assert all(one.keys() == {"seconds", "request", "line"} for one in blocked)
+        assert all(one["line"].endswith(f"stuck.py:{SLEEP} block") for one in blocked)
+        assert f"stuck.py:{SLEEP} block" in ctl(server, "status").stdout
         answer = client.ask(command="requests")["answer"]
         assert {request["path"] for request in answer["requests"]} == {"/sleep"}
         assert {one["line"] for one in answer["blocked"]} == {f"{STUCK}:{SLEEP} block"}

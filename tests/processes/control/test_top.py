@@ -97,7 +97,7 @@ def test_enter_shows_a_workers_requests_and_stacks() -> None:
         screen.wait_for_text("SLOT")
         with closing(socket.create_connection(("127.0.0.1", server.port))) as blocking:
             blocking.sendall(b"GET /sleep HTTP/1.1\r\nHost: a\r\n\r\n")
-            screen.wait_for(lambda screen: float(screen.lines[5].split()[8]) > 0.5, "lag")
+            screen.wait_for(lambda screen: float(screen.lines[5].split()[10]) > 0.5, "lag")
             screen.type("\r")
             screen.wait_for_text("in block")
             screen.wait_for_text("its event loop does not turn")

@@ -83,6 +83,8 @@ def test_status_tells_what_the_contract_names() -> None:
                 "rss_bytes",
                 "restarts",
                 "last_death",
+                "durations",
+                "blocked",
             }
             assert worker["phase"] == "ready"
             assert worker["rss_bytes"] > 1_000_000

@@ -11,6 +11,7 @@ from contextlib import closing
 import pytest
 from support.harness import APPS, wait_until
 from tricorn.config.options import Config
+from tricorn.supervisor.control.workers import Workers
 from tricorn.supervisor.host import Host
 from tricorn.supervisor.inspector import MAX_WAITING, Inspected
 from tricorn.supervisor.messages import Fact, Kill, Ready, ReportHang, Spawn
@@ -53,7 +54,7 @@ class Fleet:
 
     def inspect(self, slot: int | None = None, stacks: bool = True) -> list[Inspected]:
         answers: list[list[Inspected]] = []
-        assert self.host.inspect(slot, stacks, answers.append) == ""
+        assert Workers(self.host).inspect(slot, stacks, answers.append) == ""
         wait_until(lambda: self.turn() or bool(answers))
         assert len(answers) == 1
         return answers[0]
@@ -147,12 +148,12 @@ def test_a_stopped_process_is_named_as_such_and_the_others_answer(fleet: Fleet) 
 def test_one_slot_is_asked_alone_and_an_unknown_one_is_none(fleet: Fleet) -> None:
     fleet.start(1)
     assert [one.slot for one in fleet.inspect(1)] == [1]
-    assert fleet.host.inspect(7, True, lambda found: None) == "there is no worker in slot 7"
+    assert Workers(fleet.host).inspect(7, True, lambda found: None) == "there is no worker in slot 7"
 
 
 def test_a_worker_that_dies_meanwhile_is_left_out(fleet: Fleet) -> None:
     answers: list[list[Inspected]] = []
-    assert fleet.host.inspect(None, True, answers.append) == ""
+    assert Workers(fleet.host).inspect(None, True, answers.append) == ""
     os.kill(fleet.host.children[0].pid, signal.SIGKILL)
     wait_until(lambda: fleet.turn() or bool(answers))
     assert [one.slot for one in answers[0]] in ([], [0])
@@ -164,7 +165,7 @@ def test_many_questions_at_once_are_all_answered_once(fleet: Fleet) -> None:
     fleet.inspect_until("in block")
     answers: list[bool] = []
     for number in range(20):
-        fleet.host.inspect(None if number % 2 else 0, bool(number % 3), lambda found: answers.append(bool(found)))
+        Workers(fleet.host).inspect(None if number % 2 else 0, bool(number % 3), lambda found: answers.append(bool(found)))
     wait_until(lambda: fleet.turn() or len(answers) == 20)
     fleet.turn()
     assert answers == [True] * 20
@@ -172,7 +173,7 @@ def test_many_questions_at_once_are_all_answered_once(fleet: Fleet) -> None:
 
 def test_who_asks_without_end_is_refused(fleet: Fleet) -> None:
     answers: list[list[Inspected]] = []
-    refused = [fleet.host.inspect(None, True, answers.append) for _ in range(1000)]
+    refused = [Workers(fleet.host).inspect(None, True, answers.append) for _ in range(1000)]
     assert refused.count("too many questions at once") == 1000 - MAX_WAITING
     wait_until(lambda: fleet.turn() or len(answers) == MAX_WAITING)
 

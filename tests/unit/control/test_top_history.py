@@ -25,6 +25,8 @@ def worker(id: int, slot: int = 0, **changes: Any) -> dict[str, Any]:
         "rss_bytes": 1,
         "restarts": 0,
         "last_death": None,
+        "durations": [0.0] * 14,
+        "blocked": None,
     }
     return told | changes
 
@@ -95,6 +97,21 @@ def test_what_is_not_known_has_no_rate() -> None:
 )
 def test_news(before: dict[str, Any], after: dict[str, Any], news: list[str]) -> None:
     assert list(compare(before, after)) == news
+
+
+def test_latency_is_that_of_the_last_seconds() -> None:
+    before = worker(1, durations=[1000.0] + [0.0] * 13)
+    (row,) = rows((1.0, status(before)), (2.0, status(worker(1, durations=[1000.0, 0.0, 0.0, 10.0] + [0.0] * 10))))
+    assert row.p50 == pytest.approx(0.0075)
+    assert row.p99 == pytest.approx(0.00995)
+    (row,) = rows((1.0, status(before)), (2.0, status(before)))
+    assert (row.p50, row.p99) == (None, None)
+
+
+def test_a_blocked_worker_says_by_what() -> None:
+    what = {"seconds": 4.2, "request": "GET /pay", "line": "main.py:12 pay"}
+    (row,) = rows((1.0, status(worker(1, blocked=what))))
+    assert row.blocked == "Worker 0 [101] has not turned for 4.2s: GET /pay, at main.py:12 pay"
 
 
 def test_rows_are_sorted_and_what_is_not_known_comes_last() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tricorn.config.frozen import replace
 from tricorn.control.top.history import Row
-from tricorn.control.top.screen import COLUMNS, Detail, View, columns_for, decimal, draw, last_top, size
+from tricorn.control.top.screen import COLUMNS, Detail, View, age, columns_for, decimal, draw, last_top, size
 
 FLEET = {
     "app": "main:app",
@@ -21,34 +21,34 @@ FLEET = {
     "generation": 2,
     "last_reload": {"result": "complete", "seconds": 0.93},
 }
+STUCK = "Worker 1 [4194304] has not turned for 31s: GET /pay, at main.py:12 pay"
 ROWS = (
-    Row(7, 0, 4250, 2, "ready", 1234.5, 3, 140, 0.001, 0.42, 43012096, 7260.0, 0),
-    Row(8, 1, 4194304, 2, "hung", 0.0, 1, 12, 31.2, 0.0, 2 * 1024**3, 61.0, 3),
-    Row(9, 2, None, 3, "starting", None, None, None, None, None, None, 0.2, 0),
+    Row(7, 0, 4250, 2, "ready", 1234.5, 3, 140, 0.001, 0.42, 43012096, 0.00052, 0.0123, 7260.0, 0),
+    Row(8, 1, 4194304, 2, "hung", 0.0, 1, 12, 31.2, 0.0, 2 * 1024**3, 10.0, 10.0, 61.0, 3, STUCK),
+    Row(9, 2, None, 3, "starting", None, None, None, None, None, None, None, None, 0.2, 0),
 )
-VIEW = View(
-    FLEET, ROWS, "12:00:01", selected=8, news=("11:59:58 Worker 1 [4251] is gone: killed by SIGKILL", "12:00:00 Reload")
-)
+NEWS = ("11:59:58 Worker 1 [4251] is gone: killed by SIGKILL", "12:00:00 Reload")
+VIEW = View(FLEET, ROWS, "12:00:01", selected=8, news=NEWS)
 
 PICTURE = """\
 main:app on http://127.0.0.1:8000                                       12:00:01
 [4242] serving for 3h12m, 2 of 3 ready, generation 2; reload complete (0.9s)
 1234 requests/s, 4 in flight, 152 connections, CPU 42%, memory 2.0G
 
-SLOT     PID GEN    PHASE REQ/S  ACT CONNS  LAG  CPU  MEM    AGE DIED
-   0    4250   2    ready  1234    3   140    0  42%  41M  2h01m    0
->  1 4194304   2     hung     0    1    12 31.2   0% 2.0G  1m01s    3
-   2       -   3 starting     -    -     -    -    -    -   0.2s    0
+SLOT     PID GEN    PHASE REQ/S  ACT CONNS   P50   P99  LAG  CPU  MEM  AGE DIED
+   0    4250   2    ready  1234    3   140  0.52  12.3    0  42%  41M   2h    0
+>  1 4194304   2     hung     0    1    12 10000 10000 31.2   0% 2.0G   1m    3
+   2       -   3 starting     -    -     -     -     -    -    -    -   0s    0
 
 
 
 
 
 
-
+Worker 1 [4194304] has not turned for 31s: GET /pay, at main.py:12 pay
 11:59:58 Worker 1 [4251] is gone: killed by SIGKILL
 12:00:00 Reload
-q quit   up/down select   Enter requests and stacks   sort: s r i c l u m a d"""
+q quit   up/down select   Enter requests and stacks   sort: s r i c p l u m a d"""
 
 
 def plain(lines: list[str]) -> list[str]:
@@ -77,7 +77,12 @@ def test_it_fills_the_terminal_and_nothing_more(width: int, height: int, detail:
 def test_colours_mean_trouble_and_can_be_left_out() -> None:
     view = replace(VIEW, selected=None, trouble="The supervisor has not answered for 3 s")
     colored = draw(view, 80, 24, True)
-    assert [text.strip() for text in styled(colored, "31")] == ["The supervisor has not answered for 3 s", "hung", "31.2"]
+    assert [text.strip() for text in styled(colored, "31")] == [
+        "The supervisor has not answered for 3 s",
+        "hung",
+        "31.2",
+        STUCK,
+    ]
     assert [text.strip() for text in styled(colored, "33")] == ["3", "starting"]
     without = draw(view, 80, 24, False)
     assert not styled(without, "31")
@@ -128,6 +133,11 @@ def test_details_stand_in_the_place_of_the_workers() -> None:
 )
 def test_numbers_have_the_digits_that_tell_something(value: Any, text: str) -> None:
     assert decimal(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.9, "0s"), (59.9, "59s"), (3599, "59m"), (359999, "99h"), (360000, "4d")])
+def test_ages(seconds: float, text: str) -> None:
+    assert age(seconds) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0, "0M"), (999 * 1024**2, "999M"), (1.5 * 1024**3, "1.5G")])

@@ -1,0 +1,44 @@
+"""What the control socket is told of the workers' processes."""
+
+from __future__ import annotations
+
+from ...ipc.scoreboard import Row
+from ..host import Host
+from ..inspector import Receiver
+from ..stalls import Blocked
+
+
+class Workers:
+    """The worker processes of a host, for :class:`~tricorn.supervisor.control.status.Supervised`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def pid_of(self, worker: int) -> int | None:
+        """The pid of a worker; None if it is gone."""
+        child = self._host.children.get(worker)
+        return child.pid if child is not None else None
+
+    def row_of(self, worker: int) -> Row | None:
+        """A worker's row of the scoreboard; None if it is gone."""
+        child = self._host.children.get(worker)
+        return self._host.scoreboard.row(child.row) if child is not None else None
+
+    def durations_of(self, worker: int) -> list[float] | None:
+        """How many of its responses took how long, by ``BOUNDS`` of ``ipc/counts.py``; None if it is gone."""
+        child = self._host.children.get(worker)
+        return self._host.scoreboard.counts.read([child.row]).durations() if child is not None else None
+
+    def blocked(self, worker: int, now: float) -> Blocked | None:
+        """What keeps its event loop from turning, if that lasts longer than ``--report-stalls``."""
+        return self._host.stalls.blocked(worker, now)
+
+    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
+        """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from ``Host.wait``.
+
+        ``stacks``: not only for their requests. Returns why it was not asked; empty if it was.
+        """
+        children = [child for child in self._host.children.values() if slot is None or child.slot == slot]
+        if not children and slot is not None:
+            return f"there is no worker in slot {slot}"
+        return "" if self._host.inspector.ask(children, stacks, answer) else "too many questions at once"
