@@ -253,12 +253,12 @@ class Exchange:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
                 self.response_headers = message.get("headers", ())
-                if message.get("trailers", False):
+                if message.get("trailers"):
                     self._trailers = []
                 self.phase = STARTED
                 return
         elif (phase is STREAMING or phase is STARTED) and message["type"] == "http.response.body":
-            body, more = message.get("body", b""), message.get("more_body", False)
+            body, more = message.get("body", b""), "more_body" in message and message["more_body"]
             if type(body) is not bytes:
                 body = as_bytes(body)
             stream = self._stream

@@ -59,7 +59,7 @@ class HttpConnection(asyncio.Protocol):
 
     # Slots: of more attributes than thirty without, each would be found the slow way.
     __slots__ = (
-        *("_answered", "_eof", "_exchange", "_last", "_peer", "_phase", "_proxies", "_reader", "_reading", "_refusal"),
+        *("_eof", "_exchange", "_last", "_peer", "_phase", "_proxies", "_reader", "_reading", "_refusal"),
         *("_resting", "_scope", "_service", "_stream", "_surplus", "_writer", "deadline", "transport"),
     )
 
@@ -70,7 +70,7 @@ class HttpConnection(asyncio.Protocol):
         self._reader = RequestReader(service.lane(), service.codec, service.limits)
         self._writer = Writer(service, transport)
         self._stream: Http1Stream | None = None
-        """None before the first request, and when the connection is lost: it knows this object."""
+        """None until there is a first request, and when the connection is lost: it knows this object."""
         self._exchange: Exchange | None = None
         self._phase = IDLE
         proxies = service.proxies
@@ -80,8 +80,6 @@ class HttpConnection(asyncio.Protocol):
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._refusal: Refusal | None = MISSES_TLS if facts.misses_tls else None
         """What the first request is answered with, whatever it is."""
-        self._answered = False
-        """At least one request was."""
         self._reading = True
         self._resting = False
         """There is more of the body to read in what has come, in the next turn."""
@@ -336,6 +334,11 @@ class HttpConnection(asyncio.Protocol):
             self._regulate()
 
     @property
+    def _answered(self) -> bool:
+        """Whether at least one request was, if the next one is awaited."""
+        return self._stream is not None
+
+    @property
     def waiting(self) -> int:
         """Bytes received that wait in memory: to be interpreted, or for the application."""
         return len(self._reader.buffer) + (self._exchange.buffered if self._exchange is not None else 0)
@@ -358,7 +361,6 @@ class HttpConnection(asyncio.Protocol):
 
     def answered(self, keep_alive: bool) -> None:
         """The response is complete: on to the next request, or close."""
-        self._answered = True
         self._exchange = None
         reader = self._reader
         if not keep_alive:

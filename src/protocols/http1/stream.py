@@ -111,11 +111,11 @@ class Http1Stream:
         if kind is LENGTH:
             if size != length and (size is not None or len(body) > length):
                 raise _mismatch(len(body) if size is None else size, length, size is None)
-            self.body_sent = len(body)
         elif kind is EMPTY:
-            body = b""
+            body, length = b"", 0
         if not more:
-            if len(body) < _MAX_COPIED and not writer.corked:
+            self.body_sent = length
+            if length < _MAX_COPIED and not writer.corked:
                 # As write_last would, but without a call in the case that comes most often.
                 data = head + body
                 if not writer.transport.is_closing():
