@@ -10,7 +10,7 @@ from time import monotonic
 from ..errors import AppError
 from .application import converse
 from .asgi import ClientDisconnected, Field, Message, Scope
-from .context import Service
+from .context import AccessLog, Service
 from .delivered import Delivered
 from .drops import Drops
 from .request import RequestHead
@@ -350,7 +350,7 @@ class Exchange:
 
         def end(missing: int) -> None:
             if missing:
-                delivered.status = CLIENT_LEFT
+                self.status = delivered.status = CLIENT_LEFT
                 delivered.sent = max(0, delivered.sent - missing)
             self._count(delivered)
 
@@ -359,23 +359,22 @@ class Exchange:
     def _count(self, delivered: Delivered | None = None) -> None:
         """The response is over, whole or not: log and count it, once."""
         service = self._service
-        method, ended = self.request.method, self if delivered is None else delivered
         if service.access is not None:
-            request = self.request
-            target = request.target.decode("ascii")
-            if service.root_path or '"' in target or "\\" in target:
-                # Not always: what it does is seldom to be done, and the call is 1 % of a request.
-                target = service.name_target(request)
-            client = self._stream.client if delivered is None else delivered.client
-            service.access(client, method, target, request.terms.version, ended.status, ended)
+            self._log(service.access, delivered)
         service.requests += 1
         try:
-            count = service.meters.counters[method][ended.status]
+            count = service.meters.counters[self.request.method][self.status]
         except KeyError:
-            count = service.meters.counter(method, ended.status)
+            count = service.meters.counter(self.request.method, self.status)
         count(monotonic() - self.since if delivered is None else delivered.seconds)
         if service.on_request is not None:
             service.on_request()
+
+    def _log(self, access: AccessLog, delivered: Delivered | None) -> None:
+        request = self.request
+        client = self._stream.client if delivered is None else delivered.client
+        target = self._service.name_target(request)
+        access(client, request.method, target, request.terms.version, self.status, delivered or self)
 
     def _wake(self) -> None:
         if self._waiter is not None:

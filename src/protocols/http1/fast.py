@@ -230,13 +230,15 @@ class Lane:
         parts = (text, path, query) if "%" not in text else split_target(target)
         known = self._block
         if block != known[0]:
-            before, middle, after, first, name, last, length, terms = self._around
-            at, end = len(before), len(block) - len(after)
-            begin = at + len(middle)
-            if block[:at] == before and block[at:begin] == middle and block[end:] == after and begin <= end:
-                value = block[begin:end]
-                if value.translate(_UNCONTROLLED) == value:
-                    return RequestHead(method, target, parts, [*first, (name, value.strip()), *last], length, terms)
+            around = self._around
+            if block.startswith(around[0]):
+                before, middle, after, first, name, last, length, terms = around
+                at, end = len(before), len(block) - len(after)
+                begin = at + len(middle)
+                if block[at:begin] == middle and block[end:] == after and begin <= end:
+                    value = block[begin:end]
+                    if value.translate(_UNCONTROLLED) == value:
+                        return RequestHead(method, target, parts, [*first, (name, value.strip()), *last], length, terms)
             found = self._fill(block) or self._cache.read(block)
             if found is None:
                 return None
@@ -258,9 +260,11 @@ class Lane:
     def _fill(self, block: bytes) -> Block | None:
         """What a block means that has the shape of the last one with private lines; None if it has another."""
         around, holes = self._shape
+        if not block.startswith(around[0]):
+            return None
         before, _, after, first, name, last, length, terms = around
         begin, end = len(before), len(block) - len(after)
-        if begin > end or block[:begin] != before or block[end:] != after:
+        if begin > end or block[end:] != after:
             return None
         rest = block[begin:end]
         fields = [*first]
