@@ -373,7 +373,10 @@ class Exchange:
     def _log(self, access: AccessLog, delivered: Delivered | None) -> None:
         request = self.request
         client = self._stream.client if delivered is None else delivered.client
-        target = self._service.name_target(request)
+        target = request.target.decode("ascii")
+        if self._service.root_path or '"' in target or "\\" in target:
+            # Not always: what it does is seldom to be done, and the call is 1 % of a request.
+            target = self._service.name_target(request)
         access(client, request.method, target, request.terms.version, self.status, delivered or self)
 
     def _wake(self) -> None:

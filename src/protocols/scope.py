@@ -22,9 +22,6 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
 
     Whatever in it can be changed is the request's own: applications do change it, and no other request may see that.
     """
-    text, path, query = head.parts
-    if service.root_path:
-        text, path = service.root_path + text, service.root_path.encode("ascii") + path
     # The base has all keys already, so that the copy need not grow.
     scope: Scope = {**base}
     # Displays rather than calls, and copies that are filled: each takes half the time of a dictionary written out.
@@ -32,28 +29,34 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     scope["extensions"] = extensions = {**_OFFERED}
     extensions["http.response.trailers"] = {}
     extensions["http.response.early_hint"] = {}
-    if service.pathsend:
-        extensions[PATHSEND] = {}
-    if (tls := base["extensions"]) is not None:
-        extensions["tls"] = copy_description(tls)
     scope["http_version"] = head.terms.version
     scope["method"] = head.method
-    scope["path"] = text
-    scope["raw_path"] = path
-    scope["query_string"] = query
+    scope["path"], scope["raw_path"], scope["query_string"] = head.parts
     # A copy: the server reads the head's own to the end, for trailers and the access log.
     scope["headers"] = [*head.headers]
     if service.state is not None:
         scope["state"] = service.state.copy()
+    if (special := base["extensions"]) is not None:
+        if "tls" in special:
+            extensions["tls"] = copy_description(special["tls"])
+        if service.pathsend:
+            extensions[PATHSEND] = {}
+        if service.root_path:
+            scope["path"] = service.root_path + scope["path"]
+            scope["raw_path"] = service.root_path.encode("ascii") + scope["raw_path"]
     return scope
 
 
 def connection_scope(service: Service, facts: Facts) -> tuple[Scope, str]:
     """The part of the scope that all requests of a connection share, and the client's name for the access log.
 
-    Its ``extensions`` is what TLS tells, or None; :func:`request_scope` makes each request's own of it.
+    Its ``extensions`` is None, unless its requests' scopes have something that most have not: then it has what TLS tells, if
+    TLS is spoken. :func:`request_scope` makes each request's own of it.
     """
     client = facts.client
+    special: dict[str, Any] | None = {"tls": facts.tls} if facts.tls is not None else None
+    if service.pathsend or service.root_path:
+        special = special or {}
     scope: Scope = {
         "type": "http",
         "asgi": None,
@@ -61,7 +64,7 @@ def connection_scope(service: Service, facts: Facts) -> tuple[Scope, str]:
         "server": facts.server,
         "client": client,
         "root_path": service.root_path,
-        "extensions": facts.tls,
+        "extensions": special,
         "http_version": "1.1",
         "method": "",
         "path": "",
