@@ -152,7 +152,7 @@ class Http2Connection(asyncio.Protocol):
             frames.ENABLE_CONNECT_PROTOCOL: int(service.websocket is not None),
         }
         self._writer.hold(frames.settings(values) + frames.window_update(0, WINDOW - frames.DEFAULT_WINDOW))
-        tls = self._scope["extensions"]
+        tls = (self._scope["extensions"] or {}).get("tls")
         if tls is not None and not _is_safe(tls["tls_version"], transport.get_extra_info("cipher")):
             self._die(ConnectionFault(frames.INADEQUATE_SECURITY, "HTTP/2 needs a cipher suite with forward secrecy and AEAD"))
         elif service.phase is not ServicePhase.SERVING or self._is_unwanted:

@@ -34,6 +34,18 @@ def test_scope() -> None:
     run(play)
 
 
+def test_root_path_and_pathsend_in_scope() -> None:
+    async def play() -> None:
+        wire = H2Wire(root_path="/root", pathsend=True)
+        wire.ask(path="/a")
+        await wire.exchange()
+        scope = wire.seen[0].scope
+        assert (scope["root_path"], scope["path"], scope["raw_path"]) == ("/root", "/root/a", b"/root/a")
+        assert set(scope["extensions"]) >= {"http.response.pathsend", "http.response.trailers"}
+
+    run(play)
+
+
 def test_body_both_ways() -> None:
     async def play() -> None:
         wire = H2Wire()
