@@ -58,7 +58,7 @@ from .terminal import Terminal
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from .control.server import ControlServer
+    from .control.entrance import ControlEntrance
     from .origin import Origin
     from .reload.development import Development
 
@@ -108,7 +108,7 @@ class Host:
         gc.freeze()
         self._own = own or OwnDescriptors()
         self.wakeup = Wakeup(self._own, parent)
-        self._control: ControlServer | None = None
+        self._control: ControlEntrance | None = None
         self._terminal = Terminal() if development else None
         self._orphans = Orphans()
         self._origin = origin
@@ -140,7 +140,7 @@ class Host:
             end.close()
         gc.unfreeze()
 
-    def attach(self, control: ControlServer) -> None:
+    def attach(self, control: ControlEntrance) -> None:
         """From now on bring the fleet the orders of ``control``, and take it the answers."""
         self._control = control
 

@@ -6,6 +6,8 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..config.options import Config
 from ..worker import main as worker_run
 from .phases import Stage
@@ -20,8 +22,9 @@ PAUSE = 0.05
 class Provision:
     """An observer that imports one module at a time while the fleet serves."""
 
-    def __init__(self, config: Config) -> None:
-        self._names = worker_run.late_modules(config)
+    def __init__(self, config: Config, own: Sequence[str] = ()) -> None:
+        """``own`` names modules that the supervisor itself may need."""
+        self._names = [*own, *worker_run.late_modules(config)]
         self.due: float | None = None
         """When to import the next module."""
 

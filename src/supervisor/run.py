@@ -15,10 +15,8 @@ from ..config.options import OPTIONS, Config
 from ..errors import ConfigError
 from ..version import __version__
 from ..worker.main import describe, name_process, preload
+from .control.entrance import SERVER, ControlEntrance
 from .control.listener import open_listener
-from .control.server import ControlServer
-from .control.status import Supervised
-from .control.workers import Workers
 from .fleet import Fleet
 from .host import Host
 from .jitter import chance
@@ -36,6 +34,7 @@ from .systemd import SystemdNotifier
 if TYPE_CHECKING:
     import socket
 
+    from .control.server import ControlServer
     from .origin import Origin
 
 logger = logging.getLogger("tricorn.error")
@@ -67,7 +66,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
     preload(config)
     raise_open_files()
     own = OwnDescriptors()
-    control: ControlServer | None = None
+    control: ControlEntrance | None = None
     with ExitStack() as finally_:
         # Last of all: a client that waits for the end of a stop learns of it by the end of its connection.
         finally_.callback(lambda: control.close() if control is not None else None)
@@ -83,7 +82,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
         greeter = greet(config, listeners)
         development = config if config.reload else None
         with Host(listeners.sockets, development=development, origin=origin, parent=parent, identity=identity, own=own) as host:
-            observers: tuple[Observer, ...] = (greeter, SystemdNotifier(notify_socket), Provision(config))
+            observers: tuple[Observer, ...] = (greeter, SystemdNotifier(notify_socket), Provision(config, [SERVER]))
             if (control := open_control(config, identity, host, own, listeners)) is not None:
                 finally_.callback(control.remove)
                 host.attach(control)
@@ -98,13 +97,22 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
 
 def open_control(
     config: Config, identity: Identity | None, host: Host, own: OwnDescriptors, listeners: Listeners
-) -> ControlServer | None:
-    """The server of the control socket; None if there is none."""
+) -> ControlEntrance | None:
+    """The control socket, which is served from its first client on; None if there is none."""
     listener = open_listener(config, identity)
     if listener is None:
         return None
-    supervised = Supervised(config.app, tuple(listeners.urls(scheme_of(config))), host.now(), Workers(host))
-    return ControlServer(own.keep(listener), host.wakeup, own, supervised)
+    since, urls = host.now(), tuple(listeners.urls(scheme_of(config)))
+
+    def make() -> ControlServer:
+        # Late, because most supervisors start without a client.
+        from .control.server import ControlServer
+        from .control.status import Supervised
+        from .control.workers import Workers
+
+        return ControlServer(listener, host.wakeup, own, Supervised(config.app, urls, since, Workers(host)))
+
+    return ControlEntrance(listener, host.wakeup, own, make)
 
 
 def make_hook_observer(config: Config, listeners: Listeners, host: Host) -> Observer:

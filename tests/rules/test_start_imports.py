@@ -17,7 +17,7 @@ LATE = frozenset(
     tricorn.protocols.http1.grammar tricorn.protocols.http1.h11_codec tricorn.protocols.proxy.protocol
     tricorn.protocols.websocket tricorn.logs.formats tricorn.worker.error_page tricorn.worker.template
     tricorn.worker.websocket tricorn.supervisor.reload.watcher tricorn.supervisor.reload.template
-    tricorn.supervisor.hook_observer
+    tricorn.supervisor.hook_observer tricorn.supervisor.control.server
     """.split()  # noqa: SIM905
 )
 """Each of them takes a noticeable part of the start; who needs one imports it then."""

@@ -28,6 +28,11 @@ class ControlListener:
         self._path = path
         self._inode = inode
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self.socket.fileno() >= 0
+
     def close(self) -> None:
         """Listen no more; in a process just forked as well, so the file stays."""
         self.socket.close()

@@ -62,9 +62,12 @@ class ControlServer:
         """When a place is taken from another client for it, or when clients are accepted again."""
         self._now = 0.0
         """When the fleet was looked at last."""
-        wakeup.watch(listener.socket, self)
+        self._watch_listener()
 
     # ------------------------------------------------------------------------------------------------------------ clients
+
+    def _watch_listener(self) -> None:
+        self._wakeup.watch(self._listener.socket, self)
 
     def attend(self, now: float) -> None:
         """Accept one client. The others keep waiting: those that were accepted are answered first."""
@@ -111,7 +114,7 @@ class ControlServer:
         if self._next is None:
             if self._admit_at is not None and self._admit_at <= now:
                 self._admit_at = None
-                self._wakeup.watch(self._listener.socket, self)
+                self._watch_listener()
             return
         if len(self._clients) >= MAX_CLIENTS:
             silent = min(self._clients, key=lambda client: (bool(client.owed), client.heard_at))
@@ -121,7 +124,7 @@ class ControlServer:
             self._drop(silent)
         connection, self._next, self._admit_at = self._next, None, None
         self._admit(connection, now)
-        self._wakeup.watch(self._listener.socket, self)
+        self._watch_listener()
 
     def _drop(self, client: Client) -> None:
         if client in self._clients:
@@ -129,15 +132,10 @@ class ControlServer:
             self._wakeup.forget(client.connection)
             self._own.close(client.connection)
 
-    def remove(self) -> None:
-        """Listen no more. Those that are connected stay so until :meth:`close`."""
-        self._wakeup.forget(self._listener.socket)
-        self._own.close(self._listener)
-        self._listener.remove()
-
     def close(self) -> None:
         """Drop all clients, at the supervisor's end."""
         for client in self._clients:
+            self._wakeup.forget(client.connection)
             self._own.close(client.connection)
         if self._next is not None:
             self._own.close(self._next)

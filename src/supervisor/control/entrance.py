@@ -1,0 +1,87 @@
+"""Waits for the first client of the control socket, and only then has it served: most supervisors start without one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..own_descriptors import OwnDescriptors
+from ..snapshot import Snapshot
+from ..wakeup import Wakeup
+from .listener import ControlListener
+
+if TYPE_CHECKING:
+    from ..messages import Answer
+    from ..orders import Order
+    from .server import ControlServer
+
+logger = logging.getLogger("tricorn.error")
+
+SERVER = "tricorn.supervisor.control.server"
+"""The module that serves. It is imported some seconds after the start (see ``provision.py``), or for the first client."""
+
+
+class ControlEntrance:
+    """Owns the ``listener`` and passes everything on to the server, once ``make`` has made that. An observer of the fleet."""
+
+    def __init__(
+        self, listener: ControlListener, wakeup: Wakeup, own: OwnDescriptors, make: Callable[[], ControlServer]
+    ) -> None:
+        self.due: float | None = None
+        """When the server wants to look again."""
+        self._listener = own.keep(listener)
+        self._wakeup = wakeup
+        self._own = own
+        self._make = make
+        self._server: ControlServer | None = None
+        wakeup.watch(listener.socket, self)
+
+    def attend(self, now: float) -> None:
+        """The first client is there."""
+        with self._unharmed():
+            if self._server is None:
+                self._server = self._make()
+            self._server.attend(now)
+
+    def look(self, snapshot: Snapshot, now: float) -> None:
+        """Let the server look."""
+        self.due = None
+        if self._server is not None:
+            with self._unharmed():
+                self._server.look(snapshot, now)
+                self.due = self._server.due
+
+    def take_orders(self) -> list[Order]:
+        """The orders that came since the last call."""
+        return self._server.take_orders() if self._server is not None else []
+
+    def answer(self, answer: Answer, now: float) -> None:
+        """The fleet answers an order."""
+        if self._server is not None:
+            with self._unharmed():
+                self._server.answer(answer, now)
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        """A mistake of ours, or packages that were replaced, must not harm what serves: only the control socket is closed."""
+        try:
+            yield
+        except Exception:
+            logger.exception("The control socket is closed, because serving it fails")
+            self.remove()
+            self.close()
+
+    def remove(self) -> None:
+        """Listen no more. Clients that are connected stay so until :meth:`close`."""
+        if self._listener.is_open:
+            self._wakeup.forget(self._listener.socket)
+            self._own.close(self._listener)
+            self._listener.remove()
+
+    def close(self) -> None:
+        """Drop all clients, at the supervisor's end."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
