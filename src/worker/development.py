@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..config.options import Config
@@ -21,6 +23,10 @@ from .developer import is_developer, is_waiting
 from .loader import trimmed
 from .modules import is_developers
 
+logger = logging.getLogger("tricorn.error")
+
+SETTLED = 0.1
+"""Seconds from the application's start-up until the supervisor has logged that it serves."""
 MAX_HELD = 65536
 """Bytes of an error response that are held back until it is known whether the application raises an exception."""
 WAITER = (
@@ -30,12 +36,31 @@ WAITER = (
 """Appended to pages with ``--reload-browser``."""
 
 
-def develop(app: Application, config: Config) -> tuple[Application, Callable[[], None]]:
-    """The application with the above, and what to call when a file was saved. Logged tracebacks become short, too."""
+def develop(
+    app: Application, config: Config, listeners: Sequence[socket.socket] = ()
+) -> tuple[Application, Callable[[], None]]:
+    """The application with the above, and what to call when a file was saved. Logged tracebacks become short, too.
+
+    The log says where FastAPI's documentation of the application is, on the first of the ``listeners``.
+    """
     if config.log_level not in ("debug", "trace"):
         set_traceback(lambda error: trimmed(error, is_developers))
-    developed = Development(app, reloads_pages=bool(config.reload_browser))
+    scheme = "http" if config.ssl_certfile is None else "https"
+    documentation = documentation_of(app, listeners, scheme, config.root_path)
+    developed = Development(app, reloads_pages=bool(config.reload_browser), documentation=documentation)
     return developed, developed.waiting.release
+
+
+def documentation_of(app: Any, listeners: Sequence[socket.socket], scheme: str, root_path: str) -> str:
+    """The URL of the pages that FastAPI makes of an application; empty if it is none, or has none."""
+    path = getattr(app, "docs_url", None)
+    tcp = next((one for one in listeners if one.family in (socket.AF_INET, socket.AF_INET6)), None)
+    is_fastapi = any(base.__module__.startswith("fastapi") for base in type(app).__mro__)
+    if not isinstance(path, str) or not is_fastapi or tcp is None:
+        return ""
+    host, port = tcp.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{root_path}{path}"
 
 
 class WithoutWaiting:
@@ -80,18 +105,32 @@ async def _left(receive: Receive) -> None:
 class Development:
     """The application ``app`` with the above."""
 
-    def __init__(self, app: Application, *, reloads_pages: bool) -> None:
+    def __init__(self, app: Application, *, reloads_pages: bool, documentation: str = "") -> None:
         self._app = app
+        self._documentation = documentation
         self._reloads_pages = reloads_pages
         self.waiting = Waiting()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_developer(scope):
+        if scope["type"] == "lifespan" and self._documentation:
+            await self._app(scope, receive, self._told(send))
+        elif scope["type"] != "http" or not is_developer(scope):
             await self._app(scope, receive, send)
         elif is_waiting(scope["method"], scope["headers"]):
             await self.waiting.answer(receive, send)
         else:
             await self._show(scope, receive, send)
+
+    def _told(self, send: Send) -> Send:
+        """``send`` of the lifespan, which says where the documentation is a moment after the start-up."""
+
+        async def send_and_tell(message: Message) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                text = "Documentation of the API: %s"
+                asyncio.get_running_loop().call_later(SETTLED, logger.info, text, self._documentation)
+
+        return send_and_tell
 
     async def _show(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = {**scope}

@@ -112,7 +112,7 @@ def _serve(config: Config, birth: Birth, began: float) -> None:
             # Late, because only --reload needs it.
             from .development import develop
 
-            app, release = develop(app, config)
+            app, release = develop(app, config, birth.listeners if birth.generation == birth.slot == 0 else ())
         _run(config, _live(config, birth, began, app, hooks=hooks, release=release))
     except AppError as error:
         if not config.reload:
