@@ -99,11 +99,8 @@ def main() -> None:
 
 def drawn(lines: list[str], error: bytes, mended: bytes) -> str:
     """The picture: the terminal above, the two pages below it."""
-    kept = [
-        line
-        for line in lines
-        if line and not line.startswith(("Traceback", "  ", "    ")) and "Stop" not in line and "favicon" not in line
-    ]
+    left_out = re.compile(r"Traceback|  |.*(Stop|favicon)")
+    kept = [line for line in lines if line and not left_out.match(line)]
     width, gap, bar = WIDTH * 2 + 60, 20, 30
     rows = [PROMPT, *(line if len(line) < 150 else f"{line[:147]}..." for line in kept)]
     high = bar + 24 + 22 * len(rows)
