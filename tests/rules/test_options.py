@@ -15,6 +15,7 @@ THEIRS = {
     "src/gunicorn.py": "gunicorn's settings, of which some have the same names",
     "src/compat/uvicorn_names.py": "uvicorn's modules and what is in them",
     "src/compat/uvicorn_parts.py": "uvicorn's names of the choices that an option has",
+    "src/protocols/context.py": "slots of a class, of which some have the same names",
     "src/embedding/config.py": "uvicorn's keywords that mean something else than the options of their names",
 }
 """Modules in which such names are somebody else's."""
