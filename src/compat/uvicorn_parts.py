@@ -54,7 +54,7 @@ class ProxyHeadersMiddleware:
         self._proxies = Proxies(Trusted(trusted_hosts if isinstance(trusted_hosts, str) else ",".join(trusted_hosts)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan" and self._proxies.believes(scope.get("client"), scope.get("server")):
+        if scope["type"] != "lifespan" and self._proxies.trusts(scope.get("client"), scope.get("server")):
             told, _ = self._proxies.unveil({}, scope["headers"], "")
             if scope["type"] == "websocket" and "scheme" in told:
                 told["scheme"] = told["scheme"].replace("http", "ws")

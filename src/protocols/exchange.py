@@ -1,4 +1,7 @@
-"""One request and its response as ASGI sees them (ASGI HTTP specification 2.3)."""
+"""One request and its response as ASGI sees them (ASGI HTTP specification 2.3).
+
+The file is long because it is one object: each message of the application and each event of the client, by the phase.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One HTTP/1.1 connection: it owns the transport, and runs one request after another on it."""
+"""One HTTP/1.1 connection: it owns the transport, and runs one request after another on it.
+
+The file is long because it is one object: each event of transport, client, stream and service, by the connection\'s phase.
+"""
 
 from __future__ import annotations
 
@@ -74,9 +77,7 @@ class HttpConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._phase = IDLE
         proxies = service.proxies
-        self._proxies: Proxies | None = (
-            proxies if proxies is not None and proxies.believes(facts.client, facts.server) else None
-        )
+        self._proxies: Proxies | None = proxies if proxies is not None and proxies.trusts(facts.client, facts.server) else None
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._refusal: Refusal | None = MISSES_TLS if facts.misses_tls else None
         """What the first request is answered with, whatever it is."""
@@ -345,7 +346,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Read on only while what waits in memory is within bounds."""
-        # A head has limits of its own, and nobody but the client can get it out of the buffer.
+        # A head has limits of its own, and only its rest can get it out of the buffer.
         wanted = (self.waiting < self._service.limits.buffer or self._phase is HEAD) and not self._resting
         if wanted is not self._reading and not self.transport.is_closing():
             self._reading = wanted

@@ -47,7 +47,7 @@ class Http1Stream:
       leaves together is one chunk, whatever messages it came in, since proxies draw chunks anew and framing each message would
       cost a stream a tenth of its CPU time. So the stream is a source of the writer's frames.
     - *Whether the connection persists*: only if client, response and worker let it; never while the client may be waiting to be
-      asked for the body, since then nobody knows whether it is going to send it.
+      asked for the body, since then it is not known whether it is going to send it.
     - ``Expect: 100-continue`` is answered when the application asks for the body, and not before.
     """
 

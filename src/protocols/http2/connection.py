@@ -119,7 +119,7 @@ class Http2Connection(asyncio.Protocol):
         self._phase = OPEN
         proxies = service.proxies
         self._proxies: Proxies | None = (
-            proxies if proxies is not None and proxies.believes(scope["client"], scope["server"]) else None
+            proxies if proxies is not None and proxies.trusts(scope["client"], scope["server"]) else None
         )
         """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
         self._is_unwanted = is_unwanted

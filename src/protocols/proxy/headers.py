@@ -140,7 +140,7 @@ class Proxies:
         self._ignored: set[str] = set()
         """Peers that were logged because they are not trusted."""
 
-    def believes(self, client: Address | None, server: tuple[str, int | None] | None) -> bool:
+    def trusts(self, client: Address | None, server: tuple[str, int | None] | None) -> bool:
         """Whether the peer ``client`` is trusted; if it is None, whether those on the UNIX socket ``server`` are."""
         if client is None:
             return self.trusted.trusts_unix(server[0] if server is not None and server[1] is None else "")
