@@ -16,7 +16,17 @@ from ..errors import ConfigError
 from .frozen import Value
 from .option import Option, option
 from .option import flag as flag
-from .validators import parse_workers, wrong_app, wrong_bind, wrong_header, wrong_hooks, wrong_mode, wrong_path, wrong_prefix
+from .validators import (
+    parse_workers,
+    wrong_admin_bind,
+    wrong_app,
+    wrong_bind,
+    wrong_header,
+    wrong_hooks,
+    wrong_mode,
+    wrong_path,
+    wrong_prefix,
+)
 
 LAST_PARTING = 2.0
 """Seconds that clients whose WebSocket was closed last by ``--drain-over`` get to answer that."""
@@ -169,9 +179,24 @@ class Config(Value):
         once=True,
         needs_supervisor=True,
     )
+    admin_bind: str | None = option(
+        None,
+        "Where an admin process answers /metrics, /livez, /readyz, /status, /events and the dashboard: HOST:PORT or unix:PATH.",
+        section="Processes",
+        validator=wrong_admin_bind,
+        once=True,
+        needs_supervisor=True,
+    )
+    admin_host: tuple[str, ...] = option(
+        (),
+        "A name, beside addresses and localhost, under which the dashboard answers; may be given several times.",
+        section="Processes",
+        once=True,
+        needs_option="admin_bind",
+    )
     ready_min: int = option(
         1,
-        "How many workers must be ready for 'tricornctl health' to succeed.",
+        "How many workers must be ready for /readyz and 'tricornctl health' to succeed.",
         section="Processes",
         minimum=1,
         needs_supervisor=True,

@@ -66,6 +66,12 @@ def wrong_bind(text: str) -> str | None:
     return None if fits else "must be HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N"
 
 
+def wrong_admin_bind(text: str) -> str | None:
+    """``HOST:PORT`` or ``unix:PATH``."""
+    fits = not text.startswith("fd://") and wrong_bind(text) is None
+    return None if fits else "must be HOST:PORT, [IPv6]:PORT or unix:PATH"
+
+
 def wrong_mode(text: str) -> str | None:
     """A file's mode, in octal."""
     return None if re.fullmatch(r"(0o)?[0-7]{1,4}", text) else "must be a mode in octal, such as 660"

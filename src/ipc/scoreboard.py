@@ -41,6 +41,7 @@ class Field(IntEnum):
     REQUESTS = Kind.COUNTER, "", "Requests answered"
     ACTIVE = Kind.GAUGE, "", "1 while the event loop beats several times a second, because requests are in flight"
     WEBSOCKETS = Kind.GAUGE, "", "How many of the connections are WebSockets"
+    HTTP2 = Kind.GAUGE, "", "How many of the connections speak HTTP/2"
     LAG = Kind.GAUGE, "seconds", "By how much the last beat came late: how long the event loop was kept from turning"
 
     kind: Kind

@@ -31,11 +31,11 @@ Samples = Mapping[str, Mapping[Labels, Sample]]
 
 
 def expose(samples: Samples, openmetrics: bool = False) -> str:
-    """The text of all metrics that have values."""
+    """The text of all metrics that ``samples`` has, also of those that have no value yet."""
     lines: list[str] = []
     for name, metric in METRICS.items():
         values = samples.get(name)
-        if values:
+        if values is not None:
             lines += _family(metric, values, openmetrics)
     if openmetrics:
         lines.append("# EOF")

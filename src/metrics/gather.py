@@ -24,6 +24,8 @@ class Facts(Value):
     connections: float
     """All that are open, of whatever protocol."""
     websockets: float
+    multiplexed: float
+    """Those that speak HTTP/2."""
     phases: Mapping[str, int]
     """Workers by phase."""
     wanted: int
@@ -56,8 +58,8 @@ def gather(facts: Facts) -> dict[str, dict[Labels, Sample]]:
         },
         "tricorn_http_requests_in_flight": {(): facts.in_flight},
         "tricorn_connections": {
-            ("http1",): max(0.0, facts.connections - facts.websockets),
-            ("http2",): 0.0,
+            ("http1",): max(0.0, facts.connections - facts.websockets - facts.multiplexed),
+            ("http2",): facts.multiplexed,
             ("websocket",): facts.websockets,
         },
         "tricorn_received_bytes_total": {(): counts.plain[Cell.RECEIVED]},

@@ -141,7 +141,7 @@ class Service:
         websocket: Upgrade | None = None,
         http2: Successor | None = None,
         proxies: Proxies | None = None,
-        on_count: Callable[[int, int], None] = lambda connections, websockets: None,
+        on_count: Callable[[int, int, int], None] = lambda connections, websockets, multiplexed: None,
         on_request: Callable[[], None] | None = None,
     ) -> None:
         """It is long because each attribute is explained where it is set."""
@@ -180,6 +180,8 @@ class Service:
         """How many of them are WebSockets, or about to be."""
         self.streams = 0
         """Streams of HTTP/2 beyond the first of each connection; counted only if there is a limit of concurrency."""
+        self.multiplexed = 0
+        """How many of them speak HTTP/2."""
         self.unwanted = 0
         """Those of them that were opened above the limit of concurrency: they are told so and closed."""
         self.hand_on: Callable[[int], bool] | None = None
@@ -194,7 +196,7 @@ class Service:
         self.requests = 0
         """Responses completed."""
         self.on_count = on_count
-        """Told the number of open connections when it changes, and how many of them are WebSockets."""
+        """Told the number of open connections when it changes, and how many of them are WebSockets and speak HTTP/2."""
         self.on_request = on_request
         """Called after each completed response."""
         self._empty: asyncio.Future[None] | None = None
@@ -257,13 +259,13 @@ class Service:
     def opened(self, connection: Connection) -> None:
         """``connection`` is open from now on."""
         self.connections.add(connection)
-        self.on_count(len(self.connections), self.websockets)
+        self.on_count(len(self.connections), self.websockets, self.multiplexed)
 
     def closed(self, connection: Connection) -> None:
         """``connection`` is lost, or another protocol has taken its transport."""
         self.connections.discard(connection)
         self.deliveries.forget(connection)
-        self.on_count(len(self.connections), self.websockets)
+        self.on_count(len(self.connections), self.websockets, self.multiplexed)
         self._check_empty()
 
     def drain(self, phase: Phase, hand_on: Callable[[int], bool] | None = None, *, part: bool = True) -> None:

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from ..ipc.channel import LEVEL, REOPEN, Message, Table, Violation, encode
@@ -16,6 +16,7 @@ from .forker import Forker
 from .jitter import chance
 from .link import Link
 from .messages import Fact
+from .own_descriptors import Closable
 from .wakeup import Wakeup
 
 logger = logging.getLogger("tricorn.error")
@@ -38,6 +39,10 @@ class Auxiliary(Protocol):
     listeners. What it is told waits for it; other processes are born with what they must know."""
     says: Table
     """All that the process may say."""
+
+    @property
+    def keeps(self) -> Collection[Closable]:
+        """What the process keeps of the supervisor's own descriptors."""
 
     def main(self, link: socket.socket) -> int:
         """The process, from fork to exit code. It ends when ``link`` does."""
@@ -129,7 +134,7 @@ class Auxiliaries:
     def _try_to_start(self, process: Process, now: float) -> None:
         auxiliary = process.auxiliary
         try:
-            process.pid, channel = self._forker.fork(lambda link: _live(auxiliary, link))
+            process.pid, channel = self._forker.fork(lambda link: _live(auxiliary, link), auxiliary.keeps)
         except OSError as error:
             process.backoff.failed(now, chance)
             logger.warning("The %s could not be forked: %s", auxiliary.name, error)

@@ -8,13 +8,13 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NoReturn
 
 from ..config.identity import Identity
 from ..errors import EXIT_BUG
 from .life import flush_and_exit, live
-from .own_descriptors import OwnDescriptors
+from .own_descriptors import Closable, OwnDescriptors
 from .wakeup import Wakeup
 
 Life = Callable[[socket.socket], int]
@@ -29,12 +29,15 @@ class Forker:
         self._wakeup = wakeup
         self._identity = identity
 
-    def fork(self, life: Life) -> tuple[int, socket.socket]:
-        """Fork a process that lives ``life``; returns its pid and our end of its channel. Raises OSError."""
+    def fork(self, life: Life, keeps: Collection[Closable] = ()) -> tuple[int, socket.socket]:
+        """Fork a process that lives ``life``; returns its pid and our end of its channel. Raises OSError.
+
+        ``keeps``: what it keeps of the supervisor's own descriptors.
+        """
         ours, theirs = self.open_channel()
         with theirs:
             try:
-                return self.fork_with(theirs, life), ours
+                return self.fork_with(theirs, life, keeps), ours
             except BaseException:
                 self.own.close(ours)
                 raise
@@ -44,7 +47,7 @@ class Forker:
         ours, theirs = socket.socketpair()
         return self.own.keep(ours), theirs
 
-    def fork_with(self, theirs: socket.socket, life: Life) -> int:
+    def fork_with(self, theirs: socket.socket, life: Life, keeps: Collection[Closable] = ()) -> int:
         """Fork a process that lives ``life`` with the channel ``theirs``; returns its pid. Raises OSError."""
         # What is still buffered would be written by the child once more.
         sys.stdout.flush()
@@ -54,17 +57,17 @@ class Forker:
         try:
             pid = os.fork()
             if pid == 0:
-                self._leave(theirs, life)
+                self._leave(theirs, life, keeps)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         return pid
 
-    def _leave(self, theirs: socket.socket, life: Life) -> NoReturn:
+    def _leave(self, theirs: socket.socket, life: Life, keeps: Collection[Closable]) -> NoReturn:
         """The child's whole life; never returns into the supervisor's stack."""
         try:
             self._wakeup.leave_to_child()
             # When the supervisor dies, each child reads the end of its channel: so no other child may hold an end of it.
-            self.own.close_all()
+            self.own.close_all(keeps)
             if self._identity is not None:
                 self._identity.become()
             # What the supervisor wants done at its exit does not concern the child.

@@ -24,6 +24,7 @@ class HookRunner:
 
     name = "hook runner"
     lasting = True
+    keeps = ()
     says: Table = {}
 
     def __init__(self, config: Config, listeners: tuple[socket.socket, ...]) -> None:

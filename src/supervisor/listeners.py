@@ -121,6 +121,15 @@ def _bind_address(address: str, config: Config, identity: Identity | None) -> Li
         raise ListenerError(f"--bind {address}: {str(error).partition(': ')[2].replace('try --port', 'try port')}") from error
 
 
+def bind_admin(config: Config, identity: Identity | None = None) -> Listeners:
+    """Listen on ``--admin-bind``. Raises ListenerError."""
+    assert config.admin_bind is not None
+    try:
+        return _bind_address(config.admin_bind, config, identity)
+    except ListenerError as error:
+        raise ListenerError(f"--admin-bind {str(error).removeprefix('--bind ')}") from error
+
+
 def url(family: int, address: Any, scheme: str = "http") -> str:
     """``address`` (as of ``getsockname``) as a URL for people. A wildcard becomes the loopback address, so it can be opened."""
     if family == socket.AF_UNIX:

@@ -6,6 +6,7 @@ process at the other end would not notice. The socket to systemd and the file wi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol, TypeVar
 
 
@@ -35,8 +36,10 @@ class OwnDescriptors:
         self._all.pop(id(opened), None)
         opened.close()
 
-    def close_all(self) -> None:
-        """In a process just forked: close all that is the supervisor's."""
+    def close_all(self, but: Collection[Closable] = ()) -> None:
+        """In a process just forked: close all that is the supervisor's, ``but`` what the process needs."""
+        kept = {id(opened) for opened in but}
         for opened in self._all.values():
-            opened.close()
+            if id(opened) not in kept:
+                opened.close()
         self._all.clear()

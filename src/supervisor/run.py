@@ -20,7 +20,7 @@ from .control.listener import open_listener
 from .fleet import Fleet
 from .host import Host
 from .jitter import chance
-from .listeners import Listeners, bind
+from .listeners import Listeners, bind, bind_admin
 from .messages import Fact
 from .notify_socket import NotifySocket
 from .observers import Greeter, Observer, look_all
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import socket
 
     from .control.server import ControlServer
+    from .control.status import Supervised
     from .origin import Origin
 
 logger = logging.getLogger("tricorn.error")
@@ -74,6 +75,11 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
         finally_.callback(own.close, notify_socket)
         listeners = bind(config, identity)
         finally_.callback(listeners.close)
+        admin = bind_admin(config, identity) if config.admin_bind is not None else None
+        if admin is not None:
+            finally_.callback(admin.close)
+            for listener in admin.sockets:
+                own.keep(listener)
         if config.pid_file is not None:
             finally_.callback(own.keep(PidFile(config.pid_file, identity)).remove)
         if config.umask is not None:
@@ -87,6 +93,8 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
                 finally_.callback(control.remove)
                 host.attach(control)
                 observers += (control,)
+            if admin is not None:
+                observers += (make_admin(config, admin, listeners, host, own),)
             if config.hooks is not None:
                 observers += (make_hook_observer(config, listeners, host),)
             reader = ConfigReader(config, origin, identity)
@@ -107,12 +115,33 @@ def open_control(
     def make() -> ControlServer:
         # Late, because most supervisors start without a client.
         from .control.server import ControlServer
-        from .control.status import Supervised
-        from .control.workers import Workers
 
-        return ControlServer(listener, host.wakeup, own, Supervised(config.app, urls, since, Workers(host)))
+        return ControlServer(listener, host.wakeup, own, supervised_by(config, urls, since, host))
 
     return ControlEntrance(listener, host.wakeup, own, make)
+
+
+def supervised_by(config: Config, urls: tuple[str, ...], since: float, host: Host) -> Supervised:
+    """What questions about this supervisor, which runs ``since`` then, are answered from."""
+    from .control.status import Supervised
+    from .control.workers import Workers
+
+    return Supervised(config.app, urls, since, Workers(host), os.getpid())
+
+
+def make_admin(config: Config, admin: Listeners, listeners: Listeners, host: Host, own: OwnDescriptors) -> Observer:
+    """What shows the fleet to the admin process, which answers on ``admin``."""
+    # Late, because most do without.
+    from ..ipc.published import Published
+    from .admin.auxiliary import AdminObserver, AdminProcess
+    from .admin.view import Exhibit
+
+    supervised = supervised_by(config, tuple(listeners.urls(scheme_of(config))), host.now(), host)
+    exhibit = Exhibit(own.keep(Published()), host.scoreboard, supervised)
+    process = AdminProcess(config, admin.sockets, listeners.sockets, exhibit)
+    host.auxiliaries.add(process)
+    logger.info("Admin listener on %s", ", ".join(admin.urls()))
+    return AdminObserver(process, exhibit, host)
 
 
 def make_hook_observer(config: Config, listeners: Listeners, host: Host) -> Observer:

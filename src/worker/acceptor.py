@@ -99,13 +99,14 @@ class Acceptor:
         self._closed = self._taken - (self._connections - self._before)
         self._taken, self._before = 0, self._connections
 
-    def publish(self, made: int, websockets: int = 0) -> None:
+    def publish(self, made: int, websockets: int = 0, multiplexed: int = 0) -> None:
         """Let the other workers know how many connections are open: those ``made``, and those that are not admitted yet.
 
-        ``websockets``: how many of them are WebSockets.
+        ``websockets`` of them are WebSockets, and ``multiplexed`` speak HTTP/2.
         """
         self._made = made
         self._place.row[Field.WEBSOCKETS] = websockets
+        self._place.row[Field.HTTP2] = multiplexed
         self._count()
 
     def _count(self) -> None:

@@ -23,7 +23,8 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "logging": frozenset({"protocols"}),
     "logs": frozenset({"logging", "config", "ipc", "protocols"}),
     "worker": frozenset({"hooks", "logging", "logs", "config", "ipc", "protocols"}),
-    "supervisor": frozenset({"hooks", "worker", "config", "ipc", "metrics"}),
+    "admin": frozenset({"worker", "logs", "config", "ipc", "protocols", "metrics"}),
+    "supervisor": frozenset({"hooks", "worker", "config", "ipc", "metrics", "admin"}),
     "embedding": frozenset({"supervisor", "worker", "logging", "logs", "config", "ipc", "protocols"}),
     "testing": frozenset({"embedding"}),
     "pytest_plugin": frozenset({"testing"}),
@@ -42,11 +43,12 @@ BASIC = frozenset({"version", "errors", "config.frozen"})
 
 DOORS: Mapping[tuple[str, str], frozenset[str]] = {
     ("supervisor", "worker"): frozenset({"worker.main", "worker.template", "worker.hook_runner"}),
+    ("supervisor", "admin"): frozenset({"admin.main"}),
     ("cli", "worker"): frozenset({"worker.main", "worker.interfaces", "worker.hooks"}),
     ("", "worker"): frozenset({"worker.current"}),
 }
 """Where a room may import only some modules of another. The supervisor knows what to run after a fork: as a worker, to fork
-workers, to call hooks."""
+workers, to call hooks, to answer operators."""
 
 PURE = frozenset(
     ["__future__", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math", "operator", "typing"],

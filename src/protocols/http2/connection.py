@@ -140,6 +140,7 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         service, limits = self._service, self._service.limits
+        service.multiplexed += 1
         service.opened(self)
         if self._is_unwanted is None:
             self._is_unwanted = service.is_crowded()
@@ -160,6 +161,7 @@ class Http2Connection(asyncio.Protocol):
             self.drain()
 
     def data_received(self, data: bytes) -> None:
+        self._service.meters.received += len(data)
         if self._phase is LINGER or self._phase is CLOSED:
             self._surplus += len(data)
             if self._surplus > MAX_LINGERED:
@@ -197,6 +199,7 @@ class Http2Connection(asyncio.Protocol):
         self._output.lose()
         self._writer.lose()
         self._service.unwanted -= bool(self._is_unwanted)
+        self._service.multiplexed -= 1
         self._service.closed(self)
 
     def pause_writing(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -64,6 +63,8 @@ class Supervised(Value):
     since: float
     """When the supervisor started, in seconds of CLOCK_MONOTONIC."""
     processes: Processes
+    pid: int
+    """The supervisor's."""
 
 
 def status(snapshot: Snapshot, supervised: Supervised, now: float) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def status(snapshot: Snapshot, supervised: Supervised, now: float) -> dict[str, 
     workers = sorted(snapshot.workers, key=lambda worker: (worker.slot, worker.id))
     return {
         "supervisor": {
-            "pid": os.getpid(),
+            "pid": supervised.pid,
             "version": __version__,
             "app": supervised.app,
             "uptime": round(now - supervised.since, 3),

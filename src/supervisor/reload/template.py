@@ -32,6 +32,7 @@ class Warming:
 
     name = "template"
     lasting = False
+    keeps = ()
     says: Table = template.SAYS
 
     def __init__(self, config: Config, heritage: template.Heritage) -> None:

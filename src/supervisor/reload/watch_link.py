@@ -22,6 +22,7 @@ class Watching:
     name = "watcher"
     wanted = True
     lasting = False
+    keeps = ()
     says: Table = watch.SAYS
 
     def __init__(self, config: Config, listeners: tuple[socket.socket, ...], settings: tuple[str, ...] = ()) -> None:

@@ -54,9 +54,14 @@ def sample(name: str) -> tuple[str, Any]:
         return "", not config.DEFAULTS[name]
     if kind is str:
         files = {"config": os.devnull, "env_file": os.devnull}
-        shaped = {"header": "X-Name:value", "bind": "a:1", "umask": "27", "uds_permissions": "660", "warm_path": "/a"} | {
-            "timeout_request_exempt": "/a"
-        }
+        shaped = {
+            "header": "X-Name:value",
+            "bind": "a:1",
+            "admin_bind": "a:1",
+            "umask": "27",
+            "uds_permissions": "660",
+            "warm_path": "/a",
+        } | {"timeout_request_exempt": "/a"}
         text = (files | shaped).get(name, "some-text")
         return text, (text,) if known.is_repeatable else text
     number = int((known.minimum or 0) + 3)

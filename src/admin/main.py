@@ -1,0 +1,150 @@
+"""The admin process: Tricorn's own protocols, one event loop, and an application that reads what the supervisor shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+
+from ..config.options import Config
+from ..ipc import channel
+from ..ipc.waits import Waits
+from ..logs.files import MAX_FILES
+from ..logs.setup import adopt, set_level
+from ..protocols.facts import Facts
+from ..protocols.http1.connection import HttpConnection
+from ..worker.current import CurrentWorker
+from ..worker.lifespan import Lifespan
+from ..worker.main import watch_lifeline
+from ..worker.owner import OnlyPlace
+from ..worker.serving import Serving
+from ..worker.tls import Certificates
+from .application import Admin
+from .source import Source
+
+MAX_CONNECTIONS = 64
+"""Connections at once. A further one takes the place of the one that has been idle for longest: a probe always gets in."""
+READ_SIZE = 65536
+
+
+def main(config: Config, link: socket.socket, listeners: Sequence[socket.socket], source: Source) -> int:
+    """The process, from fork to exit code: answer on ``listeners`` until the supervisor ends it."""
+    watch_lifeline(link)
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_serve(config, link, listeners, source))
+    return 0
+
+
+async def _serve(config: Config, link: socket.socket, listeners: Sequence[socket.socket], source: Source) -> None:
+    admin = Admin(source, config.admin_host)
+    lifespan = Lifespan(admin, "off")
+    settings = _settings(config)
+    serving = AdminServing(
+        settings,
+        admin,
+        listeners,
+        lifespan=lifespan,
+        certificates=Certificates(settings),
+        current=CurrentWorker(0, os.getpid()),
+        owner=Nobody(),
+        place=OnlyPlace(),
+    )
+    serving.start()
+    history = asyncio.ensure_future(admin.keep_history())
+    try:
+        await Orders(link).ended()
+    finally:
+        history.cancel()
+        serving.release()
+
+
+def _settings(config: Config) -> Config:
+    """The options of the admin listener: short times, small requests, no log. Those of the application do not apply."""
+    return Config(
+        app=config.app,
+        access_log=False,
+        log_level=config.log_level,
+        http2=False,
+        ws="none",
+        report_stalls=0,
+        proxy_headers=False,
+        lifespan="off",
+        loop="asyncio",
+        limit_request_body=0,
+        timeout_keep_alive=10,
+        timeout_request_head=10,
+        timeout_send=10,
+    )
+
+
+class AdminServing(Serving):
+    """Serves the admin's application, with a bound on connections."""
+
+    def _make_connection(self, transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
+        connections = self.service.connections
+        if len(connections) >= MAX_CONNECTIONS:
+            # The deadline of a connection that answers a request is infinite, and that of an idle one the earlier the longer
+            # it has been idle.
+            min(connections, key=lambda connection: connection.deadline).abort()
+        return HttpConnection(self.service, transport, facts)
+
+
+class Nobody:
+    """The owner of what serves here: no other process need know."""
+
+    def beat(self) -> None:
+        """Nothing to tell."""
+
+    def retire(self, reason: str) -> bool:
+        """It is never replaced for age or requests."""
+        return True
+
+    def waiting(self, waits: Waits) -> None:
+        """Nothing to tell."""
+
+    def delivering(self) -> None:
+        """Nothing to tell."""
+
+    def active(self) -> None:
+        """Nothing to tell."""
+
+    def stalled(self, seconds: float) -> None:
+        """Nothing to tell."""
+
+
+class Orders:
+    """What the supervisor says: log files were opened again, the log's level has changed. Its end is ours."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        self._decoder = channel.Decoder({kind: channel.TO_WORKER[kind] for kind in (channel.REOPEN, channel.LEVEL)})
+        self._received: list[int] = []
+        self._loop.add_reader(link.fileno(), self._read)
+
+    async def ended(self) -> None:
+        """Wait for the supervisor's end."""
+        await self._end
+
+    def _read(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._link, READ_SIZE, MAX_FILES)
+            self._received += descriptors
+            messages = self._decoder.feed(data)
+        except BlockingIOError:
+            return
+        except (OSError, channel.Violation):
+            data, messages = b"", []
+        if not data:
+            self._loop.remove_reader(self._link.fileno())
+            if not self._end.done():
+                self._end.set_result(None)
+            return
+        for message in messages:
+            if message["kind"] == channel.REOPEN:
+                adopt(dict(zip(message["files"], self._received, strict=False)))
+                self._received.clear()
+            else:
+                set_level(message["level"])

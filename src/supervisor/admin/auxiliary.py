@@ -1,0 +1,119 @@
+"""The admin process (see ``admin/main.py``), as the supervisor sees it: its process, and what that is shown."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ...admin import main as admin
+from ...config.options import Config
+from ...ipc.channel import Message, Table
+from ...ipc.scoreboard import Field
+from ...ipc.text import one_line
+from ..host import Host
+from ..messages import Fact
+from ..own_descriptors import Closable
+from ..phases import Stage
+from ..snapshot import Snapshot
+from .view import MAX_EVENT, Exhibit, View
+
+TURN = 1.0
+"""Seconds after which the supervisor shows again that it turns: so /livez is exact to a second."""
+EVENTS = 50
+"""Lines of the log that are shown."""
+
+
+class AdminProcess:
+    """The auxiliary that answers on ``--admin-bind``. It is wanted from the start to the end."""
+
+    name = "admin"
+    lasting = True
+    says: Table = {}
+
+    def __init__(
+        self, config: Config, own: tuple[socket.socket, ...], listeners: tuple[socket.socket, ...], exhibit: Exhibit
+    ) -> None:
+        """It answers on the listeners ``own``; ``listeners`` are those of the workers."""
+        self.wanted = True
+        self._config = config
+        self._own = own
+        self._listeners = listeners
+        self._exhibit = exhibit
+
+    @property
+    def keeps(self) -> Collection[Closable]:
+        """Its listeners, and what it is shown."""
+        return (*self._own, self._exhibit.published)
+
+    def main(self, link: socket.socket) -> int:
+        """The process: answer until the supervisor ends it."""
+        for listener in self._listeners:
+            # A process that holds it keeps the port.
+            listener.close()
+        return admin.main(self._config, link, self._own, View(self._exhibit, self._config))
+
+    def hear(self, message: Message) -> list[Fact]:
+        """The process says nothing."""
+        return []
+
+    def learn(self, message: Message) -> bytes | None:
+        """It sees for itself what happens to workers."""
+        return None
+
+    def died(self, now: float) -> None:
+        """Nothing is kept for the next process."""
+
+
+class AdminObserver:
+    """Shows the fleet to the admin process by ``exhibit``."""
+
+    def __init__(self, process: AdminProcess, exhibit: Exhibit, host: Host) -> None:
+        self.due: float | None = None
+        """When to show again that the supervisor turns."""
+        self._process = process
+        self._exhibit = exhibit
+        self._host = host
+        self._shown: Snapshot | None = None
+        self._worker_beat = 0.0
+        self._recent = RecentLines()
+        logging.getLogger("tricorn.error").addHandler(self._recent)
+
+    def look(self, snapshot: Snapshot, now: float) -> None:
+        """Show what has changed."""
+        if (snapshot is not self._shown and snapshot != self._shown) or self._recent.is_new:
+            self._shown = snapshot
+            self._recent.is_new = False
+            self._exhibit.show(snapshot, self._rows(snapshot), self._recent.lines)
+        for worker in snapshot.workers:
+            row = self._host.row_of(worker.id)
+            if row is not None and self._worker_beat < row[Field.BEAT] <= now:
+                self._worker_beat = row[Field.BEAT]
+        self._exhibit.published.show_beat(now, self._worker_beat)
+        self.due = now + TURN if snapshot.stage is not Stage.FINISHED else None
+
+    def _rows(self, snapshot: Snapshot) -> Mapping[int, tuple[int, int]]:
+        found = {}
+        for worker in snapshot.workers:
+            child = self._host.children.get(worker.id)
+            if child is not None:
+                found[worker.id] = child.pid, child.row
+        return found
+
+
+class RecentLines(logging.Handler):
+    """Remembers the last lines of the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: deque[dict[str, Any]] = deque(maxlen=EVENTS)
+        self.is_new = False
+        """Whether a line has come since somebody last looked."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember one line."""
+        text = one_line(record.getMessage().partition("\n")[0], MAX_EVENT)
+        self.lines.append({"time": round(record.created, 3), "level": record.levelname.lower(), "text": text})
+        self.is_new = True

@@ -1,0 +1,231 @@
+"""What the supervisor shows to the admin process, and how that reads it.
+
+The supervisor writes a text when something has changed: the fleet's snapshot, with pids and rows of the scoreboard. What
+changes all the time (requests, lag, memory) the admin process reads for itself, from the scoreboard and from /proc.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...config.options import Config
+from ...ipc.counts import WIDTH, Counts
+from ...ipc.published import Published, read_all
+from ...ipc.scoreboard import MAX_CONNECTIONS, Field, Row, Scoreboard
+from ...metrics.gather import Facts
+from ..control.status import PHASES, Supervised, lag, status
+from ..inspector import Receiver
+from ..phases import Phase, Plan, Stage
+from ..snapshot import LastReload, Result, Snapshot, WorkerSnapshot
+
+MAX_EVENT = 300
+"""Characters of a log line that are shown."""
+
+
+class Exhibit:
+    """Writes, in the supervisor. Its clients are ``supervised``."""
+
+    def __init__(self, published: Published, scoreboard: Scoreboard, supervised: Supervised) -> None:
+        self.published = published
+        self.scoreboard = scoreboard
+        self.supervised = supervised
+        scoreboard.counts.show_to(published)
+
+    def show(self, snapshot: Snapshot, rows: Mapping[int, tuple[int, int]], events: Iterable[Mapping[str, Any]]) -> None:
+        """Show the fleet: ``rows`` has pid and row of each worker by its id, ``events`` the last lines of the log."""
+        reload = snapshot.last_reload
+        text = {
+            "stage": snapshot.stage.name,
+            "wanted": snapshot.wanted,
+            "plan": snapshot.plan.generation,
+            "settled": snapshot.settled.generation,
+            "is_complete": snapshot.is_complete,
+            "ready_min": snapshot.settled.config.ready_min,
+            "health_time": snapshot.settled.config.timeout_worker_healthcheck,
+            "last_reload": reload and [reload.generation, reload.began, reload.ended, reload.result.name, reload.error],
+            "exits": dict(snapshot.exits),
+            "reloads": dict(snapshot.reloads),
+            "members": [
+                [w.slot, w.id, w.phase.name, w.generation, w.since, w.restarts, w.last_death, *rows.get(w.id, (0, 0))]
+                for w in snapshot.workers
+            ],
+            "events": list(events),
+        }
+        self.published.show_text(json.dumps(text).encode())
+
+
+class View:
+    """Reads, in the admin process. See :class:`tricorn.admin.source.Source`."""
+
+    def __init__(self, exhibit: Exhibit, config: Config) -> None:
+        self._published = exhibit.published
+        self._published.protect()
+        self._scoreboard = exhibit.scoreboard
+        self._config = config
+        self._supervised = exhibit.supervised
+        self._text = b""
+        self._told: dict[str, Any] = {}
+        self._counts = Counts()
+        """What was shown last: no counter runs backwards."""
+        self._cpu = 0.0
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What ``tricornctl status --json`` says."""
+        snapshot, processes = self._read()
+        supervised = self._supervised
+        return status(
+            snapshot, Supervised(supervised.app, supervised.listeners, supervised.since, processes, supervised.pid), now
+        )
+
+    def facts(self, queues: Mapping[str, int], memory: float | None, cpu: float | None, now: float) -> Facts:
+        """What the metrics are made of."""
+        snapshot, processes = self._read()
+        counts = read_all(self._published, self._scoreboard.counts.cells, WIDTH)
+        if counts is not None:
+            counts.never_below(self._counts)
+            self._counts = counts
+        if cpu is not None:
+            # A process that was reaped just now may be missing from both sums.
+            cpu = self._cpu = max(self._cpu, cpu)
+        return make_facts(snapshot, processes.rows(), self._counts, queues, memory, cpu, now)
+
+    def trouble(self, now: float) -> str:
+        """Why the server is not alive; empty if it is."""
+        told, limit = self._refresh(), self._refresh().get("health_time", self._config.timeout_worker_healthcheck)
+        silent = now - self._published.beat
+        if silent > limit:
+            return f"the supervisor has not turned for {silent:.1f} s"
+        if told.get("stage", "BOOTING") == "BOOTING":
+            # --timeout-worker-startup bounds how long that may take.
+            return ""
+        _, processes = self._read()
+        beats = [beat for row in processes.rows() if 0 < (beat := row[Field.BEAT]) <= now]
+        silent = now - max([*beats, self._published.worker_beat])
+        return f"no worker's event loop has turned for {silent:.1f} s" if silent > limit else ""
+
+    def unready(self, now: float) -> str:
+        """Why the server is not ready for clients; empty if it is."""
+        told = self._refresh()
+        if not told:
+            return "the supervisor has not started yet"
+        snapshot, processes = self._read()
+        if snapshot.stage not in (Stage.BOOTING, Stage.SERVING):
+            return "a stop was ordered"
+        ready = 0
+        for worker in snapshot.workers:
+            row = processes.row_of(worker.id)
+            if worker.phase is Phase.READY and row is not None and now - row[Field.BEAT] <= told["health_time"]:
+                ready += 1
+        if ready < told["ready_min"]:
+            return f"{ready} {'worker is' if ready == 1 else 'workers are'} ready, fewer than --ready-min {told['ready_min']}"
+        return ""
+
+    def pids(self) -> list[int]:
+        """The supervisor and all workers."""
+        return [self._supervised.pid, *(worker[7] for worker in self._refresh().get("members", ()) if worker[7])]
+
+    def listeners(self) -> list[str]:
+        """Where clients reach the server, as URLs."""
+        return list(self._supervised.listeners)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The last lines of the log."""
+        events: list[dict[str, Any]] = self._refresh().get("events", [])
+        return events
+
+    def _refresh(self) -> dict[str, Any]:
+        """What the supervisor tells now; empty before it has told anything."""
+        text = self._published.text()
+        if text != self._text:
+            self._text, self._told = text, json.loads(text)
+        return self._told
+
+    def _read(self) -> tuple[Snapshot, Seen]:
+        told, config = self._refresh(), self._config
+        workers = told.get("members", [])
+        reload = told.get("last_reload")
+        snapshot = Snapshot(
+            Stage[told.get("stage", "BOOTING")],
+            tuple(WorkerSnapshot(w[0], w[1], Phase[w[2]], w[3], w[4], w[5], w[6]) for w in workers),
+            told.get("wanted", config.workers),
+            Plan(told.get("plan", 0), config),
+            Plan(told.get("settled", 0), config),
+            None if reload is None else LastReload(reload[0], reload[1], reload[2], Result[reload[3]], reload[4]),
+            told.get("is_complete", False),
+            tuple(told.get("exits", {}).items()),
+            tuple(told.get("reloads", {}).items()),
+        )
+        return snapshot, Seen(self._scoreboard, {w[1]: (w[7], w[8]) for w in workers if w[7]})
+
+
+class Seen:
+    """The workers' processes, as the supervisor shows them; see :class:`Processes`."""
+
+    def __init__(self, scoreboard: Scoreboard, found: Mapping[int, tuple[int, int]]) -> None:
+        self._scoreboard = scoreboard
+        self._found = found
+
+    def pid_of(self, worker: int) -> int | None:
+        """The pid; None if the worker is gone."""
+        found = self._found.get(worker)
+        return found[0] if found is not None else None
+
+    def row_of(self, worker: int) -> Row | None:
+        """Its row of the scoreboard; None if the worker is gone."""
+        found = self._found.get(worker)
+        return self._scoreboard.row(found[1]) if found is not None else None
+
+    def rows(self) -> list[Row]:
+        """The rows of all."""
+        return [self._scoreboard.row(row) for _, row in self._found.values()]
+
+    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
+        """Only the supervisor can ask workers."""
+        return "only the supervisor can ask workers"
+
+
+def make_facts(
+    snapshot: Snapshot,
+    rows: Iterable[Row],
+    counts: Counts,
+    queues: Mapping[str, int],
+    memory: float | None,
+    cpu: float | None,
+    now: float,
+) -> Facts:
+    """The metrics' facts. ``rows``: those of the living workers. Any worker may have written any row."""
+    phases: dict[str, int] = {}
+    for worker in snapshot.workers:
+        phases[PHASES[worker.phase]] = phases.get(PHASES[worker.phase], 0) + 1
+    in_flight = connections = websockets = multiplexed = longest = 0.0
+    for row in rows:
+        open_, busy = _gauge(row[Field.CONNECTIONS]), _gauge(row[Field.IN_FLIGHT])
+        sockets, shared = _gauge(row[Field.WEBSOCKETS]), _gauge(row[Field.HTTP2])
+        connections += open_
+        websockets += min(sockets, open_)
+        multiplexed += min(shared, open_)
+        # A WebSocket is in flight for the worker, and no request.
+        in_flight += max(0.0, busy - sockets)
+        longest = max(longest, lag(row, now))
+    return Facts(
+        counts=counts,
+        in_flight=in_flight,
+        connections=connections,
+        websockets=websockets,
+        multiplexed=multiplexed,
+        phases=phases,
+        wanted=snapshot.wanted,
+        exits=dict(snapshot.exits),
+        reloads=dict(snapshot.reloads),
+        generation=snapshot.settled.generation,
+        lag=longest,
+        accept_queues=queues,
+        memory_bytes=memory,
+        cpu_seconds=cpu,
+    )
+
+
+def _gauge(value: float) -> float:
+    return value if 0 <= value <= MAX_CONNECTIONS else 0.0
