@@ -148,7 +148,7 @@ def test_counters_are_exact_and_never_run_backwards() -> None:
                     workers = admin.workers()
                     if workers:
                         os.kill(workers[0], signal.SIGKILL)
-        wait_until(lambda: (poll(), admin.status()["supervisor"]["ready"] == 3)[1])
+        wait_until(lambda: (poll(), [w["phase"] for w in admin.status()["workers"]] == ["ready"] * 3)[1])
         poll()
         for (method, status), client in load.answers.items():
             name = method if method != "BREW" else "other"
@@ -162,7 +162,10 @@ def test_counters_are_exact_and_never_run_backwards() -> None:
             )
             assert seen[f'tricorn_http_request_duration_seconds_count{{method="{method}"}}'] == total
             assert seen[f'tricorn_http_request_duration_seconds_bucket{{method="{method}",le="+Inf"}}'] == total
-        assert seen['tricorn_worker_exits_total{reason="crash"}'] == kills
+        # A worker that is killed while it drains for another reason is counted by that.
+        assert 1 <= seen['tricorn_worker_exits_total{reason="crash"}'] <= kills
+        exits = sum(value for name, value in seen.items() if name.startswith("tricorn_worker_exits_total"))
+        assert exits == server.log.count(" ready in ") - 3
         assert seen['tricorn_worker_exits_total{reason="requests"}'] > 0
         assert 1 <= seen['tricorn_reloads_total{result="complete"}'] <= reloads
         assert server.stop() == 0
