@@ -18,7 +18,7 @@ from ..messages import Fact
 from ..own_descriptors import Closable
 from ..phases import Stage
 from ..snapshot import Snapshot
-from .view import MAX_EVENT, Exhibit, View
+from .view import MAX_EVENT, NOT_FOUND, Exhibit, Shown, View
 
 TURN = 1.0
 """Seconds after which the supervisor shows again that it turns: so /livez is exact to a second."""
@@ -76,31 +76,35 @@ class AdminObserver:
         self._process = process
         self._exhibit = exhibit
         self._host = host
-        self._shown: Snapshot | None = None
+        self._shown: tuple[Snapshot, Mapping[int, Shown]] | None = None
         self._worker_beat = 0.0
         self._recent = RecentLines()
         logging.getLogger("tricorn.error").addHandler(self._recent)
 
     def look(self, snapshot: Snapshot, now: float) -> None:
         """Show what has changed."""
-        if (snapshot is not self._shown and snapshot != self._shown) or self._recent.is_new:
-            self._shown = snapshot
+        found = {worker.id: self._find(worker.id, now) for worker in snapshot.workers}
+        if (snapshot, found) != self._shown or self._recent.is_new:
+            self._shown = snapshot, found
             self._recent.is_new = False
-            self._exhibit.show(snapshot, self._rows(snapshot), self._recent.lines)
-        for worker in snapshot.workers:
-            row = self._host.row_of(worker.id)
-            if row is not None and self._worker_beat < row[Field.BEAT] <= now:
-                self._worker_beat = row[Field.BEAT]
+            self._exhibit.show(snapshot, found, self._recent.lines)
         self._exhibit.published.show_beat(now, self._worker_beat)
         self.due = now + TURN if snapshot.stage is not Stage.FINISHED else None
 
-    def _rows(self, snapshot: Snapshot) -> Mapping[int, tuple[int, int]]:
-        found = {}
-        for worker in snapshot.workers:
-            child = self._host.children.get(worker.id)
-            if child is not None:
-                found[worker.id] = child.pid, child.row
-        return found
+    def _find(self, worker: int, now: float) -> Shown:
+        """What is shown of a worker's process; notes its beat."""
+        child = self._host.children.get(worker)
+        if child is None:
+            return NOT_FOUND
+        beat = self._host.scoreboard.row(child.row)[Field.BEAT]
+        if self._worker_beat < beat <= now:
+            self._worker_beat = beat
+        blocked = self._host.stalls.blocked(worker, now)
+        return (
+            child.pid,
+            child.row,
+            None if blocked is None else (round(now - blocked.seconds, 2), blocked.request, blocked.line),
+        )
 
 
 class RecentLines(logging.Handler):

@@ -19,7 +19,11 @@ from ..control.status import PHASES, Supervised, lag, status
 from ..inspector import Receiver
 from ..phases import Phase, Plan, Stage
 from ..snapshot import LastReload, Result, Snapshot, WorkerSnapshot
+from ..stalls import Blocked
 
+Shown = tuple[int, int, tuple[float, str, str] | None]
+"""Of a worker: pid, row of the scoreboard; if its event loop does not turn, since when, for which request, and where."""
+NOT_FOUND: Shown = 0, 0, None
 MAX_EVENT = 300
 """Characters of a log line that are shown."""
 
@@ -33,8 +37,8 @@ class Exhibit:
         self.supervised = supervised
         scoreboard.counts.show_to(published)
 
-    def show(self, snapshot: Snapshot, rows: Mapping[int, tuple[int, int]], events: Iterable[Mapping[str, Any]]) -> None:
-        """Show the fleet: ``rows`` has pid and row of each worker by its id, ``events`` the last lines of the log."""
+    def show(self, snapshot: Snapshot, found: Mapping[int, Shown], events: Iterable[Mapping[str, Any]]) -> None:
+        """Show the fleet: ``found`` has the processes by the worker's id, ``events`` the last lines of the log."""
         reload = snapshot.last_reload
         text = {
             "stage": snapshot.stage.name,
@@ -48,7 +52,7 @@ class Exhibit:
             "exits": dict(snapshot.exits),
             "reloads": dict(snapshot.reloads),
             "members": [
-                [w.slot, w.id, w.phase.name, w.generation, w.since, w.restarts, w.last_death, *rows.get(w.id, (0, 0))]
+                [w.slot, w.id, w.phase.name, w.generation, w.since, w.restarts, w.last_death, *found.get(w.id, NOT_FOUND)]
                 for w in snapshot.workers
             ],
             "events": list(events),
@@ -157,13 +161,13 @@ class View:
             tuple(told.get("exits", {}).items()),
             tuple(told.get("reloads", {}).items()),
         )
-        return snapshot, Seen(self._scoreboard, {w[1]: (w[7], w[8]) for w in workers if w[7]})
+        return snapshot, Seen(self._scoreboard, {w[1]: (w[7], w[8], w[9]) for w in workers if w[7]})
 
 
 class Seen:
     """The workers' processes, as the supervisor shows them; see :class:`Processes`."""
 
-    def __init__(self, scoreboard: Scoreboard, found: Mapping[int, tuple[int, int]]) -> None:
+    def __init__(self, scoreboard: Scoreboard, found: Mapping[int, Shown]) -> None:
         self._scoreboard = scoreboard
         self._found = found
 
@@ -179,7 +183,20 @@ class Seen:
 
     def rows(self) -> list[Row]:
         """The rows of all."""
-        return [self._scoreboard.row(row) for _, row in self._found.values()]
+        return [self._scoreboard.row(row) for _, row, _ in self._found.values()]
+
+    def durations_of(self, worker: int) -> list[float] | None:
+        """How many of its responses took how long; None if it is gone."""
+        found = self._found.get(worker)
+        return self._scoreboard.counts.read([found[1]]).durations() if found is not None else None
+
+    def blocked(self, worker: int, now: float) -> Blocked | None:
+        """What keeps its event loop from turning, as far as the supervisor has told."""
+        _, row, stall = self._found.get(worker, NOT_FOUND)
+        # The moment was rounded to a hundredth.
+        if stall is None or not stall[0] <= now or self._scoreboard.row(row)[Field.BEAT] > stall[0] + 0.01:
+            return None
+        return Blocked(now - stall[0], stall[1], stall[2])
 
     def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
         """Only the supervisor can ask workers."""
