@@ -119,7 +119,19 @@ class Service:
     __slots__ = (
         *("_context", "_empty", "_fast", "_sweep_at", "access", "app", "codec", "connections", "date_header", "defaults"),
         *("deliveries", "end", "gathers", "hand_on", "http2", "idle_until", "in_flight", "limits", "loop", "make_task"),
-        *("meters", "now", "on_count", "on_request", "pathsend", "phase", "proxies", "requests", "root_path", "state"),
+        *(
+            "meters",
+            "multiplexed",
+            "now",
+            "on_count",
+            "on_request",
+            "pathsend",
+            "phase",
+            "proxies",
+            "requests",
+            "root_path",
+            "state",
+        ),
         *("streams", "unwanted", "websocket", "websockets"),
     )
 
