@@ -65,9 +65,7 @@ class Ask:
             self._add_arguments(parser)
         if self._lasts:
             parser.add_argument("--no-wait", action="store_true", help="order it, and do not wait until it is done")
-            parser.add_argument(
-                "--timeout", type=_seconds, metavar="SECONDS", help="wait no longer than this; then exit with 3"
-            )
+            parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="wait no longer than this; then exit with 3")
 
     def run(self, given: argparse.Namespace) -> int:
         """Ask, and show what is answered."""
@@ -97,11 +95,12 @@ class Ask:
         return code
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
+def seconds(text: str) -> float:
+    """A time from the command line. Raises ValueError."""
+    value = float(text)
+    if not 0 < value < float("inf"):
         raise ValueError
-    return seconds
+    return value
 
 
 def fail(given: argparse.Namespace, code: int, error: str) -> int:

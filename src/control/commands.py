@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import inspection, show
-from .asking import Arguments, Ask, Command, Unusable
+from .asking import Arguments, Ask, Command, Unusable, seconds
 
 
 def _size(given: argparse.Namespace) -> Arguments:
@@ -34,15 +34,23 @@ def _level(given: argparse.Namespace) -> Arguments:
 
 
 class Run:
-    """A command without arguments that is a function."""
+    """A command that is a function."""
 
-    def __init__(self, help: str, function: Callable[[argparse.Namespace], int]) -> None:
+    def __init__(
+        self,
+        help: str,
+        function: Callable[[argparse.Namespace], int],
+        add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    ) -> None:
         """``function`` returns the exit code."""
         self.help = help
         self._function = function
+        self._add_arguments = add_arguments
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """It takes none."""
+        """Declare what the command line takes."""
+        if self._add_arguments is not None:
+            self._add_arguments(parser)
 
     def run(self, given: argparse.Namespace) -> int:
         """Call the function; raises what it raises."""
@@ -105,7 +113,17 @@ COMMANDS: Mapping[str, Command] = {
         ends=True,
     ),
     "reopen-logs": Ask("Open log files again, after they were moved away.", shown=lambda answer: "Log files are open again"),
-    "doctor": Run("Say what will hurt in production and how to cure it, with or without a running server.", _doctor),
+    "doctor": Run(
+        "Say what will hurt in production and how to cure it, with or without a running server.",
+        _doctor,
+        add_arguments=lambda parser: _add(
+            parser,
+            "--stop-time",
+            type=seconds,
+            metavar="SECONDS",
+            help="what stops the server kills it after this long, where the doctor can't see it: in containers",
+        ),
+    ),
     "log-level": Ask(
         "Log only messages that are at least so severe, from now on.",
         add_arguments=lambda parser: _add(parser, "level", choices=LEVELS, metavar="LEVEL"),

@@ -16,6 +16,9 @@ THROTTLED = 0.05
 MEMORY_SPARE = 0.95
 """Share of the memory limit that workers may fill: the supervisor and the kernel (socket buffers, page cache) need the rest."""
 MIB = 1024 * 1024
+DAY = 86400
+RENEWED = 14
+"""Days before its end at which a certificate should long have been renewed: ACME's clients do so a month before."""
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"})
 """Programs that, as process 1, pass no signal on."""
 LOOPBACK = ("127.", "::1", "localhost")
@@ -204,6 +207,20 @@ def key_file(env: Environment) -> Finding | None:
     )
 
 
+def certificate(env: Environment) -> Finding | None:
+    """Whether the certificate ends soon."""
+    left = env.certificate_left
+    if left is None or left >= RENEWED * DAY:
+        return None
+    when = "has ended" if left <= 0 else f"ends in {_number(int(left // DAY), 'day')}"
+    return Finding(
+        "certificate",
+        f"the certificate {env.options.ssl_certfile} {when}",
+        "then no client connects any more, and its renewal seems to have failed",
+        "renew it; the server takes the new file by itself, or after tricornctl reload",
+    )
+
+
 def password(env: Environment) -> Finding | None:
     """Whether ``ps`` shows the private key's password."""
     if not env.shows_password:
@@ -316,6 +333,7 @@ CHECKS: tuple[Callable[[Environment], Finding | None], ...] = (
     trusted_by_all,
     trusted_by_none,
     key_file,
+    certificate,
     password,
     user,
     event_loop,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...config.cgroups import cgroups, read_file
 from ...config.cpus import cgroup_cpus
 from ...ipc.control import DEBUGGING
+from .certificate import ends_at
 from .environment import Environment, Options, StopTime
 
 NO_LIMIT = 2**62
@@ -19,15 +21,15 @@ SYSTEMCTL_TIME = 2.0
 """Seconds that systemctl gets to answer; it takes hundredths."""
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 """Units of time spans as systemctl prints them (systemd.time(7)), in seconds."""
-KUBERNETES = StopTime(30, "Kubernetes, by its default,", "set the pod's terminationGracePeriodSeconds to {}, if it has less")
+TELL = "if it has more, say so: doctor --stop-time SECONDS"
 STOPS = {
-    "Kubernetes": KUBERNETES,
+    "Kubernetes": StopTime(30, "Kubernetes, by its default,", f"the pod's terminationGracePeriodSeconds: {{}}; {TELL}"),
     "Docker": StopTime(
-        10, "docker stop, by its default,", "docker run --stop-timeout {}; in a compose file stop_grace_period: {}s"
+        10, "docker stop, by its default,", f"docker run --stop-timeout {{}} (compose: stop_grace_period); {TELL}"
     ),
-    "Podman": StopTime(10, "podman stop, by its default,", "podman run --stop-timeout {}"),
+    "Podman": StopTime(10, "podman stop, by its default,", f"podman run --stop-timeout {{}}; {TELL}"),
 }
-"""The defaults; a process can't see what it was really given."""
+"""The defaults; a process in a container can't see what it was given."""
 
 
 class System:
@@ -153,12 +155,25 @@ class System:
 
 
 def collect(
-    options: Options, pid: int, variables: Mapping[str, str], workers: Iterable[int] = (), *, root: str = "", **known: Any
+    options: Options,
+    pid: int,
+    variables: Mapping[str, str],
+    workers: Iterable[int] = (),
+    *,
+    root: str = "",
+    stop_seconds: float | None = None,
+    **known: Any,
 ) -> Environment:
-    """The environment of the process ``pid`` and of its ``workers``; ``known`` is what the process itself has told."""
+    """The environment of the process ``pid`` and of its ``workers``; ``known`` is what the process itself has told.
+
+    ``stop_seconds``: how long a stop may take, if the operator says so.
+    """
     system = System(pid, variables, root)
     container = system.container()
     unit = system.unit()
+    stop_time = systemd_time(*unit) if unit is not None else STOPS.get(container)
+    if stop_seconds is not None:
+        stop_time = StopTime(stop_seconds, "what stops the server, by --stop-time,", "give it {} s")
     return Environment(
         options,
         **known,
@@ -170,9 +185,10 @@ def collect(
         memory_limit=system.memory_limit(),
         worker_memory=max((size for worker in workers if (size := system.memory_of(worker)) is not None), default=None),
         oom_kills=system.oom_kills(),
-        stop_time=systemd_time(*unit) if unit is not None else STOPS.get(container),
+        stop_time=stop_time,
         container=container,
         key_mode=mode_of(options.ssl_keyfile or options.ssl_certfile),
+        certificate_left=certificate_left(options.ssl_certfile, time.time()),
         init=system.init(),
         is_root=system.is_root(),
         shows_password=system.shows_password(),
@@ -205,6 +221,13 @@ def mode_of(path: str | None) -> int | None:
         return os.stat(path).st_mode & 0o777 if path is not None else None
     except OSError:
         return None
+
+
+def certificate_left(path: str | None, now: float) -> float | None:
+    """Seconds until the certificate in a file ends."""
+    text = read_file(path) if path is not None else None
+    end = ends_at(text) if text is not None else None
+    return end - now if end is not None else None
 
 
 def _whole(text: str | None) -> int | None:

@@ -29,27 +29,27 @@ def run(given: argparse.Namespace) -> int:
     except NotThere:
         if given.socket is not None or given.pid is not None:
             raise
-        findings = examine_here()
+        findings = examine_here(given.stop_time)
     else:
         try:
-            findings = examine_server(connection)
+            findings = examine_server(connection, given.stop_time)
         finally:
             connection.close()
     print(json.dumps({"findings": [vars(one) for one in findings]}) if given.json else describe(findings), flush=True)
     return FAILED if findings else DONE
 
 
-def examine_server(connection: Connection) -> list[Finding]:
+def examine_server(connection: Connection, stop_seconds: float | None) -> list[Finding]:
     """Look at a running supervisor and its workers."""
     *_, message = connection.ask("environment", {}, time.monotonic() + ANSWERING)
     told: dict[str, Any] = message["answer"]
     if message["code"]:
         raise NotThere(f"the supervisor does not tell its options: {told['error']}")
-    known = {"loop": told["event_loop"], "utc_offset": told["utc_offset"]}
+    known = {"loop": told["event_loop"], "utc_offset": told["utc_offset"], "stop_seconds": stop_seconds}
     return examine(collect(read_options(told["options"]), connection.pid, told["variables"], told["pids"], **known))
 
 
-def examine_here() -> list[Finding]:
+def examine_here(stop_seconds: float | None) -> list[Finding]:
     """Look at the settings that a server would find here, and at the system as this process sees it."""
     try:
         config = Sources({}).load().config
@@ -57,8 +57,12 @@ def examine_here() -> list[Finding]:
         why = "a server that is started here does not start"
         return [Finding("settings", str(error), why, "mend it; tricorn --check-config says whether all is well then")]
     options = read_options(vars(config))
-    loop = "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio"
-    return examine(collect(options, os.getpid(), os.environ, loop=loop, utc_offset=time.localtime().tm_gmtoff))
+    known: dict[str, Any] = {
+        "loop": "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio",
+        "utc_offset": time.localtime().tm_gmtoff,
+        "stop_seconds": stop_seconds,
+    }
+    return examine(collect(options, os.getpid(), os.environ, **known))
 
 
 def describe(findings: list[Finding]) -> str:

@@ -97,6 +97,8 @@ class Environment(Value):
     """``Kubernetes``, ``Docker`` or ``Podman``."""
     key_mode: int | None = None
     """Permissions of the private key's file."""
+    certificate_left: float | None = None
+    """Seconds until the certificate ends."""
     init: str = ""
     """The name of the program that is process 1; empty if that is the server."""
     is_root: bool = False

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 from tricorn.config.options import DEFAULTS
-from tricorn.control.doctor.collect import System, collect, read_span
+from tricorn.control.doctor.collect import System, certificate_left, collect, read_span
 from tricorn.control.doctor.environment import read_options
 
 PID = 42
+PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
 V2 = "25 1 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
 V1 = (
     "25 1 0:22 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -167,3 +170,34 @@ def test_nothing_readable_is_an_environment_without_figures(tmp_path: Path) -> N
     env = collect(read_options(DEFAULTS), PID, {}, [50], root=str(tmp_path))
     assert (env.open_files, env.somaxconn, env.cpus, env.memory_limit, env.worker_memory) == (None,) * 5
     assert env.stop_time is None
+
+
+def test_a_stop_time_that_is_told_takes_the_place_of_one_that_is_supposed(root: Root) -> None:
+    root.write("/.dockerenv", "")
+    given = {"options": read_options(DEFAULTS), "pid": PID, "variables": {}, "root": str(root.path)}
+    supposed, told = collect(**given).stop_time, collect(**given, stop_seconds=45.0).stop_time
+    assert supposed is not None
+    assert supposed.seconds == 10
+    assert told is not None
+    assert told.seconds == 45
+
+
+@pytest.mark.parametrize("days", [1, 400, 30_000])
+def test_the_end_of_a_certificate(tmp_path: Path, days: int) -> None:
+    # Beyond 2049 the time is written otherwise (RFC 5280 section 4.1.2.5).
+    end = datetime(2026, 11, 29, 12, 30, 15, tzinfo=UTC) + timedelta(days=days)
+    made = trustme.CA().issue_cert("localhost", not_before=end - timedelta(days=days + 1), not_after=end)
+    file = tmp_path / "chain.pem"
+    made.private_key_and_cert_chain_pem.write_to_path(str(file))
+    assert certificate_left(str(file), end.timestamp() - 60) == 60
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", PEM.format(""), PEM.format("MA=="), PEM.format("MIIB"), PEM.format("A" * 400)]
+)
+def test_what_is_no_certificate_has_no_end(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "chain.pem"
+    file.write_text(text)
+    assert certificate_left(str(file), 0) is None
+    assert certificate_left(str(tmp_path / "none"), 0) is None
+    assert certificate_left(None, 0) is None
