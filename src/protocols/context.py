@@ -117,22 +117,10 @@ class Service:
 
     # Slots: of more attributes than thirty without, each would be found the slow way (CPython 3.11).
     __slots__ = (
-        *("_context", "_empty", "_fast", "_sweep_at", "access", "app", "codec", "connections", "date_header", "defaults"),
-        *("deliveries", "end", "gathers", "hand_on", "http2", "idle_until", "in_flight", "limits", "loop", "make_task"),
-        *(
-            "meters",
-            "multiplexed",
-            "now",
-            "on_count",
-            "on_request",
-            "pathsend",
-            "phase",
-            "proxies",
-            "requests",
-            "root_path",
-            "state",
-        ),
-        *("streams", "unwanted", "websocket", "websockets"),
+        *("_context", "_empty", "_sweep_at", "access", "app", "codec", "connections", "date_header", "defaults"),
+        *("deliveries", "end", "gathers", "hand_on", "http2", "idle_until", "in_flight", "lane", "limits", "loop", "make_task"),
+        *("meters", "multiplexed", "now", "on_count", "on_request", "pathsend", "phase", "proxies", "requests", "root_path"),
+        *("state", "streams", "unwanted", "websocket", "websockets"),
     )
 
     def __init__(
@@ -166,7 +154,9 @@ class Service:
         from then on, until 3.12.9 and 3.13.2, don't tell when their buffer is full (CVE-2024-12254)."""
         self.limits = limits or Limits()
         self.codec = codec
-        self._fast = fast
+        self.lane = head_limits.lanes_within(self.limits, fast) if fast is not None else lambda: _not_plain
+        """Makes a new connection's fast lane, which parses a whole request head that is plain and within the limits, or says
+        None."""
         self.defaults = defaults or Defaults()
         self.date_header = date_header
         self.root_path = root_path
@@ -223,10 +213,6 @@ class Service:
         """
         # A copy, since no context can be entered twice, as happens where an application runs a loop within the loop.
         return self._context.copy()
-
-    def lane(self) -> head_limits.Parse:
-        """A new connection's fast lane: parses a whole request head that is plain and within the limits, or says None."""
-        return head_limits.within(self.limits, self._fast()) if self._fast is not None else _not_plain
 
     def tick(self) -> None:
         """Once a second: renew the clock and the Date header, and do what is due."""

@@ -267,15 +267,15 @@ class Exchange:
             stream = self._stream
             if phase is STREAMING:
                 room = stream.send_body(body, more or self._trailers is not None)
-            elif more or (room := stream.room()) is None:
+            else:
                 room = stream.send_head(self.status, self.response_headers, body, more or self._trailers is not None)
                 if more:
                     self.phase = STREAMING
-            else:
-                # Answers must not pile up before a client that does not read.
-                await asyncio.shield(room)
-                await self.send(message)
-                return
+                elif room is not None and self._trailers is None:
+                    # Nothing was sent yet.
+                    await asyncio.shield(room)
+                    await self.send(message)
+                    return
             if not more:
                 if self._trailers is None:
                     self._complete()

@@ -34,11 +34,12 @@ class Stream(Protocol):
     def sent(self) -> int:
         """Bytes of the response's body sent so far."""
 
-    def room(self) -> Room:
-        """What to wait for before sending more. Sending returns the same, to spare a call."""
-
     def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
-        """Send the head and ``body``. ``size``: of the whole body, where it is known although there is more."""
+        """Send the head and ``body``. ``size``: of the whole body, where it is known although there is more.
+
+        A whole response (not ``more``) for which there is no room is not sent at all, and is to be sent again later: answers
+        must not pile up before a client that does not read. Otherwise sent is sent, and room concerns what follows.
+        """
 
     def send_body(self, body: bytes, more: bool) -> Room:
         """Send the next part of the body, which may be empty."""

@@ -99,12 +99,11 @@ class Http1Stream:
             return self._file.sent
         return self.body_sent if self._chunk is None else self.body_sent + self._chunk_size
 
-    def room(self) -> Room:
-        return self._writer.room
-
     def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
         service, writer = self._service, self._writer
         if not more:
+            if writer.room is not None:
+                return writer.room
             size = len(body)
         persists = service.phase is SERVING and not self.withheld
         head, kind, length, keep_alive = encode(self.request, status, headers, service.defaults, size, persists)
@@ -143,7 +142,7 @@ class Http1Stream:
         return writer.room
 
     def send_body(self, body: bytes, more: bool) -> Room:
-        writer, chunk = self._writer, self._chunk
+        chunk, writer = self._chunk, self._writer
         if chunk is not None and more:
             # The case that comes most often in a stream.
             chunk.append(body)

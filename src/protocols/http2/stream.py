@@ -144,6 +144,8 @@ class Http2Stream(Sending):
 
     def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
         if not more:
+            if (room := self._output.room(self)) is not None:
+                return room
             size = len(body)
         shape = _AS_HEAD if self._request.method == "HEAD" else _AS_GET
         head, kind, length, _ = encode(shape, status, headers, BARE, size, True)
