@@ -251,5 +251,7 @@ class WorkerProcess:
         self._current.begin_draining()
         if self._serving is not None:
             self._serving.drain(phase, grace=grace, hand_off=hand_off)
+            # At once, because an operator may wait for it: the answer to the order says that no more connections are accepted.
+            self._serving.tell_waits()
         if self._release is not None:
             self._release()

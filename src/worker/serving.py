@@ -176,6 +176,10 @@ class Serving:
             await asyncio.sleep(BEAT_PERIOD)
         self.release()
 
+    def tell_waits(self) -> None:
+        """Tell the owner what a drain waits for."""
+        self._owner.waiting(self._waits())
+
     def abandon(self) -> None:
         """Order a drain that waits for nothing, not even for the application's shutdown."""
         self._is_abandoned = True
@@ -254,7 +258,7 @@ class Serving:
         """Once a second."""
         age = now - self._born
         if self._ordered.is_set():
-            self._owner.waiting(self._waits())
+            self.tell_waits()
         elif self._row[Field.SERVING]:
             self._owner.beat()
         self._certificates.refresh()

@@ -34,6 +34,10 @@ from .status import Supervised
 
 MAX_CLIENTS = 8
 """Clients served at once. A further one takes the place of the one that has been silent for longest."""
+MAX_UNANSWERED = 100
+"""Orders that the fleet may owe an answer: it looks at each of them after every decision."""
+UNMAPPED = 65534
+"""As this user Linux shows all users of other namespaces (user_namespaces(7), /proc/sys/kernel/overflowuid)."""
 FULL = 1.0
 """Seconds until clients are accepted again if no descriptor was free."""
 SILENT = 0.25
@@ -54,6 +58,8 @@ class ControlServer:
         self._tickets = count(1)
         self._asked: list[tuple[Callable[..., None], Request]] = []
         """Questions that wait for the fleet's next decision."""
+        self._unanswered: set[int] = set()
+        """The tickets of orders that the fleet has not answered, also of clients that have left."""
         self._orders: list[Order] = []
         """Orders that the fleet was not told yet."""
         self._next: socket.socket | None = None
@@ -93,8 +99,9 @@ class ControlServer:
     def _is_allowed(self, connection: socket.socket) -> bool:
         """Whether a client may talk to us; if not, it is told."""
         try:
-            _, user = peer_of(connection)
-            if user in (0, os.geteuid()):
+            pid, user = peer_of(connection)
+            is_hidden = user == UNMAPPED and pid == 0 and hasattr(socket, "SO_PEERCRED")
+            if user in (0, os.geteuid()) and not is_hidden:
                 return True
             refusal = {"error": f"only root and user {os.geteuid()} may talk to this supervisor"}
             connection.send(json.dumps(refusal).encode("ascii") + b"\n")
@@ -188,7 +195,10 @@ class ControlServer:
         arguments = shape.apply({**message, "kind": command})
         if len(client.owed) >= MAX_OWED:
             raise Violation(f"more than {MAX_OWED} orders before one of them was answered")
+        if len(self._unanswered) >= MAX_UNANSWERED:
+            raise Violation("an order while too many are unanswered")
         ticket = next(self._tickets)
+        self._unanswered.add(ticket)
         client.owed[ticket] = Owed(name, waits)
         self._orders.append(make(arguments, ticket))
 
@@ -204,6 +214,7 @@ class ControlServer:
 
     def answer(self, answer: Answer, now: float) -> None:
         """The fleet answers an order; nobody is told if its client has left."""
+        self._unanswered.discard(answer.ticket)
         client = next((client for client in self._clients if answer.ticket in client.owed), None)
         if client is not None:
             name = client.owed.pop(answer.ticket).name
