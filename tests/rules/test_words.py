@@ -21,6 +21,7 @@ RETIRED = {
     "lest": "so that ... not",
     "whoever": "the actor itself",
     "believe": "trust",
+    "believes": "trusts",
     "believed": "trusted",
     "judge": "check",
     "judged": "checked",
