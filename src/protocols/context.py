@@ -118,7 +118,19 @@ class Service:
     # Slots: of more attributes than thirty without, each would be found the slow way (CPython 3.11).
     __slots__ = (
         *("_context", "_empty", "_sweep_at", "access", "app", "codec", "connections", "date_header", "defaults"),
-        *("deliveries", "end", "gathers", "hand_on", "http2", "idle_until", "in_flight", "lane", "limits", "loop", "make_task"),
+        *(
+            "deliveries",
+            "end",
+            "gathers",
+            "hand_off",
+            "http2",
+            "idle_until",
+            "in_flight",
+            "lane",
+            "limits",
+            "loop",
+            "make_task",
+        ),
         *("meters", "multiplexed", "now", "on_count", "on_request", "pathsend", "phase", "proxies", "requests", "root_path"),
         *("state", "streams", "unwanted", "websocket", "websockets"),
     )
@@ -186,7 +198,7 @@ class Service:
         """How many of them speak HTTP/2."""
         self.unwanted = 0
         """Those of them that were opened above the limit of concurrency: they are told so and closed."""
-        self.hand_on: Callable[[int], bool] | None = None
+        self.hand_off: Callable[[int], bool] | None = None
         """Lets the next worker have an idle connection, given its descriptor, when this one stops; returns whether it could."""
         self.deliveries = Deliveries(self.limits.send_time)
         self._sweep_at = 0.0
@@ -266,12 +278,12 @@ class Service:
         self.on_count(len(self.connections), self.websockets, self.multiplexed)
         self._check_empty()
 
-    def drain(self, phase: Phase, hand_on: Callable[[int], bool] | None = None, *, part: bool = True) -> None:
-        """Rise to ``phase``. With STOPPING, idle connections close now, or go to the next worker by ``hand_on``.
+    def drain(self, phase: Phase, hand_off: Callable[[int], bool] | None = None, *, part: bool = True) -> None:
+        """Rise to ``phase``. With STOPPING, idle connections close now, or go to the next worker by ``hand_off``.
 
         ``part``: whether what would last for ever ends now. If not, the caller ends it.
         """
-        self.hand_on = hand_on or self.hand_on
+        self.hand_off = hand_off or self.hand_off
         before, self.phase = self.phase, max(self.phase, phase)
         for connection in list(self.connections):
             if before is Phase.SERVING and (part or not connection.lasts()):
@@ -289,12 +301,12 @@ class Service:
     def cancel(self) -> None:
         """End all that is left: the exchanges are cancelled, then the connections aborted.
 
-        With :attr:`hand_on`, complete responses remain in :attr:`deliveries` until their clients have taken them.
+        With :attr:`hand_off`, complete responses remain in :attr:`deliveries` until their clients have taken them.
         """
         for work in list(self.in_flight):
             work.cancel()
         for connection in list(self.connections):
-            if self.hand_on is not None and connection.is_owed():
+            if self.hand_off is not None and connection.is_owed():
                 self.deliveries.watch(connection)
                 self.connections.discard(connection)
             else:

@@ -143,9 +143,9 @@ class Serving:
             self._handover.stop()
         # With the PROXY protocol connections stay: only this worker has read the header that named the client.
         may_give = hand_off and not self._config.proxy_protocol
-        hand_on = self._handover.give if may_give and self._handover is not None else None
+        give = self._handover.give if may_give and self._handover is not None else None
         is_parting = self._part(min(self._config.drain_over, grace * PARTING), hand_off)
-        self.service.drain(phase, hand_on, part=not is_parting)
+        self.service.drain(phase, give, part=not is_parting)
 
     @property
     def is_parting(self) -> bool:

@@ -504,18 +504,18 @@ class HttpConnection(asyncio.Protocol):
         What the client has sent meanwhile is still in the kernel and goes along. What TLS knows would not; nor can a queue
         that is full take it.
         """
-        transport, hand_on = self.transport, self._service.hand_on
+        transport, hand_off = self.transport, self._service.hand_off
         if transport.get_write_buffer_size():
             # It is not idle while the client takes a response; what waits for that can't be handed on.
             self._service.deliveries.watch(self)
-            if hand_on is not None and self._reading:
+            if hand_off is not None and self._reading:
                 # The next request is the next worker's.
                 self._reading = False
                 transport.pause_reading()
         elif (
-            hand_on is not None
+            hand_off is not None
             and transport.get_extra_info("sslcontext") is None
-            and hand_on(transport.get_extra_info("socket").fileno())
+            and hand_off(transport.get_extra_info("socket").fileno())
         ):
             self.abort()
         elif self._answered:

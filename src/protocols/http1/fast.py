@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from ..asgi import Field, Fields
+from ..asgi import Field
 from ..memory import remember
 from ..proxy.headers import FIELDS as PROXY_FIELDS
 from ..request import PLAIN, RequestHead, Terms, split_target
@@ -39,9 +39,9 @@ _CHECKED = frozenset((_HOST_NAME, _LENGTH_NAME, _TYPE_NAME, _CONNECTION_NAME))
 _WATCHED = _CHECKED | PROXY_FIELDS
 """Names of fields that decide what a head means."""
 _DECLINED = frozenset((b"transfer-encoding", b"transfer_encoding", b"content_length", b"upgrade", b"expect", b"te", b"trailer"))
-LONGEST_HEAD = 16 * 1024
-"""Bytes, as many as one line may have by default; longer heads are not plain, nor are those with more than ``MOST_FIELDS``."""
-MOST_FIELDS = 100
+MAX_HEAD = 16 * 1024
+"""Bytes, as many as one line may have by default; longer heads are not plain, nor are those with more than ``MAX_FIELDS``."""
+MAX_FIELDS = 100
 _TERMS = {
     (True, False): PLAIN,
     (True, True): Terms(proxied=True),
@@ -65,16 +65,14 @@ HARMLESS = frozenset(
 """Names of fields that tell what a client is and can do, not who it is or what it may: the same lines come from thousands.
 
 Origin is among them, since it says no more than a scheme and a host (RFC 6454 section 7.3); Referer is not."""
-_LONGEST = 200
+_MAX_LINE = 200
 """Bytes of a line, or of a connection's last head, that is remembered: longer ones are few."""
-_MOST = 2048
+_MAX_LINES = 2048
 """Lines remembered; then all are forgotten, so that no client can fill the memory."""
-_LONGEST_BLOCK = 1024
+_MAX_BLOCK = 1024
 """Bytes of a header block that is remembered, less what is private."""
-_MOST_BLOCKS = 256
+_MAX_BLOCKS = 256
 
-Meaning = tuple[Fields, int, Terms]
-"""What a header block means: its fields, the bytes of the body, and the terms."""
 Around = tuple[bytes, bytes, bytes, tuple[Field, ...], bytes, tuple[Field, ...], int, Terms]
 """A header block less the value of its last private line: what comes up to the first private line's colon, from there to the
 last one's, and from the last one's end on; the fields before it, its name, those behind it; bytes of the body, and terms."""
@@ -145,23 +143,23 @@ class HeadCache:
                     field = _parse_line(line)
                     if field is None:
                         return None
-                    if field[0] in HARMLESS and len(line) <= _LONGEST:
-                        remember(self._watched_lines if field[0] in _WATCHED else self._lines, line, field, _MOST)
+                    if field[0] in HARMLESS and len(line) <= _MAX_LINE:
+                        remember(self._watched_lines if field[0] in _WATCHED else self._lines, line, field, _MAX_LINES)
                     else:
                         private.append(len(fields))
                 if field[0] in _WATCHED:
                     watched.append(field)
             fields.append(field)
         meaning = _interpret(watched)
-        if meaning is None or len(fields) > MOST_FIELDS:
+        if meaning is None or len(fields) > MAX_FIELDS:
             return None
         length, terms = meaning
         if private:
             return b"", tuple(fields), length, terms, self._shape_of(lines, private, tuple(fields), length, terms)
-        if len(block) > _LONGEST_BLOCK:
+        if len(block) > _MAX_BLOCK:
             return b"", tuple(fields), length, terms, None
         found = block, tuple(fields), length, terms, None
-        remember(self._blocks, block, found, _MOST_BLOCKS)
+        remember(self._blocks, block, found, _MAX_BLOCKS)
         return found
 
     def _shape_of(
@@ -178,13 +176,13 @@ class HeadCache:
             for at, to, start in zip(private, private[1:], starts[1:], strict=False)
         )
         key = before, after, *(hole[1] for hole in holes)
-        if sum(map(len, key)) > _LONGEST_BLOCK or any(fields[at][0] in _CHECKED for at in private):
+        if sum(map(len, key)) > _MAX_BLOCK or any(fields[at][0] in _CHECKED for at in private):
             return None
         shape = self._shapes.get(key)
         if shape is None:
             around = before, b"", after, fields[:first], fields[last][0], fields[last + 1 :], length, terms
             shape = around, holes
-            remember(self._shapes, key, shape, _MOST_BLOCKS)
+            remember(self._shapes, key, shape, _MAX_BLOCKS)
         self.latest = shape
         return shape
 
@@ -215,7 +213,7 @@ class Lane:
         if raw == self._raw:
             return self._head
         size = len(raw)
-        if size > LONGEST_HEAD:
+        if size > MAX_HEAD:
             return None
         try:
             start, target, block = raw.split(b" ", 2)
@@ -245,7 +243,7 @@ class Lane:
             known = self._learn(found)
         _, headers, length, terms, _ = known
         head = RequestHead(method, target, parts, headers, length, terms)
-        if size <= _LONGEST and known is self._block:
+        if size <= _MAX_LINE and known is self._block:
             self._raw, self._head = raw, head
         return head
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...errors import BadRequest
 from ..limits import Limits
 from ..request import RequestHead
-from .fast import LONGEST_HEAD, MOST_FIELDS
+from .fast import MAX_FIELDS, MAX_HEAD
 
 Parse = Callable[[bytes], RequestHead | None]
 
@@ -41,7 +41,7 @@ def within(limits: Limits, parse: Parse) -> Parse:
 
 def lanes_within(limits: Limits, fast: Callable[[], Parse]) -> Callable[[], Parse]:
     """What makes fast lanes as ``fast`` does, each of them :func:`within` the limits."""
-    if min(limits.request_line, limits.field_size, limits.head) >= LONGEST_HEAD and limits.header_count >= MOST_FIELDS:
+    if min(limits.request_line, limits.field_size, limits.head) >= MAX_HEAD and limits.header_count >= MAX_FIELDS:
         # As all lanes are.
         return fast
     return lambda: within(limits, fast())
