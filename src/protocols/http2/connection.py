@@ -271,6 +271,11 @@ class Http2Connection(asyncio.Protocol):
         tunnel.set_protocol(protocol)
         protocol.connection_made(tunnel)
 
+    def nothing_follows(self) -> None:
+        """What a request alone is answered leaves at once: its application may block the event loop before it returns."""
+        if not self._started:
+            self._output.release()
+
     def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
         if self._phase is not OPEN and self._phase is not LEAVING:
             raise StreamFault(frames.REFUSED_STREAM, "the server leaves")
@@ -323,7 +328,7 @@ class Http2Connection(asyncio.Protocol):
     def prioritize(self, stream: int, urgency: int) -> None:
         opened = self.streams.get(stream)
         if opened is not None:
-            opened.urgency = urgency
+            self._output.prioritize(opened, urgency)
         elif stream > self._receiver.last and len(self._early) < MAX_STREAMS:
             self._early[stream] = urgency
 

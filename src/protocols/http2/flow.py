@@ -227,6 +227,17 @@ class Output:
         queue.append(stream)
         self.wake()
 
+    def prioritize(self, stream: Sending, urgency: int) -> None:
+        """Queue the stream among others from now on."""
+        if stream.is_queued:
+            queue = self._queues[stream.urgency]
+            queue.remove(stream)
+            if not queue:
+                del self._queues[stream.urgency]
+            stream.is_queued = False
+        stream.urgency = urgency
+        self.enqueue(stream)
+
     def wake(self) -> None:
         """Send what may be sent now, at the end of this turn."""
         if self._queues and not self._scheduled and not self.collecting:

@@ -52,6 +52,9 @@ class Owner(Protocol):
     def begin(self, stream: int, request: Request, end: bool) -> None:
         """A request; ``end``: it has no body."""
 
+    def nothing_follows(self) -> None:
+        """The next frame is the last one that has come."""
+
     def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
         """A request that gets an error for an answer."""
 
@@ -162,10 +165,14 @@ class Receiver:
             ):
                 self.last = stream
                 try:
+                    if stop == end:
+                        self._owner.nothing_follows()
                     self._owner.begin(stream, found, True)
                 except StreamFault as fault:
                     self._fail(stream, fault)
             else:
+                if stop == end:
+                    self._owner.nothing_follows()
                 self._handle(first & 0xFF, flags, stream & frames.MAX_STREAM_ID, data[at:stop])
             at = stop
         if at < end and not self.is_over:

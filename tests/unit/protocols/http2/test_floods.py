@@ -35,7 +35,11 @@ def each(make: Callable[[int], bytes], first: bytes = b"") -> Callable[[int], by
 OPEN = request(1, end=False, pseudo=POST)
 LARGE = request(1, pseudo=(("method", "GET"), ("scheme", "http"), ("path", "/large"), ("authority", "a")))
 FLOODS: dict[str, Callable[[int], bytes]] = {
-    "rapid reset": each(lambda number: request(2 * number + 1) + f.reset(2 * number + 1, f.CANCEL)),
+    "rapid reset": each(
+        lambda number: (
+            request(2 * number + 1, pseudo=(*POST[:2], ("path", "/wait"), POST[3])) + f.reset(2 * number + 1, f.CANCEL)
+        ),
+    ),
     "reset of uploads": each(lambda number: request(2 * number + 1, end=False) + f.reset(2 * number + 1, f.CANCEL)),
     "refused streams": each(
         lambda number: request(2 * number + 1, pseudo=(*POST[:2], ("path", "/wait"), POST[3])),
