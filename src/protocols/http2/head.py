@@ -12,7 +12,8 @@ from ..asgi import Field
 from ..http1.codec import TOKEN
 from ..http1.grammar import interpret
 from ..limits import Limits
-from ..request import RequestHead, Terms
+from ..memory import remember
+from ..request import RequestHead, Terms, split_target
 from .frames import PROTOCOL_ERROR, StreamFault
 
 URGENCY = 3
@@ -22,6 +23,12 @@ _NAME = re.compile(TOKEN)
 _UPPER = re.compile(rb"[A-Z]")
 _VALUE = re.compile(rb"(?![ \t])[\t -~\x80-\xff]*(?<![ \t])")
 _TARGET = re.compile(rb"/[!-~]*|\*")
+_PLAIN_TARGET = re.compile(rb"/[!-\"$-~]*")
+"""One of which nothing can be wrong but its length."""
+_LONGEST = 2048
+"""Bytes of a head that is remembered; longer ones are few."""
+_MOST = 16
+"""Heads that a connection remembers, less their paths: 32 KiB."""
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _URGENCY = re.compile(rb"(?:^|,)[ \t]*u=([0-7])[ \t]*(?:;[^,]*)?(?=,|$)")
@@ -74,6 +81,44 @@ def read_request(fields: list[Field], size: int, limits: Limits) -> Request:
     terms = _TERMS[head.terms.proxied, expects, protocol == b"websocket"]
     head = RequestHead(head.method, head.target, head.parts, head.headers, head.length, terms)
     return Request(head, length, _urgency_of(headers), protocol.decode("ascii"))
+
+
+class RequestLane:
+    """One connection's way to read requests that differ from an earlier one in nothing but their path.
+
+    It spares such a request nine tenths of the checks, some 15 microseconds. What it remembers goes with the connection.
+    """
+
+    __slots__ = ("_known", "_limits")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._known: dict[tuple[object, ...], Request] = {}
+        """By all fields but the path, and the path's place among them."""
+
+    def read(self, fields: list[Field], size: int) -> Request:
+        """As :func:`read_request`."""
+        if size > _LONGEST:
+            return read_request(fields, size, self._limits)
+        for place, (name, _) in enumerate(fields):
+            if name == b":path":
+                break
+        else:
+            return read_request(fields, size, self._limits)
+        target = fields[place][1]
+        key = place, *fields[:place], *fields[place + 1 :]
+        known = self._known.get(key)
+        if known is None or not _PLAIN_TARGET.fullmatch(target) or len(target) + _LONGEST > self._limits.request_line:
+            request = read_request(fields, size, self._limits)
+            remember(self._known, key, request, _MOST)
+            return request
+        head = known.head
+        head = RequestHead(head.method, target, split_target(target), head.headers, head.length, head.terms)
+        return Request(head, known.length, known.urgency, known.protocol)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
 
 
 def check_trailers(fields: list[Field]) -> None:

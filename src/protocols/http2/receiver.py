@@ -29,7 +29,7 @@ from .frames import (
     ConnectionFault,
     StreamFault,
 )
-from .head import Request, check_trailers, parse_urgency, read_request
+from .head import Request, RequestLane, check_trailers, parse_urgency
 from .hpack import CompressionError, Decoder, HeaderBomb
 
 _unpack = frames.HEAD.unpack_from
@@ -103,7 +103,18 @@ class Receiver:
     """
 
     __slots__ = (
-        *("_block", "_block_flags", "_block_size", "_block_stream", "_buffer", "_decoder", "_limits", "_memo", "_missing"),
+        *(
+            "_block",
+            "_block_flags",
+            "_block_size",
+            "_block_stream",
+            "_buffer",
+            "_decoder",
+            "_lane",
+            "_limits",
+            "_memo",
+            "_missing",
+        ),
         *("_owner", "_started", "calm", "is_over", "last"),
     )
 
@@ -113,6 +124,7 @@ class Receiver:
         self.calm = calm
         self._decoder = Decoder()
         self._memo: dict[bytes, Request] = self._decoder.memo
+        self._lane = RequestLane(limits)
         self._buffer: list[bytes] = []
         """What has come of a frame that is not whole."""
         self._missing = _FIRST_SIZE
@@ -186,6 +198,7 @@ class Receiver:
         self._buffer.clear()
         self._block = None
         self._memo.clear()
+        self._lane.clear()
 
     def _check_preface(self, data: bytes) -> None:
         size = min(len(data), len(frames.PREFACE))
@@ -269,7 +282,7 @@ class Receiver:
         if request is None:
             fields, size = self._decode(block)
             try:
-                request = read_request(fields, size, self._limits)
+                request = self._lane.read(fields, size)
             except BadRequest as error:
                 # Its answer brings some of that back.
                 self.calm.spend(2 * _FAULT_COST)
