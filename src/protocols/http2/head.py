@@ -100,10 +100,8 @@ class RequestLane:
         """As :func:`read_request`."""
         if size > _LONGEST:
             return read_request(fields, size, self._limits)
-        for place, (name, _) in enumerate(fields):
-            if name == b":path":
-                break
-        else:
+        place = next((place for place, field in enumerate(fields) if field[0] == b":path"), None)
+        if place is None:
             return read_request(fields, size, self._limits)
         target = fields[place][1]
         key = place, *fields[:place], *fields[place + 1 :]

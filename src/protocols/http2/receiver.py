@@ -103,19 +103,8 @@ class Receiver:
     """
 
     __slots__ = (
-        *(
-            "_block",
-            "_block_flags",
-            "_block_size",
-            "_block_stream",
-            "_buffer",
-            "_decoder",
-            "_lane",
-            "_limits",
-            "_memo",
-            "_missing",
-        ),
-        *("_owner", "_started", "calm", "is_over", "last"),
+        *("_block", "_block_flags", "_block_size", "_block_stream", "_buffer", "_decoder", "_lane", "_limits"),
+        *("_memo", "_missing", "_owner", "_started", "calm", "is_over", "last"),
     )
 
     def __init__(self, owner: Owner, limits: Limits, calm: Calm) -> None:

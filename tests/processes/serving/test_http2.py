@@ -143,25 +143,30 @@ def test_alpn(loop: str, tmp_path: Path) -> None:
 
 def test_reload_loses_no_request() -> None:
     """Requests on their way when the worker leaves are answered; those behind the last stream are refused."""
-    with Server(PROBE) as server:
-        with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            peer = Peer(connection)
-            scope_of(peer)
-            before = server.workers()
-            server.send(signal.SIGHUP)
-            stream = 3
-            while len(peer.last) < 2:
-                peer.send(request(stream))
-                stream += 2
-                assert peer.read()
-            while peer.read():
-                pass
-            last = peer.last[-1]
-            assert peer.last[0] == f.MAX_STREAM_ID
-            for number in range(3, stream, 2):
-                assert (
-                    (number in peer.ended) if number <= last else peer.resets.get(number, f.REFUSED_STREAM) == f.REFUSED_STREAM
-                )
-        server.wait_until(lambda: not set(before) & set(server.workers()))
-        with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            assert scope_of(Peer(connection))["http_version"] == "2"
+    with Server(PROBE, "--workers", "2") as server:
+        for _ in range(3):
+            reload_under_requests(server)
+
+
+def reload_under_requests(server: Server) -> None:
+    before = server.wait_for_workers(2)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        peer = Peer(connection)
+        scope_of(peer)
+        server.send(signal.SIGHUP)
+        stream = 3
+        while len(peer.last) < 2:
+            peer.send(request(stream))
+            stream += 2
+            assert peer.read()
+        while peer.read():
+            pass
+    assert peer.last[0] == f.MAX_STREAM_ID
+    for number in range(3, stream, 2):
+        if number <= peer.last[-1]:
+            assert number in peer.ended
+        else:
+            assert peer.resets.get(number, f.REFUSED_STREAM) == f.REFUSED_STREAM
+    server.wait_until(lambda: not set(before) & set(server.workers()))
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        assert scope_of(Peer(connection))["http_version"] == "2"
