@@ -140,6 +140,7 @@ class Http2Stream(Sending):
         return self._sent
 
     def room(self) -> Room:
+        """What to wait for before sending more."""
         return self._output.room(self)
 
     def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
