@@ -112,12 +112,31 @@ AccessLog = Callable[[str, str, str, str, int, Ended | None], None]
 """Client address, method, path with query, HTTP version, status; the exchange, if there was one."""
 
 
+class Begun(Protocol):
+    """Remembers which requests began last, for a supervisor that asks after a crash."""
+
+    last: bytes
+    """The target of the last one; a request for the same target need not be noted again."""
+
+    def note(self, method: str, target: bytes) -> None:
+        """A request begins."""
+
+
+class Unasked:
+    """What is not asked keeps nothing."""
+
+    last = b""
+
+    def note(self, method: str, target: bytes) -> None:
+        """Keep nothing: a path may hold a secret."""
+
+
 class Service:
     """One per worker. All of it runs on the worker's event loop."""
 
     # Slots: of more attributes than thirty without, each would be found the slow way (CPython 3.11).
     __slots__ = (
-        *("_context", "_empty", "_sweep_at", "access", "app", "codec", "connections", "date_header", "defaults"),
+        *("_context", "_empty", "_sweep_at", "access", "app", "begun", "codec", "connections", "date_header", "defaults"),
         *(
             "deliveries",
             "end",
@@ -152,6 +171,7 @@ class Service:
         meters: Meters | None = None,
         websocket: Upgrade | None = None,
         http2: Successor | None = None,
+        begun: Begun | None = None,
         proxies: Proxies | None = None,
         on_count: Callable[[int, int, int], None] = lambda connections, websockets, multiplexed: None,
         on_request: Callable[[], None] | None = None,
@@ -178,6 +198,7 @@ class Service:
         """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
         self.access = access
         self.meters: Meters = meters or Unread()
+        self.begun: Begun = begun or Unasked()
         self.websocket = websocket
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
         self.http2 = http2

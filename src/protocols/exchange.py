@@ -127,6 +127,9 @@ class Exchange:
         """Run the application."""
         service = self._service
         service.in_flight.add(self)
+        request = self.request
+        if request.target != service.begun.last:
+            service.begun.note(request.method, request.target)
         # Called from a variable, as are all functions that are attributes: CPython 3.11 is quick with methods only.
         make_task = service.make_task
         self._task = make_task(converse(service, self))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from ..config.options import Config
+from ..ipc import begun
 from ..ipc import channel as wire
 from ..ipc.channel import (
     ACTIVE,
@@ -36,8 +37,6 @@ from .phases import HANG_REPORT
 from .report_file import ReportFile
 from .tally import OUT_OF_MEMORY
 
-REPORT_SIZE = 1024 * 1024
-"""Bytes of a hang report: thousands of stack frames."""
 REPORT_SHOWN = 128 * 1024
 """Characters of it that are logged. To make a MiB fit for the log may take us half a second."""
 STALLS_SIZE = 128 * 1024
@@ -208,9 +207,13 @@ class Child:
         return many_lines(self._text(), REPORT_SHOWN)
 
     def read_crash(self) -> str:
-        """The stacks that faulthandler wrote when a fatal signal came, such as SIGSEGV; empty if there are none."""
+        """The stacks that faulthandler wrote when a fatal signal came, such as SIGSEGV, and the last requests; or nothing."""
         _, marker, rest = self._text().rpartition(FATAL)
-        return many_lines(marker + rest, REPORT_SHOWN) if marker else ""
+        if not marker:
+            return ""
+        requests = begun.read(self.hang_report.read_notes())
+        last = f"\nRequests that it began last: {', '.join(requests)}" if requests else ""
+        return many_lines(marker + rest, REPORT_SHOWN) + last
 
     def _text(self) -> str:
         return self.hang_report.read().strip(b"\0").decode(errors="replace").strip()

@@ -10,10 +10,11 @@ from typing import BinaryIO
 class ReportFile:
     """A file without a name. On Linux it is sealed: the worker, which inherits it, can't make it grow or shrink."""
 
-    def __init__(self, size: int) -> None:
-        """``size``: bytes that it holds, and that are read at most. Raises OSError."""
+    def __init__(self, size: int, notes: int = 0) -> None:
+        """``size``: bytes that it holds, and that are read at most; behind them is room for ``notes``. Raises OSError."""
         self._size = size
-        self._file = _open(size)
+        self._notes = notes
+        self._file = _open(size + notes)
 
     def fileno(self) -> int:
         """Its descriptor, for the worker."""
@@ -33,6 +34,10 @@ class ReportFile:
         """What the worker wrote since :meth:`begin`."""
         # pread, because the offset is shared. Where the worker has written nothing there are zeros.
         return os.pread(self.fileno(), self._size, 0).rstrip(b"\0")
+
+    def read_notes(self) -> bytes:
+        """The bytes behind the report."""
+        return os.pread(self.fileno(), self._notes, self._size)
 
     def close(self) -> None:
         """Close our descriptor."""

@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..config.options import Config
+from ..ipc import begun
 from ..ipc.counts import Counts
 from ..ipc.handover import Ends
 from ..ipc.scoreboard import Scoreboard
 from ..worker import main as worker_run
-from .child import REPORT_SIZE, STALLS_SIZE, Child
+from .child import STALLS_SIZE, Child
 from .forker import Forker
 from .messages import Spawn
 from .report_file import ReportFile
@@ -59,7 +60,7 @@ class Spawner:
             ours, theirs = self._forker.open_channel()
             undo.callback(self._forker.own.close, ours)
             # Not kept by the registry before the fork: the worker needs it.
-            report = ReportFile(REPORT_SIZE)
+            report = ReportFile(begun.REPORT_SIZE, begun.SIZE)
             undo.callback(report.close)
             stalls = ReportFile(STALLS_SIZE)
             undo.callback(stalls.close)

@@ -157,7 +157,7 @@ async def _live(
         birth.channel,
         birth.listeners,
         current=enter(CurrentWorker(birth.slot, os.getpid(), birth.generation)),
-        place=FleetPlace(birth.scoreboard, birth.row),
+        place=FleetPlace(birth.scoreboard, birth.row, birth.hang_report),
         began=began,
         hang_report=birth.hang_report,
         handover=birth.handover,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
+from ..ipc.begun import REPORT_SIZE, Begun
 from ..ipc.counts import WIDTH as COUNTS_WIDTH
 from ..ipc.counts import RowWriter
 from ..ipc.scoreboard import WIDTH, Row, Scoreboard
@@ -43,6 +45,10 @@ class Place(Protocol):
     def meters(self) -> RowWriter:
         """Where the server counts."""
 
+    @property
+    def begun(self) -> Begun | None:
+        """Where the server notes which requests began last; None if nobody would ask."""
+
     def fewest_connections(self, now: float) -> float | None:
         """The fewest connections that another server has; None if no other one serves. ``now`` is CLOCK_MONOTONIC's."""
 
@@ -50,10 +56,14 @@ class Place(Protocol):
 class FleetPlace:
     """The place of a worker: a row of the scoreboard, where all workers see each other."""
 
-    def __init__(self, scoreboard: Scoreboard, index: int) -> None:
-        """``index`` is the index of the worker's own row."""
+    def __init__(self, scoreboard: Scoreboard, index: int, report: int = -1) -> None:
+        """``index`` is the index of the worker's own row, ``report`` the descriptor of the file of its hang report."""
         self.row = scoreboard.row(index)
         self.meters = RowWriter(scoreboard.counts.row(index))
+        self.begun: Begun | None = None
+        # Without a memfd the file has no room for notes.
+        with suppress(OSError, ValueError):
+            self.begun = Begun(report, REPORT_SIZE)
         self._scoreboard = scoreboard
         self._index = index
 
@@ -64,6 +74,8 @@ class FleetPlace:
 
 class OnlyPlace:
     """The place of a server without others. No other process reads its row."""
+
+    begun = None
 
     def __init__(self) -> None:
         self.row = Row(memoryview(bytearray(WIDTH * 8)).cast("d"))

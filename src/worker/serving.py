@@ -84,6 +84,7 @@ class Serving:
         self._owner = owner
         self._row = place.row
         self._meters = place.meters
+        self._begun = place.begun
         self._logs_requests = access is not None or (config.access_log and config.log_level in ("trace", "debug", "info"))
         self._access = access or make_access(config, loop)
         self._websocket: Upgrade | None = None
@@ -215,6 +216,7 @@ class Serving:
             state=self._lifespan.state,
             access=self._logged() if self._logs_requests else None,
             meters=self._meters,
+            begun=self._begun,
             websocket=self._upgrade if config.ws != "none" and config.interface != "wsgi" else None,
             http2=self._make_http2 if config.http2 else None,
             proxies=Proxies(trusted_by(config)) if config.proxy_headers else None,

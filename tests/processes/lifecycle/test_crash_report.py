@@ -39,11 +39,14 @@ async def app(scope, receive, send):
 def test_a_fatal_signal_leaves_the_stack(path: str, signal: str, tmp_path: Path) -> None:
     (tmp_path / "crashes.py").write_text(APP)
     with Server("crashes:app", "--app-dir", str(tmp_path)) as server:
+        get(server.port, "/before")
         with suppress(OSError, HTTPException):
-            get(server.port, path)
+            get(server.port, f"{path}?token=secret")
         server.wait_for_log(rf"crashed: killed by {signal}")
         server.wait_for_log(r"Worker 0 \[\d+\], where it crashed:\nFatal Python error: ")
         server.wait_for_log(r'File ".*crashes\.py", line \d+ in ' + ("crash" if path == "/crash" else "app"))
+        server.wait_for_log(rf"Requests that it began last: GET {path}, GET /before\n")
+        assert "secret" not in server.log.partition("where it crashed")[2].partition("GET /before")[0]
         server.wait_for_ready(2)
         assert get(server.port).body == b"fine"
 

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from tricorn.config.options import Config
+from tricorn.ipc.begun import REPORT_SIZE
 from tricorn.ipc.channel import (
     FROM_WORKER,
     FROM_WORKER_RELOADED,
@@ -25,7 +26,7 @@ from tricorn.ipc.channel import (
     pieces,
 )
 from tricorn.ipc.text import LINES, many_lines, one_line
-from tricorn.supervisor.child import MAY_SAY, REPORT_SIZE, STALLS_SIZE, Child, Speaker
+from tricorn.supervisor.child import MAY_SAY, STALLS_SIZE, Child, Speaker
 from tricorn.supervisor.link import ALLOWANCE, ALLOWED_PER_SECOND, READ_SIZE, Link
 from tricorn.supervisor.messages import Beat, Fact, Failed, Ready, Recycle, Violated
 from tricorn.supervisor.report_file import ReportFile
