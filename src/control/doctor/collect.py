@@ -196,11 +196,11 @@ def collect(
     )
 
 
-def systemd_time(unit: str, is_users: bool, environ: Mapping[str, str] | None = None) -> StopTime | None:
+def systemd_time(unit: str, is_users: bool) -> StopTime | None:
     """How long systemd waits for ``unit`` to stop; None if it waits for ever, or does not say."""
     command = ["systemctl", *(["--user"] if is_users else []), "show", unit, "--property=TimeoutStopUSec"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_TIME, env=environ, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_TIME, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     seconds = read_span(done.stdout.strip().removeprefix("TimeoutStopUSec="))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from support.certificates import Authority
 from support.control import ctl, run_ctl
-from support.harness import Server, environment
+from support.harness import PATIENCE, Server, environment
+from tricorn.control.doctor import collect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -98,3 +99,26 @@ def test_a_server_that_was_named_must_be_there(tmp_path: Path) -> None:
     done = run_ctl("--socket", str(tmp_path / "nobody"), "doctor")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "seconds"),
+    [
+        ('test "$*" = "show shop.service --property=TimeoutStopUSec" && echo "TimeoutStopUSec=1min 30s"', 90),
+        ("echo TimeoutStopUSec=infinity", None),
+        ("echo TimeoutStopUSec=20s; exit 1", None),
+        ("exec sleep 60", None),
+        ("", None),
+    ],
+)
+def test_systemd_is_asked_for_the_time_of_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, seconds: float | None
+) -> None:
+    command = tmp_path / "systemctl"
+    if script:
+        command.write_text(f"#!/bin/sh\n{script}\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if script else str(tmp_path))
+    monkeypatch.setattr(collect, "SYSTEMCTL_TIME", 0.5 if "sleep" in script else PATIENCE)
+    found = collect.systemd_time("shop.service", False)
+    assert (found and found.seconds) == seconds
