@@ -23,10 +23,12 @@ BACKLOG = 64
 class ControlListener:
     """The listening socket, and its file if it has one."""
 
-    def __init__(self, listening: socket.socket, path: str | None = None, inode: Inode | None = None) -> None:
+    def __init__(self, listening: socket.socket, path: str | None, inode: Inode | None, identity: Identity | None) -> None:
+        """``path`` and ``inode`` are the file's, if there is one; ``identity`` is whom the workers run as."""
         self.socket = listening
         self._path = path
         self._inode = inode
+        self._identity = identity
 
     @property
     def is_open(self) -> bool:
@@ -40,11 +42,14 @@ class ControlListener:
     def remove(self) -> None:
         """Listen no more, and remove the file if it is still ours."""
         self.close()
-        if self._path is not None and inode_of(self._path) == self._inode:
-            try:
-                os.unlink(self._path)
-            except OSError as error:
-                logger.debug("The control socket %s stays behind: %s", self._path, error.strerror)
+        if self._path is None:
+            return
+        try:
+            with rights_for(self._path, self._identity):
+                if inode_of(self._path) == self._inode:
+                    os.unlink(self._path)
+        except OSError as error:
+            logger.debug("The control socket %s stays behind: %s", self._path, error.strerror)
 
 
 def open_listener(config: Config, identity: Identity | None = None) -> ControlListener | None:
@@ -62,7 +67,7 @@ def open_listener(config: Config, identity: Identity | None = None) -> ControlLi
         cause = error.strerror if isinstance(error, OSError) and error.strerror else error
         logger.debug("No control socket %s: %s", address, cause)
         return None
-    return ControlListener(listening, path, inode)
+    return ControlListener(listening, path, inode, identity)
 
 
 def _bind(listening: socket.socket, address: str, identity: Identity | None) -> tuple[str | None, Inode | None]:
