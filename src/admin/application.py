@@ -11,11 +11,11 @@ from typing import Any
 
 from ..metrics.exposition import OPENMETRICS, PROMETHEUS, expose, is_openmetrics
 from ..metrics.gather import Facts, gather
+from ..metrics.processes import accept_queues, cpu_of, memory_of
 from ..protocols.asgi import Field, Receive, Scope, Send
 from . import hosts
 from .history import EVERY, History
 from .page import Page
-from .processes import accept_queues, cpu_of, memory_of
 from .source import Source
 
 MAX_STREAMS = 16

@@ -60,6 +60,12 @@ class Run:
 # Imported late, because all other commands do without: that halves their start.
 
 
+def _metrics(answer: dict[str, Any]) -> str:
+    from .metrics import render
+
+    return render(answer)
+
+
 def _top(given: argparse.Namespace) -> int:
     from .top.program import run
 
@@ -85,6 +91,9 @@ COMMANDS: Mapping[str, Command] = {
         shown=inspection.stacks,
     ),
     "health": Ask("Succeed if at least --ready-min workers are ready.", shown=show.health),
+    "metrics": Ask(
+        "Show what /metrics says, in the format of Prometheus.", shown=_metrics
+    ),
     "reload": Ask(
         "Replace all workers by new ones with the code and settings that are there now; wait until those answer.",
         shown=show.reloaded,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..config.frozen import Value
 from ..ipc.counts import Cell, Counts, name_key
@@ -39,6 +40,20 @@ class Facts(Value):
     memory_bytes: float | None
     """None where the system does not tell."""
     cpu_seconds: float | None
+
+
+def encode(facts: Facts) -> dict[str, Any]:
+    """The facts, fit for JSON."""
+    return {**vars(facts), "counts": [facts.counts.plain, [[key, *values] for key, values in facts.counts.blocks.items()]]}
+
+
+def decode(encoded: Mapping[str, Any], **measured: Any) -> Facts:
+    """What :func:`encode` gave, with what was ``measured`` since."""
+    plain, blocks = encoded["counts"]
+    counts = Counts()
+    counts.plain = plain
+    counts.blocks = {key: values for key, *values in blocks}
+    return Facts(**{**encoded, **measured, "counts": counts})
 
 
 def gather(facts: Facts) -> dict[str, dict[Labels, Sample]]:

@@ -13,9 +13,10 @@ from typing import Any
 from ...config.options import Config
 from ...ipc.counts import WIDTH, Counts
 from ...ipc.published import Published, read_all
-from ...ipc.scoreboard import MAX_CONNECTIONS, Field, Row, Scoreboard
+from ...ipc.scoreboard import Field, Row, Scoreboard
 from ...metrics.gather import Facts
-from ..control.status import PHASES, Supervised, lag, status
+from ..control.metrics import make_facts
+from ..control.status import Supervised, status
 from ..inspector import Receiver
 from ..phases import Phase, Plan, Stage
 from ..snapshot import LastReload, Result, Snapshot, WorkerSnapshot
@@ -198,51 +199,10 @@ class Seen:
             return None
         return Blocked(now - stall[0], stall[1], stall[2])
 
+    def counts(self) -> Counts:
+        """Not needed: :class:`View` reads them."""
+        return Counts()
+
     def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
         """Only the supervisor can ask workers."""
         return "only the supervisor can ask workers"
-
-
-def make_facts(
-    snapshot: Snapshot,
-    rows: Iterable[Row],
-    counts: Counts,
-    queues: Mapping[str, int],
-    memory: float | None,
-    cpu: float | None,
-    now: float,
-) -> Facts:
-    """The metrics' facts. ``rows``: those of the living workers. Any worker may have written any row."""
-    phases: dict[str, int] = {}
-    for worker in snapshot.workers:
-        phases[PHASES[worker.phase]] = phases.get(PHASES[worker.phase], 0) + 1
-    in_flight = connections = websockets = multiplexed = longest = 0.0
-    for row in rows:
-        open_, busy = _gauge(row[Field.CONNECTIONS]), _gauge(row[Field.IN_FLIGHT])
-        sockets, shared = _gauge(row[Field.WEBSOCKETS]), _gauge(row[Field.HTTP2])
-        connections += open_
-        websockets += min(sockets, open_)
-        multiplexed += min(shared, open_)
-        # A WebSocket is in flight for the worker, and no request.
-        in_flight += max(0.0, busy - sockets)
-        longest = max(longest, lag(row, now))
-    return Facts(
-        counts=counts,
-        in_flight=in_flight,
-        connections=connections,
-        websockets=websockets,
-        multiplexed=multiplexed,
-        phases=phases,
-        wanted=snapshot.wanted,
-        exits=dict(snapshot.exits),
-        reloads=dict(snapshot.reloads),
-        generation=snapshot.settled.generation,
-        lag=longest,
-        accept_queues=queues,
-        memory_bytes=memory,
-        cpu_seconds=cpu,
-    )
-
-
-def _gauge(value: float) -> float:
-    return value if 0 <= value <= MAX_CONNECTIONS else 0.0

@@ -16,6 +16,7 @@ from ..answers import DONE, FAILED
 from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from ..snapshot import Snapshot
 from .inspection import environment, requests, stacks
+from .metrics import metrics
 from .request import Request
 from .status import Supervised, status
 
@@ -75,5 +76,6 @@ QUESTIONS: Mapping[str, tuple[Shape, Callable[[Request, Snapshot, Supervised, fl
     "requests": (Shape(optional={"slot": whole}), requests),
     "stacks": (Shape(optional={"slot": whole}), stacks),
     "environment": (Shape(), environment),
+    "metrics": (Shape(), metrics),
 }
 """Answers a request from the fleet's snapshot and the host, at the time ``now``."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ...config.frozen import Value
+from ...ipc.counts import Counts
 from ...ipc.scoreboard import BEAT_PERIOD, MAX_CONNECTIONS, MAX_COUNT, Field, Row
 from ...version import __version__
 from ..inspector import Receiver
@@ -49,6 +50,9 @@ class Processes(Protocol):
 
     def blocked(self, worker: int, now: float) -> Blocked | None:
         """What keeps its event loop from turning; None if it turns."""
+
+    def counts(self) -> Counts:
+        """What all workers counted that ever were."""
 
     def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
         """Find out what workers are doing."""

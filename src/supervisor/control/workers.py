@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...ipc.counts import Counts
 from ...ipc.scoreboard import Row
 from ..host import Host
 from ..inspector import Receiver
@@ -32,6 +33,13 @@ class Workers:
     def blocked(self, worker: int, now: float) -> Blocked | None:
         """What keeps its event loop from turning, if that lasts longer than ``--report-stalls``."""
         return self._host.stalls.blocked(worker, now)
+
+    def counts(self) -> Counts:
+        """What all workers counted that ever were."""
+        counts = self._host.scoreboard.counts
+        total = counts.read(child.row for child in self._host.children.values())
+        total.add_all(counts.departed)
+        return total
 
     def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
         """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from ``Host.wait``.
