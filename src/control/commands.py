@@ -91,9 +91,7 @@ COMMANDS: Mapping[str, Command] = {
         shown=inspection.stacks,
     ),
     "health": Ask("Succeed if at least --ready-min workers are ready.", shown=show.health),
-    "metrics": Ask(
-        "Show what /metrics says, in the format of Prometheus.", shown=_metrics
-    ),
+    "metrics": Ask("Show what /metrics says, in the format of Prometheus.", shown=_metrics),
     "reload": Ask(
         "Replace all workers by new ones with the code and settings that are there now; wait until those answer.",
         shown=show.reloaded,

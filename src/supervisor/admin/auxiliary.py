@@ -79,7 +79,7 @@ class AdminObserver:
         self._shown: tuple[Snapshot, Mapping[int, Shown]] | None = None
         self._worker_beat = 0.0
         self._recent = RecentLines()
-        logging.getLogger("tricorn.error").addHandler(self._recent)
+        logging.getLogger("tricorn.error").addFilter(self._recent)
 
     def look(self, snapshot: Snapshot, now: float) -> None:
         """Show what has changed."""
@@ -107,17 +107,19 @@ class AdminObserver:
         )
 
 
-class RecentLines(logging.Handler):
-    """Remembers the last lines of the log."""
+class RecentLines(logging.Filter):
+    """Remembers the last lines of the log. It is a filter, for a reload makes new handlers."""
 
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        super().__init__()
         self.lines: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self.is_new = False
         """Whether a line has come since somebody last looked."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remember one line."""
-        text = one_line(record.getMessage().partition("\n")[0], MAX_EVENT)
-        self.lines.append({"time": round(record.created, 3), "level": record.levelname.lower(), "text": text})
-        self.is_new = True
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Remember a line, and let it pass."""
+        if record.levelno >= logging.INFO:
+            text = one_line(record.getMessage().partition("\n")[0], MAX_EVENT)
+            self.lines.append({"time": round(record.created, 3), "level": record.levelname.lower(), "text": text})
+            self.is_new = True
+        return True
