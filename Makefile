@@ -64,6 +64,7 @@ check: $(READY)
 
 pages: $(READY)
 	$(BIN)/python docs/settings.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	$(BIN)/python docs/metrics.py > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(BIN)/python docs/man.py > docs/tricorn.1.new && mv docs/tricorn.1.new docs/tricorn.1
 	$(BIN)/python docs/man_ctl.py > docs/tricornctl.1.new && mv docs/tricornctl.1.new docs/tricornctl.1
 	$(BIN)/python docs/include.py
