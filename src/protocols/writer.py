@@ -28,8 +28,8 @@ in one turn of the event loop have their turns one after another."""
 class FrameSource(Protocol):
     """What collects the payload of a frame, whose size is known only when it leaves."""
 
-    def end_frame(self) -> list[bytes]:
-        """What was collected, with what comes before and behind it."""
+    def end_frame(self) -> tuple[list[bytes], int]:
+        """What was collected, with what comes before and behind it; and how many bytes that is."""
 
 
 class Writer:
@@ -201,7 +201,7 @@ class Writer:
             self._end_frame(self._source)
         corked = self.corked
         if corked and not self.transport.is_closing():
-            self._service.meters.sent += sum(map(len, corked))
+            self._service.meters.sent += self._size
             if len(corked) == 1:
                 self.transport.write(corked[0])
             elif self._size >= len(corked) * _LARGE_PIECE and self._gathers():
@@ -254,9 +254,9 @@ class Writer:
 
     def _end_frame(self, source: FrameSource) -> None:
         self._source = None
-        pieces = source.end_frame()
+        pieces, size = source.end_frame()
         self.corked += pieces
-        self._size += sum(map(len, pieces))
+        self._size += size
 
     def _rest(self) -> None:
         """Let a sender that has sent enough for one turn wait for the next.

@@ -72,7 +72,7 @@ class Http1Stream:
         self._length = 0
         """With LENGTH: the bytes that the body must have."""
         self._chunk: list[bytes] | None = None
-        """The pieces of the chunk that is being collected; it leaves when the writer flushes."""
+        """The chunk that is being collected: a place for its size, and its pieces. It leaves when the writer flushes."""
         self._chunk_size = 0
         """Bytes of them."""
         self._file: File | None = None
@@ -156,7 +156,7 @@ class Http1Stream:
         if kind is CHUNKED:
             if more:
                 if body:
-                    self._chunk, self._chunk_size = [body], len(body)
+                    self._chunk, self._chunk_size = [b"", body], len(body)
                     writer.begin_frame(self)
                 return writer.room
             self.body_sent += len(body)
@@ -174,13 +174,14 @@ class Http1Stream:
             writer.write(body)
         return writer.room
 
-    def end_frame(self) -> list[bytes]:
+    def end_frame(self) -> tuple[list[bytes], int]:
         """The chunk (RFC 9112 section 7.1)."""
-        size = self._chunk_size
-        pieces = [b"%x\r\n" % size, *(self._chunk or ()), b"\r\n"]
+        chunk, size = self._chunk or [b""], self._chunk_size
+        chunk[0] = head = b"%x\r\n" % size
+        chunk.append(b"\r\n")
         self.body_sent += size
         self._chunk = None
-        return pieces
+        return chunk, len(head) + size + 2
 
     async def send_file(self, file: File) -> None:
         if self._body is EMPTY:
