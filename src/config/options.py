@@ -26,6 +26,7 @@ from .validators import (
     wrong_mode,
     wrong_path,
     wrong_prefix,
+    wrong_share,
 )
 
 LAST_PARTING = 2.0
@@ -286,6 +287,44 @@ class Config(Value):
         section="Processes",
         unit="s",
         minimum=0,
+    )
+    reload_canary: str | None = option(
+        None,
+        "On a reload, let N or N% of the workers serve the new code first, beside the old ones; see --reload-canary-seconds.",
+        section="Processes",
+        validator=wrong_share,
+        needs_supervisor=True,
+    )
+    reload_canary_seconds: float = option(
+        60,
+        "How long canaries serve before the others follow, or they are rolled back because they are worse.",
+        section="Processes",
+        unit="s",
+        minimum=0.5,
+        needs_supervisor=True,
+    )
+    reload_canary_errors: float = option(
+        1,
+        "Percent of 5xx responses that canaries may have above the share of the other workers.",
+        section="Processes",
+        minimum=0,
+        maximum=100,
+        needs_supervisor=True,
+    )
+    reload_canary_latency: float = option(
+        2,
+        "How many times as long as the others' 95th percentile all but 5 % of the canaries' responses may take.",
+        section="Processes",
+        minimum=1,
+        needs_supervisor=True,
+    )
+    reload_canary_timeout: float | None = option(
+        None,
+        "Roll back canaries that still have too few requests after this long; by default ten times their time.",
+        section="Processes",
+        unit="s",
+        minimum=0.5,
+        needs_supervisor=True,
     )
     drain_over: float = option(
         0,

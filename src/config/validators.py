@@ -94,6 +94,12 @@ def wrong_path(text: str) -> str | None:
     return None if re.fullmatch(r"/[!-~]*", text) and "#" not in text else "must begin with / and have neither spaces nor #"
 
 
+def wrong_share(text: str) -> str | None:
+    """A number of workers, or a share of all of them."""
+    fits = re.fullmatch(r"\d{1,4}|\d{1,2}%|100%", text)
+    return None if fits else "must be a number of workers, or a share such as 25%"
+
+
 def wrong_prefix(text: str) -> str | None:
     """How paths begin."""
     return None if text.startswith("/") else "must begin with /"

@@ -69,10 +69,10 @@ class Ask:
 
     def run(self, given: argparse.Namespace) -> int:
         """Ask, and show what is answered."""
+        arguments = dict(self._arguments(given) if self._arguments is not None else {})
         timeout = given.timeout if self._lasts else None
         until = None if timeout is None else time.monotonic() + timeout
         has_time = not (self._lasts and given.no_wait)
-        arguments = dict(self._arguments(given) if self._arguments is not None else {})
         connection = connect(given.socket, given.pid)
         try:
             for message in connection.ask(given.command, arguments if has_time else {**arguments, "wait": False}, until):

@@ -78,6 +78,23 @@ def _doctor(given: argparse.Namespace) -> int:
     return run(given)
 
 
+def _add_canary(parser: argparse.ArgumentParser) -> None:
+    _add(
+        parser, "--canary", metavar="N|N%", help="let so many workers serve the new code first, beside the old ones; 0 for none"
+    )
+    _add(parser, "--for", dest="seconds", type=float, metavar="SECONDS", help="how long the canaries serve at least")
+    _add(parser, "--max-errors", type=float, metavar="PERCENT", help="5xx responses allowed above the others' share")
+    _add(parser, "--max-latency", type=float, metavar="RATIO", help="times the others' 95th percentile that is allowed")
+
+
+def _canary(given: argparse.Namespace) -> Arguments:
+    found = {name: getattr(given, name) for name in ("canary", "seconds", "max_errors", "max_latency")}
+    if given.canary is not None:
+        # It bounds how long the canaries are tried, and not how long we wait: they are rolled back then, and say so.
+        found["canary_timeout"], given.timeout = given.timeout, None
+    return {name: value for name, value in found.items() if value is not None}
+
+
 LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 COMMANDS: Mapping[str, Command] = {
@@ -94,6 +111,8 @@ COMMANDS: Mapping[str, Command] = {
     "metrics": Ask("Show what /metrics says, in the format of Prometheus.", shown=_metrics),
     "reload": Ask(
         "Replace all workers by new ones with the code and settings that are there now; wait until those answer.",
+        add_arguments=_add_canary,
+        arguments=_canary,
         shown=show.reloaded,
         lasts=True,
     ),

@@ -111,6 +111,8 @@ def resized(answer: Answer) -> str:
 
 def progress(told: dict[str, Any]) -> str:
     """How far a reload or a resize is."""
+    if "canary" in told:
+        return str(told["canary"])
     return f"{told['ready']} of {told['wanted']} ready"
 
 

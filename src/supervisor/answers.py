@@ -118,7 +118,7 @@ class Reloaded:
         if not view.is_running:
             result, why = Result.ABANDONED, f"the server stops{f': {error}' if error else ''}"
         elif is_abandoned:
-            result, why = Result.ABANDONED, self._abandonment(view)
+            result, why = self._result(view), self._abandonment(view)
         elif error and not any(worker.standing is Phase.READY for worker in view.workers):
             # Nobody serves to whom the fleet could go back: it tries on, for as long as it takes.
             result, why = Result.ABANDONED, f"no worker is ready; the start is tried again: {error}"
@@ -144,6 +144,10 @@ class Reloaded:
 
     def _seconds(self, view: View) -> float:
         return round(view.now - self._asked, 3)
+
+    def _result(self, view: View) -> Result:
+        last = view.wanted.last_reload
+        return last.result if last is not None and last.generation == self._generation else Result.ABANDONED
 
     def _abandonment(self, view: View) -> str:
         last = view.wanted.last_reload

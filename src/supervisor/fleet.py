@@ -49,6 +49,7 @@ from ..errors import EXIT_CRASHES, EXIT_STARTUP
 from ..ipc.waits import PATIENCE
 from .answers import DONE, SENSELESS, Answers, Goal, Known, Reloaded, Resized, Restarted, Stopped, View, failed
 from .backoff import Crashes
+from .canary import Verdict, terms_of
 from .messages import (
     Action,
     Beat,
@@ -64,6 +65,8 @@ from .messages import (
     Finish,
     Kill,
     Level,
+    Measure,
+    Measured,
     Quit,
     Ready,
     Recycle,
@@ -88,6 +91,7 @@ from .phases import (
     UNKILLABLE,
     ExitReason,
     Phase,
+    Plan,
     Stage,
     Worker,
 )
@@ -95,11 +99,13 @@ from .planning import displaced, surplus, vacancies
 from .snapshot import Result, Snapshot, WorkerSnapshot
 from .tally import Tally, reason_to_leave
 from .waiting import describe_workers
-from .wanted import Wanted
+from .wanted import Layer, Wanted
 from .wishes import StopWishes
 
 OVERSLEPT = 1.0
 """Seconds by which a deadline may be missed. After more, the fleet concludes that it was suspended."""
+UNMEASURED = 5.0
+"""Seconds beyond a canary's limit after which it is rolled back without evidence, which comes within milliseconds else."""
 WAKING_UP = 2.0
 """Seconds that every worker gets after a suspension, to turn its event loop again."""
 
@@ -150,6 +156,7 @@ class Fleet:
             self._record(fact, now)
         self._expire(now)
         self._urge(now)
+        self._try_canary(now)
         self._retire(now)
         self._fill(now)
         self.wanted.settle(self.workers.values(), now)
@@ -165,6 +172,8 @@ class Fleet:
         times = [worker.deadline for worker in self.workers.values()]
         times += [worker.answer_by for worker in self.workers.values() if worker.answer_by is not None]
         times += [at for at in (self._leave_at, self._retry_at, self._tell_at, self.wanted.tell_at) if at is not None]
+        if self.stage in RUNNING and self.wanted.canary is not None and self.wanted.canary.look_at is not None:
+            times.append(self.wanted.canary.look_at)
         return min(times, default=None)
 
     def snapshot(self) -> Snapshot:
@@ -176,6 +185,7 @@ class Fleet:
         ]
         wanted = self.wanted
         is_complete = wanted.is_settled and wanted.has_all_ready(self.workers.values())
+        canary = str(wanted.canary.evidence or "") if wanted.canary is not None else ""
         return Snapshot(
             self.stage,
             tuple(workers),
@@ -186,6 +196,7 @@ class Fleet:
             is_complete,
             self._tally.exits,
             wanted.reloads,
+            canary,
         )
 
     # ------------------------------------------------------------------------------------------------------------ record
@@ -203,6 +214,8 @@ class Fleet:
                 self._answers.wait(fact.ticket, self._resize(fact))
             case Restart():
                 self._answers.wait(fact.ticket, self._restart(fact))
+            case Measured():
+                self._weigh(fact, now)
             case Reopen():
                 self._actions.append(ReopenLogs(fact.ticket))
             case SetLogLevel():
@@ -297,8 +310,12 @@ class Fleet:
         worker.waits, worker.told_at, worker.answer_by = fact.waits, now, None
 
     def _crashed(self, worker: Worker, what: str, now: float) -> None:
-        if self.stage is not Stage.SERVING:
+        if self.stage is not Stage.SERVING or self.wanted.is_rejected(worker):
             self._say(what, worker, Level.WARNING)
+            return
+        if self.wanted.is_canary(worker):
+            self._say(what, worker, Level.WARNING)
+            self._roll_back(f"a worker {what}", Result.ROLLED_BACK, now)
             return
         self._crashes.died(worker.slot, now, worker.since)
         self._count_crash(worker, what, now)
@@ -317,9 +334,13 @@ class Fleet:
             self._enter_stopping(now)
 
     def _start_failed(self, worker: Worker, error: str, now: float, named: bool = False) -> None:
-        if self.stage not in RUNNING or worker.plan is not self.wanted.plan:
+        if self.stage not in RUNNING or not any(worker.plan is layer.plan for layer in self.wanted.layers(())):
             return
-        if self.wanted.is_replacing(self.workers.values()):
+        if self.wanted.is_canary(worker):
+            self._say(error, worker if named else None, Level.ERROR)
+            self._roll_back(error, Result.ABANDONED, now)
+            return
+        if self.wanted.canary is None and self.wanted.is_replacing(self.workers.values()):
             self._say(error, worker if named else None, Level.ERROR)
             self._abandon(error, now)
             return
@@ -341,20 +362,31 @@ class Fleet:
         if self.stage not in RUNNING:
             return Known(*failed("the server stops", result=Result.ABANDONED.value))
         if order.broken:
-            self._say(f"Reload abandoned, the configuration is broken: {order.broken}", level=Level.ERROR)
-            generation = self.wanted.refuse(order.broken, now)
-            return Known(*failed(order.broken, result=Result.ABANDONED.value, generation=generation, seconds=0.0))
-        self.wanted.reload(order.config, now if order.since is None else order.since)
+            return self._refuse_reload(order.broken, now)
+        config = order.config or self.wanted.plan.config
+        # While nobody was ready yet there are no others to compare a canary with.
+        terms = terms_of(config, order.canary) if self.stage is Stage.SERVING else None
+        if terms is not None and not (config.surge and self.wanted.settled.config.surge):
+            return self._refuse_reload("--surge 0 leaves no room for a canary", now)
+        self.wanted.reload(config, now if order.since is None else order.since, terms)
         # The new code deserves a fresh start, also in slots where the old code crashed again and again.
         self._crashes.forgive()
         self._told = ""
         self._saved = order.saved or None
-        if self._saved is None:
+        if terms is not None:
+            number = terms.count(self.wanted.size)
+            self._say(f"Reload: {number} {'canary' if number == 1 else 'canaries'} first, beside {self._size_in_words()}")
+        elif self._saved is None:
             self._say(f"Reload: replacing {self._size_in_words()}")
         else:
             # The line for everybody comes when the new code serves.
             self._say(f"{self._saved} changed: reloading", level=Level.DEBUG)
         return Reloaded(self.wanted.plan.generation, now)
+
+    def _refuse_reload(self, error: str, now: float) -> Goal:
+        self._say(f"Reload abandoned, the configuration is broken: {error}", level=Level.ERROR)
+        generation = self.wanted.refuse(error, now)
+        return Known(*failed(error, result=Result.ABANDONED.value, generation=generation, seconds=0.0))
 
     def _abandon(self, error: str, now: float) -> None:
         ready = [worker for worker in self.workers.values() if worker.standing is Phase.READY]
@@ -456,6 +488,8 @@ class Fleet:
     def _forgive_suspension(self, now: float) -> None:
         """If we come much later than we asked for, the machine or the process group was suspended: no worker is to blame."""
         if self._announced is not None and now - self._announced > OVERSLEPT:
+            if self.wanted.canary is not None:
+                self.wanted.canary.postpone(now - self._announced)
             for worker in self.workers.values():
                 worker.deadline += now - self._announced + WAKING_UP
                 if worker.answer_by is not None:
@@ -514,31 +548,41 @@ class Fleet:
                 self._tell_to_quit(worker, now)
 
     def _retire_unneeded(self, now: float) -> None:
+        for worker in list(self.workers.values()):
+            if self.wanted.is_rejected(worker) and worker.phase is Phase.STARTING:
+                self._call_off(worker, patient=True, now=now)
+            elif self.wanted.is_rejected(worker) and worker.phase is Phase.READY:
+                self._drain(worker, patient=True, now=now)
+        for layer in self.wanted.layers(self.workers.values()):
+            self._retire_layer(layer, now)
+        if (leaving := displaced(self.workers.values(), self.wanted.size, self.wanted.plan)) is not None:
+            self._drain(leaving, patient=True, now=now)
+
+    def _retire_layer(self, layer: Layer, now: float) -> None:
         ready: list[Worker] = []
         is_development = self.wanted.is_development
-        for worker in self.workers.values():
-            if worker.phase is Phase.STARTING and (worker.plan is not self.wanted.plan or worker.slot >= self.wanted.size):
+        for worker in layer.workers:
+            if worker.phase is Phase.STARTING and (worker.plan is not layer.plan or worker.slot >= layer.size):
                 self._call_off(worker, patient=not is_development, now=now, hand_off=is_development)
             elif worker.phase is Phase.READY and is_development and self.wanted.is_old(worker):
                 # From now on the old code must not answer: requests wait for the new code.
                 self._drain(worker, patient=False, now=now, hand_off=True)
             elif worker.phase is Phase.READY:
                 ready.append(worker)
-        for worker in surplus(ready, self.wanted.size):
+        for worker in surplus(ready, layer.size):
             self._drain(worker, patient=True, now=now)
-        if (leaving := displaced(self.workers.values(), self.wanted.size, self.wanted.plan)) is not None:
-            self._drain(leaving, patient=True, now=now)
 
     def _fill(self, now: float) -> None:
         self._retry_at = None
         if self.stage in RUNNING:
-            found = vacancies(self.workers.values(), self.wanted.size, self.wanted.plan)
-            self._spawn(found.empty, found.room, now)
-            # Empty slots that wait for their backoff keep their room, so that they do not find it taken.
-            self._spawn(found.stale, found.room - len(found.empty), now)
+            for layer in self.wanted.layers(self.workers.values()):
+                found = vacancies(layer.workers, layer.size, layer.plan, len(self.workers))
+                self._spawn(layer.plan, found.empty, found.room, now)
+                # Empty slots that wait for their backoff keep their room, so that they do not find it taken.
+                self._spawn(layer.plan, found.stale, found.room - len(found.empty), now)
 
-    def _spawn(self, slots: list[int], room: int, now: float) -> None:
-        """Fork workers for ``slots``, as far as there is room and their backoff is over."""
+    def _spawn(self, plan: Plan, slots: list[int], room: int, now: float) -> None:
+        """Fork workers of ``plan`` for ``slots``, as far as there is room and their backoff is over."""
         for slot in slots:
             if self.stage is Stage.BOOTING and self._crashes.has_failed(slot):
                 continue
@@ -547,14 +591,50 @@ class Fleet:
                 self._retry_at = min(due, self._retry_at or due)
             elif room > 0:
                 room -= 1
-                deadline = now + self.wanted.plan.config.timeout_worker_startup
-                worker = Worker(next(self._ids), slot, self.wanted.plan, since=now, deadline=deadline)
+                deadline = now + plan.config.timeout_worker_startup
+                worker = Worker(next(self._ids), slot, plan, since=now, deadline=deadline)
                 self.workers[worker.id] = worker
-                self._actions.append(Spawn(worker.id, slot, self.wanted.plan.generation, self.wanted.plan.config))
+                self._actions.append(Spawn(worker.id, slot, plan.generation, plan.config))
 
     def _due(self, slot: int) -> float:
         """When an empty slot may be filled: sooner if no worker is ready or about to be."""
         return self._crashes.due(slot, any(w.phase in (Phase.STARTING, Phase.READY) for w in self.workers.values()))
+
+    def _try_canary(self, now: float) -> None:
+        """Begin to watch the canary when all of its workers are ready; from then on, ask for evidence from time to time."""
+        canary = self.wanted.canary
+        if canary is None or self.stage not in RUNNING:
+            return
+        if canary.since is None:
+            mine = self.wanted.layers(self.workers.values())[-1]
+            if {worker.slot for worker in mine.workers if worker.phase is Phase.READY}.issuperset(range(mine.size)):
+                canary.begin(now)
+                self._actions.append(Measure(canary.generation, canary.terms.max_latency, fresh=True))
+                self._say(f"Canary serves, for {canary.terms.seconds:g} s before the others follow")
+        elif canary.look(now):
+            if canary.is_expired(now, late=UNMEASURED):
+                self._roll_back("what it answered could not be measured", Result.ROLLED_BACK, now)
+            else:
+                self._actions.append(Measure(canary.generation, canary.terms.max_latency))
+
+    def _weigh(self, fact: Measured, now: float) -> None:
+        canary = self.wanted.canary
+        if canary is None or canary.since is None or canary.generation != fact.generation or self.stage not in RUNNING:
+            return
+        verdict, why = canary.decide(fact.evidence, now)
+        if verdict is Verdict.WORSE:
+            self._roll_back(f"{why} ({fact.evidence})", Result.ROLLED_BACK, now)
+        elif verdict is Verdict.FINE:
+            self._say(f"Canary is as good as the others ({fact.evidence}): replacing {self._size_in_words()}")
+            self.wanted.promote()
+
+    def _roll_back(self, why: str, result: Result, now: float) -> None:
+        """Give the canary up. Its workers are drained by the next decision, which follows at once."""
+        self.wanted.roll_back(why, result, now)
+        if result is Result.ROLLED_BACK:
+            self._say(f"Canary rolled back: {why}", level=Level.ERROR)
+        else:
+            self._say("Reload abandoned, the canary does not start: the workers that run go on serving", level=Level.ERROR)
 
     def _tell_reloaded(self, now: float) -> None:
         text = self.wanted.tell_complete(self.workers.values(), self.stage in RUNNING, now)

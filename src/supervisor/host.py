@@ -24,6 +24,7 @@ from ..ipc.scoreboard import Field, Scoreboard
 from ..worker import main as worker_run
 from .answers import DONE, FAILED
 from .auxiliary import WORKER_EXIT, Auxiliaries
+from .canary_meter import CanaryMeter
 from .child import Child, describe_exit
 from .forker import Forker
 from .inspector import Inspector
@@ -41,6 +42,7 @@ from .messages import (
     Fact,
     Finish,
     Kill,
+    Measure,
     Quit,
     ReopenLogs,
     ReportHang,
@@ -117,6 +119,7 @@ class Host:
         self._development = self._develop(development, main) if development else None
         self.inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
         self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover, self._development)
+        self._meter = CanaryMeter(self.scoreboard.counts, self.counted_by)
 
     def _develop(self, config: Config, main: Main) -> Development:
         # Late, because production needs none of it.
@@ -332,6 +335,9 @@ class Host:
         if stacks:
             self._log.error("%s, what it was doing:\n%s", child.name, stacks)
 
+    def _measure(self, action: Measure) -> None:
+        self._pending.append(self._meter.measure(action, self.children.values()))
+
     def _signal(self, worker: int, number: int) -> None:
         child = self.children.get(worker)
         if child is not None:
@@ -410,6 +416,7 @@ PERFORM: Mapping[type[Action], Callable[[Host, Any], None]] = {
     Quit: Host._quit,
     ReportHang: Host._report_hang,
     Kill: Host._kill,
+    Measure: Host._measure,
     ReopenLogs: Host._reopen_logs,
     Say: Host._say,
     SetLevel: Host._set_level,

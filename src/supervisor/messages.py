@@ -12,6 +12,7 @@ from typing import Any
 from ..config.frozen import Value
 from ..config.options import Config
 from ..ipc.waits import Waits
+from .canary import Evidence
 from .orders import Order
 
 # ---------------------------------------------------------------------------------------------------------------- facts
@@ -82,8 +83,15 @@ class Waiting(Value):
     waits: Waits
 
 
+class Measured(Value):
+    """What the canaries of a generation, and all other workers, have answered: asked for by :class:`Measure`."""
+
+    generation: int
+    evidence: Evidence
+
+
 WorkerFact = Ready | Failed | Beat | Exited | Recycle | Delivering | Waiting | Violated | Deaf
-Fact = WorkerFact | Order
+Fact = WorkerFact | Measured | Order
 
 # -------------------------------------------------------------------------------------------------------------- actions
 
@@ -189,6 +197,16 @@ class Answer(Value):
     """What to show, fit for JSON. A failure has an ``error`` that is not empty."""
 
 
+class Measure(Value):
+    """Tell what canaries and others have answered since the canaries began."""
+
+    generation: int
+    """The canaries'."""
+    max_latency: float
+    fresh: bool = False
+    """They begin now."""
+
+
 class Finish(Value):
     """No worker is left: exit with ``code``."""
 
@@ -206,6 +224,7 @@ Action = (
     | Quit
     | ReportHang
     | Kill
+    | Measure
     | ReopenLogs
     | SetLevel
     | Say

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..config.frozen import Value
 from ..config.options import Config
+from .canary import Wish
 
 MAX_SIZE = 2048
 """Workers that a resize may ask for: half of the scoreboard's rows, so that all can be replaced at once."""
@@ -29,6 +30,8 @@ class Reload(Value):
     """Whether the configuration is read again first. False if only the application's files were saved."""
     broken: str = ""
     """Why the configuration can't be used: then nothing is reloaded."""
+    canary: Wish = Wish()
+    """What was asked for about a canary; the rest is as the options say."""
     ticket: int | None = None
 
     @property

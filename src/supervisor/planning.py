@@ -20,8 +20,8 @@ class Vacancies(Value):
     not gone: the machine has no room for one that drains and its successor."""
 
 
-def vacancies(workers: Collection[Worker], size: int, plan: Plan) -> Vacancies:
-    """The slots, of ``size``, that ``workers`` leave without a worker of ``plan``."""
+def vacancies(workers: Collection[Worker], size: int, plan: Plan, everybody: int) -> Vacancies:
+    """The slots, of ``size``, that ``workers`` leave without a worker of ``plan``. ``everybody``: all processes."""
     slots: dict[int, list[Worker]] = {slot: [] for slot in range(size)}
     occupying = [worker for worker in workers if worker.is_occupying]
     for worker in occupying:
@@ -29,7 +29,7 @@ def vacancies(workers: Collection[Worker], size: int, plan: Plan) -> Vacancies:
             slots[worker.slot].append(worker)
     empty = [slot for slot, its in slots.items() if not its]
     stale = [slot for slot, its in slots.items() if its and all(is_obsolete(worker, plan) for worker in its)]
-    present = len(occupying) if plan.config.surge else len(workers)
+    present = len(occupying) if plan.config.surge else everybody
     return Vacancies(empty, stale, size + plan.config.surge - present)
 
 

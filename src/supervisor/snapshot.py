@@ -14,6 +14,8 @@ class Result(Enum):
     UNDER_WAY = "under way"
     COMPLETE = "complete"
     ABANDONED = "abandoned"
+    ROLLED_BACK = "rolled_back"
+    """A canary was worse than the others, or had too few requests."""
 
 
 class LastReload(Value):
@@ -64,6 +66,8 @@ class Snapshot(Value):
     """Workers that are gone, by reason (see :class:`ExitReason`), since the fleet began."""
     reloads: tuple[tuple[str, int], ...] = ()
     """Reloads that ended, by result."""
+    canary: str = ""
+    """With a canary: what it and the others have answered, in words."""
 
     @property
     def generation(self) -> int:

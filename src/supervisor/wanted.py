@@ -1,7 +1,9 @@
 """What is wanted of the fleet, a size and a plan, and how the last reload went. Pure: time is passed in.
 
 A reload begins with a new plan. It is *complete* when every slot has a ready worker of that plan. It is *abandoned* when one of
-its workers can't start: then the plan that was reached last is wanted again.
+its workers can't start: then the plan that was reached last is wanted again. With a *canary* there are two layers for a while:
+the settled plan for all slots, and some workers of the new plan in addition. The canary is *promoted*, and then the reload goes
+on as any other; or it is *rolled back*, and workers of its generation are *rejected*: none may serve any more.
 """
 
 from __future__ import annotations
@@ -10,12 +12,21 @@ from collections import Counter
 from collections.abc import Collection
 from itertools import count
 
-from ..config.frozen import replace
+from ..config.frozen import Value, replace
 from ..config.options import Config
 from ..ipc.waits import PATIENCE
+from .canary import Canary, Terms
 from .phases import Phase, Plan, Worker
 from .snapshot import LastReload, Result
 from .waiting import describe_workers
+
+
+class Layer(Value):
+    """One plan, how many workers it is wanted for, and those that count for it."""
+
+    plan: Plan
+    size: int
+    workers: Collection[Worker]
 
 
 class Wanted:
@@ -28,6 +39,10 @@ class Wanted:
         self.last_reload: LastReload | None = None
         self._ended: Counter[str] = Counter()
         """Reloads that ended, by result."""
+        self.canary: Canary | None = None
+        """The canary that is being tried."""
+        self._rejected: set[int] = set()
+        """Generations whose workers must not serve."""
         self._generations = count(1)
         self._untold: LastReload | None = None
         """The complete reload whose end is still to be logged."""
@@ -69,14 +84,58 @@ class Wanted:
         """Want ``size`` workers, but at least one."""
         self.size = max(1, size)
 
-    def reload(self, config: Config | None, began: float) -> None:
-        """Want a new generation, born with ``config`` (None: with the one in use)."""
-        self._adopt(Plan(next(self._generations), config or self.plan.config))
-        self.last_reload = LastReload(self.plan.generation, began)
+    def is_rejected(self, worker: Worker) -> bool:
+        """Whether ``worker`` is of a canary that was given up."""
+        return worker.plan.generation in self._rejected
+
+    def is_canary(self, worker: Worker) -> bool:
+        """Whether ``worker`` is of the canary that is being tried."""
+        return self.canary is not None and worker.plan is self.plan
+
+    def layers(self, workers: Collection[Worker]) -> list[Layer]:
+        """What is wanted: of each plan how many workers, and who of ``workers`` counts for it. One layer, but for a canary."""
+        mine = [worker for worker in workers if not self.is_rejected(worker)]
+        if self.canary is None:
+            return [Layer(self.plan, self.size, mine)]
+        return [
+            Layer(self.settled, self.size, [worker for worker in mine if worker.plan is not self.plan]),
+            Layer(self.plan, self.canary.terms.count(self.size), [worker for worker in mine if worker.plan is self.plan]),
+        ]
+
+    def reload(self, config: Config | None, began: float, canary: Terms | None = None) -> None:
+        """Want a new generation, born with ``config`` (None: with the one in use); first as a ``canary``, if there is one."""
+        if self.canary is not None:
+            self._reject()
+        plan = Plan(next(self._generations), config or self.plan.config)
+        if canary is None:
+            self._adopt(plan)
+        else:
+            # Its size is wanted when it is promoted. If another reload was under way, those that it has replaced stay so.
+            self.plan = plan
+            self.canary = Canary(plan.generation, canary)
+        self.last_reload = LastReload(plan.generation, began)
+
+    def promote(self) -> None:
+        """The canary has proved itself: its plan is wanted in all slots."""
+        self.canary, plan = None, self.plan
+        self.plan = self.settled
+        self._adopt(plan)
+
+    def roll_back(self, error: str, result: Result, now: float) -> None:
+        """Give the canary up for an ``error``: want what was reached last, and none of its workers."""
+        self._end(result, now, error)
+        self._reject()
+        self.plan = self.settled
+
+    def _reject(self) -> None:
+        assert self.canary is not None
+        self._rejected.add(self.canary.generation)
+        self.canary = None
 
     def settle(self, workers: Collection[Worker], now: float) -> None:
         """If the reload that is under way is complete, record that."""
-        if self.is_settled or self.is_replacing(workers) or not self.has_all_ready(workers):
+        self._rejected.intersection_update([worker.plan.generation for worker in workers])
+        if self.canary or self.is_settled or self.is_replacing(workers) or not self.has_all_ready(workers):
             return
         self.settled = self.plan
         self._end(Result.COMPLETE, now)

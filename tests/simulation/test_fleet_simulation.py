@@ -23,9 +23,11 @@ from tricorn.config.frozen import replace
 from tricorn.config.options import Config
 from tricorn.ipc.waits import Waits
 from tricorn.supervisor import messages as m
+from tricorn.supervisor.canary import Evidence, Group, Wish
 from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from tricorn.supervisor.phases import RUNNING, Phase, Stage
+from tricorn.supervisor.snapshot import Result
 
 LIVES, BLOCKS = 10_000, 20
 CHOSEN = os.environ.get("TRICORN_SEED")
@@ -76,6 +78,9 @@ class World:
     """How many tickets were given."""
     finished: int | None = None
     story: list[tuple[float, object]] = field(default_factory=list)
+    quality: dict[int, str] = field(default_factory=dict)
+    """How the generations of canaries do."""
+    measured_since: dict[int, float] = field(default_factory=dict)
 
     def later(self, seconds: float, kind: str, subject: Any, detail: Any = None) -> None:
         self.scheduled += 1
@@ -144,8 +149,33 @@ class World:
                     self.later(0.001, "exit", self.processes[worker], "killed by SIGKILL")
             case m.ReportHang(worker):
                 self.processes[worker].examined = True
+            case m.Measure():
+                self.measure(action)
             case m.Finish(code):
                 self.finished = code
+
+    def measure(self, action: m.Measure) -> None:
+        """What canaries and others have answered: of a good generation 0.1 % fail, of a broken one 30 %."""
+        quality = self.quality.setdefault(action.generation, self.random.choice(QUALITIES))
+        if action.fresh:
+            self.measured_since[action.generation] = self.now
+        seconds = self.now - self.measured_since[action.generation]
+        canary = self.group(seconds * 40 if quality != "silent" else 0, 0.3 if quality == "broken" else 0.001)
+        others = self.group(seconds * 100, 0.001)
+        slow = canary.requests * (0.5 if quality == "slow" else 0.01)
+        fact = m.Measured(action.generation, Evidence(canary, others, slow))
+        if not self.chance(0.05):
+            self.later(
+                0.0 if self.random.random() < 0.9 or self.is_calm else self.random.expovariate(0.5), "measured", None, fact
+            )
+        if self.chance(0.05):
+            self.later(self.random.expovariate(0.2), "measured", None, fact)
+
+    def group(self, requests: float, share: float) -> Group:
+        deviation = math.sqrt(requests * share * (1 - share))
+        return Group(
+            requests, min(requests, max(0.0, self.random.gauss(requests * share, deviation))), 0.01 if requests else None
+        )
 
     # ------------------------------------------------------------------------------------------------------ what happens
 
@@ -160,6 +190,8 @@ class World:
                     self.ordered.append((self.now, detail))
                 if detail.ticket is not None:
                     self.tickets[detail.ticket] = self.now, detail
+            elif kind == "measured":
+                facts.append(detail)
             elif kind == "late" or (kind == "fact" and process.alive):
                 facts.append(detail)
                 if isinstance(detail, m.Ready | m.Beat) and process.alive and not process.leaving:
@@ -209,7 +241,12 @@ class World:
             process.hung_until += seconds if process.hung_until > self.now - seconds else 0
 
 
+QUALITIES = ("good", "broken", "slow", "silent")
+"""How a canary's generation does."""
+CANARY = Reload(canary=Wish("1", seconds=4, timeout=8))
 ORDERS: tuple[Order, ...] = (
+    CANARY,
+    replace(CANARY, canary=Wish("50%", seconds=2, timeout=4)),
     Reload(),
     Reload(),
     Reload(),
@@ -266,12 +303,43 @@ class Life:
             self._step()
         world.is_calm = True
         self._until(lambda: world.finished is not None or self._is_whole(), "the fleet never became whole")
+        if world.finished is None and random.random() < 0.2:
+            self._try_canary(random.choice(QUALITIES))
         if world.finished is None:
             assert not world.tickets, "an order of a fleet that is whole is still unanswered"
             world.later(random.uniform(0, 2), "order", None, Stop())
             world.later(random.uniform(0, 2), "order", None, world.give_ticket(self._order()))
             self._until(lambda: world.finished is not None, "TERM did not end in Finish")
         self._check_end()
+
+    def _try_canary(self, quality: str) -> None:
+        """Without other faults a good canary is promoted, and any other rolled back, in time."""
+        world, wanted = self.world, self.fleet.wanted
+        # No other order comes meanwhile, but for those that were given and not answered yet.
+        world.heap = [event for event in world.heap if event[2] != "order"]
+        heapq.heapify(world.heap)
+        before, last, began = wanted.settled, wanted.last_reload, world.now
+        world.later(0.0, "order", None, world.give_ticket(CANARY))
+        while wanted.last_reload is last or wanted.last_reload is None:
+            self._step()
+        generation = wanted.last_reload.generation
+        if wanted.canary is not None:
+            world.quality[generation] = quality
+        self._until(lambda: world.finished is not None or self._is_whole(), "a canary was never decided")
+        if world.finished is not None:
+            # A worker that has hung since before was found, and was one crash too many.
+            return
+        result = wanted.last_reload.result
+        if wanted.settled.config.reload or (wanted.settled.config.surge and quality == "good"):
+            assert result is Result.COMPLETE, f"{quality}: {result}"
+            assert wanted.settled.generation == generation
+        elif not wanted.settled.config.surge:
+            assert (result, wanted.settled) == (Result.ABANDONED, before)
+        else:
+            assert (result, wanted.settled) == (Result.ROLLED_BACK, before), f"{quality}: {result}"
+            assert wanted.last_reload.ended is not None
+            assert wanted.last_reload.ended - began < 8 + 10
+        self._until(lambda: not world.tickets, "the canary's order was never answered")
 
     def _perhaps_with_ticket(self, order: Order) -> Order:
         return self.world.give_ticket(order) if self.random.random() < 0.5 else order
@@ -374,19 +442,27 @@ class Life:
     def _check(self) -> None:
         world, fleet = self.world, self.fleet
         occupying = [p for p in world.processes.values() if not p.leaving and not p.reported]
-        failed = sum(1 for worker in fleet.workers.values() if worker.phase is Phase.FAILED)
         actions: Any = world.story[-1][1]
-        if any(isinstance(action, m.Spawn) for action in actions):
-            extra = len(occupying) - failed - fleet.wanted.size
-            if not fleet.wanted.plan.config.surge:
-                # The machine has no room, not even for one that drains. Those that can't be killed are given up.
-                extra = len(fleet.workers) - fleet.wanted.size
-            assert extra <= fleet.wanted.plan.config.surge, f"{extra} workers more than wanted"
-        if any(isinstance(action, m.Drain) and action.patient for action in actions):
-            ready = sum(1 for process in occupying if process.ready and not process.examined)
+        for layer in fleet.wanted.layers(fleet.workers.values()):
+            mine = {worker.id for worker in layer.workers if worker.phase is not Phase.FAILED}
+            if any(isinstance(action, m.Spawn) and action.worker in mine for action in actions):
+                extra = sum(process.id in mine for process in occupying) - layer.size
+                if not layer.plan.config.surge:
+                    # The machine has no room, not even for one that drains. Those that can't be killed are given up.
+                    extra = len(fleet.workers) - layer.size
+                assert extra <= layer.plan.config.surge, f"{extra} workers more than wanted"
+        known = fleet.workers
+        drained = [known[action.worker] for action in actions if isinstance(action, m.Drain) and action.patient]
+        if any(not fleet.wanted.is_rejected(worker) and not fleet.wanted.is_canary(worker) for worker in drained):
+            # A canary is no replacement.
+            serving = {worker.id for worker in fleet.wanted.layers(known.values())[0].workers}
+            ready = sum(1 for process in occupying if process.ready and not process.examined and process.id in serving)
             missing = 0 if fleet.wanted.plan.config.surge else 1
             assert ready >= fleet.wanted.size - missing, f"only {ready} ready workers left after one was told to drain"
-        starting = [worker.slot for worker in fleet.workers.values() if worker.phase is Phase.STARTING]
+        rejected = [w for w in known.values() if fleet.wanted.is_rejected(w) and w.phase in (Phase.STARTING, Phase.READY)]
+        assert not rejected or fleet.stage not in RUNNING, "a canary that was given up still serves"
+        assert world.quality.get(fleet.wanted.settled.generation, "good") == "good", "a bad canary has become the fleet"
+        starting = [(w.slot, fleet.wanted.is_canary(w)) for w in fleet.workers.values() if w.phase is Phase.STARTING]
         assert len(starting) == len(set(starting)), "two workers start in one slot"
         if world.ordered and fleet.stage is not Stage.LEAVING:
             told = all(worker.phase not in (Phase.STARTING, Phase.READY) for worker in fleet.workers.values())

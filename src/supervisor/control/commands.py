@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...config.options import LOG_LEVELS
-from ...ipc.channel import Message, Shape, flag, text, whole
+from ...config.validators import wrong_share
+from ...ipc.channel import Message, Shape, flag, number, text, whole
 from ..answers import DONE, FAILED
+from ..canary import Wish
 from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from ..snapshot import Snapshot
 from .inspection import environment, requests, stacks
@@ -45,8 +47,37 @@ def _resize(message: Message, ticket: int) -> Order:
     return Resize(message.get("by", 0), message.get("to"), ticket)
 
 
+def share(value: Any) -> str:
+    """``N`` or ``N%``."""
+    if wrong_share(found := text(value)):
+        raise ValueError
+    return found
+
+
+def positive(value: Any) -> float:
+    """A number above 0, of seconds or times."""
+    if (found := number(value)) <= 0:
+        raise ValueError
+    return found
+
+
+def percent(value: Any) -> float:
+    """A number from 0 to 100."""
+    if not 0 <= (found := number(value)) <= 100:
+        raise ValueError
+    return found
+
+
+CANARY = {"canary": share, "seconds": positive, "max_errors": percent, "max_latency": positive, "canary_timeout": positive}
+
+
+def _reload(message: Message, ticket: int) -> Order:
+    given = [message.get(name) for name in CANARY]
+    return Reload(canary=Wish(*given), ticket=ticket)
+
+
 ORDERS: Mapping[str, tuple[Shape, Callable[[Message, int], Order]]] = {
-    "reload": (Shape(), lambda message, ticket: Reload(ticket=ticket)),
+    "reload": (Shape(optional=CANARY), _reload),
     "resize": (Shape(optional={"to": whole, "by": difference}), _resize),
     "restart": (Shape({"slot": whole}), lambda message, ticket: Restart(message["slot"], ticket)),
     "stop": (Shape(optional={"now": flag}), _stop),

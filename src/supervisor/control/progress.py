@@ -12,4 +12,5 @@ def progress(snapshot: Snapshot) -> dict[str, Any]:
     """How many workers of the newest generation are ready, how many are wanted, and how many processes of any age there are."""
     newest = snapshot.generation
     ready = sum(worker.phase is Phase.READY and worker.generation >= newest for worker in snapshot.workers)
-    return {"ready": ready, "wanted": snapshot.wanted, "generation": newest, "workers": len(snapshot.workers)}
+    told = {"ready": ready, "wanted": snapshot.wanted, "generation": newest, "workers": len(snapshot.workers)}
+    return {**told, "canary": snapshot.canary} if snapshot.canary else told
