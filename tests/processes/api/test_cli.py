@@ -61,7 +61,7 @@ def sample(name: str) -> tuple[str, Any]:
             "umask": "27",
             "uds_permissions": "660",
             "warm_path": "/a",
-        } | {"timeout_request_exempt": "/a"}
+        } | {"timeout_request_exempt": "/a", "reload_canary": "2"}
         text = (files | shaped).get(name, "some-text")
         return text, (text,) if known.is_repeatable else text
     number = int((known.minimum or 0) + 3)
