@@ -84,13 +84,16 @@ class Bodies:
         latest = self._service.now + 1 + limits.request_body_time
         rate = limits.request_body_rate
         stream.body_until = min(latest, stream.body_until + len(data) / rate) if rate else latest
+        if end:
+            self._close(stream)
         if data and stream.exchange is not None:
             stream.exchange.feed(data)
-        if end:
-            self.end(number)
-        elif size > len(data):
-            # Padding is taken at once.
-            stream.consumed(size - len(data))
+        if not end:
+            if size > len(data):
+                # Padding is taken at once.
+                stream.consumed(size - len(data))
+        elif stream.exchange is not None:
+            stream.exchange.feed_end()
         return None
 
     def check_open(self, number: int) -> bool:
@@ -105,14 +108,17 @@ class Bodies:
         return True
 
     def end(self, number: int) -> None:
-        """An open stream's body is complete. Raises faults."""
+        """Trailers have ended an open stream's body. Raises faults."""
         stream = self._streams[number]
+        self._close(stream)
+        if stream.exchange is not None:
+            stream.exchange.feed_end()
+
+    def _close(self, stream: Http2Stream) -> None:
         if stream.expected is not None and stream.received != stream.expected:
             raise StreamFault(frames.PROTOCOL_ERROR, "less DATA than Content-Length tells of")
         stream.body_ended = True
         stream.withheld = False
-        if stream.exchange is not None:
-            stream.exchange.feed_end()
 
     def give_back(self, stream: Http2Stream) -> None:
         """Let the client send as much as was taken."""

@@ -177,6 +177,25 @@ def test_client_that_leaves(how: str) -> None:
     run(play)
 
 
+def test_last_message_ends_the_stream() -> None:
+    """A browser sends its closing frame in the stream's last frame."""
+
+    async def play() -> None:
+        wire = open_wire(echo)
+        stream = await ask(wire)
+        wire.client.send_data(stream, masked(ws.close(1000)), end_stream=True)
+        await wire.exchange()
+        assert wire.answers[stream].body == ws.close(1000)
+        assert wire.answers[stream].ended
+        assert outcome(wire) == []
+        wire.ask()
+        await wire.exchange()
+        assert len(wire.service.connections) == 1
+        assert not wire.transport.closed
+
+    run(play)
+
+
 def test_drain_closes_with_1012() -> None:
     async def play() -> None:
         wire = open_wire(echo)
