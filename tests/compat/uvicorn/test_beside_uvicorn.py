@@ -542,6 +542,35 @@ def test_when_the_access_log_speaks() -> None:
         assert "GET /held" not in ours.log
 
 
+@row("log lines begin with the level")
+def test_what_log_lines_begin_with() -> None:
+    for server, begins in ((peer(), "INFO:     "), (tricorn(), r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO:     worker 0 \[\d+\]: ")):
+        server.env.pop("TRICORN_LOG_TIME")
+        server.command += ["--port", "0"] if "--port" not in server.command else []
+        with server:
+            assert get(server.port).status == 200
+            server.wait_for_log(rf'(?m)^{begins}127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200 OK$')
+
+
+@row("APP is `MODULE:ATTRIBUTE`")
+def test_an_application_by_its_module() -> None:
+    module = APP.partition(":")[0]
+    refused = run("uvicorn", module, "--port", "0")
+    assert refused.returncode != 0
+    with tricorn(app=module) as ours:
+        assert get(ours.port).status == 200
+
+
+@row("`--http2` (needs zttp, off by default)")
+def test_http2_is_on_by_default() -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+    for options, begins in (((), b"\0\0"), (("--no-http2",), b"HTTP/1.1 ")):
+        with tricorn(*options) as ours, raw_connection(ours.port) as client:
+            client.sendall(preface)
+            # The server's own SETTINGS, or a refusal in HTTP/1.1.
+            assert client.recv(9).startswith(begins)
+
+
 def test_every_row_of_the_page_has_a_test() -> None:
     page = (ROOT / "docs" / "from-uvicorn.md").read_text()
     table = page.partition("| uvicorn | Tricorn |")[2].partition("\n\n")[0]
