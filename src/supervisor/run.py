@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import identity as identities
 from ..config.frozen import replace
@@ -181,22 +181,26 @@ class ConfigReader:
         self._identity = identity
 
     def prepare(self, facts: list[Fact]) -> list[Fact]:
-        """``facts``, in which orders to reload have the new configuration, or what is wrong with it."""
-        return [self._read(fact) if isinstance(fact, Reload) and fact.afresh else fact for fact in facts]
+        """``facts``, in which orders to reload have the new configuration, read once for all, or what is wrong with it."""
+        if not any(isinstance(fact, Reload) and fact.afresh for fact in facts):
+            return facts
+        found = self._read()
+        return [replace(fact, **found) if isinstance(fact, Reload) and fact.afresh else fact for fact in facts]
 
-    def _read(self, reload: Reload) -> Reload:
+    def _read(self) -> dict[str, Any]:
+        """The fields of ``Reload`` that say what was read."""
         try:
             with self._rights():
                 config = self._first if self._origin is None else self._origin.load()
             self._preload(config)
         except ConfigError as error:
-            return replace(reload, broken=str(error))
+            return {"broken": str(error)}
         # Workers must agree with what the start has made: listeners, hook runner, watcher, template.
         kept = {name: getattr(self._first, name) for name, known in OPTIONS.items() if known.once}
         for name, value in kept.items():
             if (wanted := getattr(config, name)) != value:
                 logger.warning("%s: takes effect only after a restart", OPTIONS[name].show(wanted))
-        return reload if self._origin is None else replace(reload, config=replace(config, **kept))
+        return {} if self._origin is None else {"config": replace(config, **kept)}
 
     def _rights(self) -> AbstractContextManager[None]:
         """The rights with which to obey what stands in the files that the configuration is read from."""
