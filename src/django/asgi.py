@@ -7,11 +7,10 @@ from typing import Any
 
 def make_app() -> Any:
     """The application that ``settings.ASGI_APPLICATION`` names, or Django's own."""
+    import django
     from django.conf import settings
     from django.core.asgi import get_asgi_application
     from django.utils.module_loading import import_string
-
-    import django
 
     django.setup(set_prefix=False)
     name = getattr(settings, "ASGI_APPLICATION", None)
