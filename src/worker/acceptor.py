@@ -60,6 +60,8 @@ class Acceptor:
         """Open connections, as the service counts them."""
         self._connections = 0
         """Those, and the sockets that are not admitted yet."""
+        self._in_flight = 0
+        """Requests being answered, as of the last tick."""
         self._trouble: int | None = None
         """The error number if the last attempt to accept failed."""
         self.patience = PATIENCE
@@ -94,8 +96,9 @@ class Acceptor:
         if empty and self._tasks:
             self._loop.call_later(ADMISSION_GRACE, self.give_up)
 
-    def tick(self) -> None:
-        """Once a second: count the connections closed since the last call."""
+    def tick(self, in_flight: int = 0) -> None:
+        """Once a second: count the connections closed since the last call. ``in_flight``: requests being answered."""
+        self._in_flight = in_flight
         self._closed = self._taken - (self._connections - self._before)
         self._taken, self._before = 0, self._connections
 
@@ -163,7 +166,9 @@ class Acceptor:
     def is_our_turn(self) -> bool:
         """Whether no other worker has clearly fewer connections."""
         fewest = self._place.fewest_connections(time.monotonic())
-        return fewest is None or self._connections <= fewest + fewest // TOLERANCE + self._closed // CHURN
+        # With HTTP/2 a connection may carry many requests.
+        load = max(self._connections, self._in_flight)
+        return fewest is None or load <= fewest + fewest // TOLERANCE + self._closed // CHURN
 
     def _accept(self, listener: socket.socket) -> bool:
         """Take one connection; returns whether there was one."""

@@ -264,7 +264,7 @@ class Serving:
         elif self._row[Field.SERVING]:
             self._owner.beat()
         self._certificates.refresh()
-        self._acceptor.tick()
+        self._acceptor.tick(len(self.service.in_flight))
         if self.service.requests or age >= UNASKED:
             self._late.begin()
         self._recycling.check(self.service.requests, age)

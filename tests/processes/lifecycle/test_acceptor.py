@@ -71,6 +71,27 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize(
+    ("own", "own_busy", "other", "other_busy", "ours"),
+    [(2, 100, 5, 5, False), (5, 5, 2, 100, True), (2, 100, 2, 100, True), (5, 1, 5, 1, True), (5, 1, 1, math.nan, False)],
+)
+def test_requests_in_flight_count_where_they_are_more(
+    listener: socket.socket, own: int, own_busy: int, other: float, other_busy: float, ours: bool
+) -> None:
+    """Connections of HTTP/2 carry many."""
+
+    async def run() -> None:
+        stage = Stage(listener)
+        stage.publish(own)
+        stage.acceptor.tick(own_busy)
+        stage.acceptor.tick(own_busy)
+        stage.set(stage.other, Field.CONNECTIONS, other)
+        stage.set(stage.other, Field.IN_FLIGHT, other_busy)
+        assert stage.acceptor.is_our_turn() is ours
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
     ("own", "other", "ours"),
     [(0, 0, True), (0, 5, True), (5, 5, True), (1, 0, False), (6, 5, False), (9, 8, True), (110, 100, True), (113, 100, False)],
 )
