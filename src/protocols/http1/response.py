@@ -29,9 +29,9 @@ class Framing(Enum):
 
 _NAME = re.compile(TOKEN)
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_MEANINGFUL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
+MEANINGFUL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
 """Fields that mean something to the server."""
-_HARMLESS = frozenset(
+HARMLESS = frozenset(
     (
         *(b"accept-ch", b"accept-ranges", b"access-control-allow-credentials", b"access-control-allow-headers", b"allow"),
         *(b"access-control-allow-methods", b"access-control-allow-origin", b"access-control-expose-headers", b"alt-svc"),
@@ -181,7 +181,7 @@ def _split(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[tuple[bytes, by
     for field in fields:
         name, value = field
         lowered = name.lower() if type(name) is bytes else b""
-        if lowered in _MEANINGFUL or (lowered in _HARMLESS and type(value) is bytes and len(value) <= _MAX_VALUE):
+        if lowered in MEANINGFUL or (lowered in HARMLESS and type(value) is bytes and len(value) <= _MAX_VALUE):
             public.append(field)
         else:
             lines.append(_check(name, value))
@@ -241,10 +241,10 @@ def _collect(headers: Iterable[tuple[bytes, bytes]], parts: list[bytes], cache: 
             name, value = pair
             line = _check(name, value)
             lowered = name.lower()
-            if lowered in _MEANINGFUL:
+            if lowered in MEANINGFUL:
                 meaningful.append((lowered, value))
                 continue
-            if lowered in _HARMLESS and len(value) <= _MAX_VALUE:
+            if lowered in HARMLESS and len(value) <= _MAX_VALUE:
                 remember(cache.lines, pair, line, _MAX_ENTRIES)
         parts.append(line)
     return meaningful
@@ -255,7 +255,7 @@ def encode_lines(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     lines = []
     for name, value in map(_pair, headers):
         line = _check(name, value)
-        if name.lower() in _MEANINGFUL:
+        if name.lower() in MEANINGFUL:
             raise AppError(f"response header {name!r} has no meaning but in the head of a response")
         lines.append(line)
     return lines

@@ -6,13 +6,13 @@ place for the rules, and its memories work for both versions of HTTP.
 
 from __future__ import annotations
 
-from ..http1.response import _HARMLESS, _MEANINGFUL, Defaults
+from ..http1.response import HARMLESS, MEANINGFUL, Defaults
 from ..memory import remember
 from .hpack import encode_field
 
 _CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 """Fields of one connection of HTTP/1.1: never sent here (RFC 9113 section 8.2.2)."""
-_SHARED = _HARMLESS | _MEANINGFUL
+_SHARED = HARMLESS | MEANINGFUL
 _LONGEST = 1024
 """Bytes of a head that is remembered."""
 _MOST = 1024
@@ -70,7 +70,7 @@ class ResponseHeads:
                 part, name = _encode(line)
                 if name not in _SHARED:
                     shared = False
-                elif name in _HARMLESS:
+                elif name in HARMLESS:
                     remember(self._lines, line, part, _MOST)
                 elif name == b"date" or name == b"server":
                     gives = True
