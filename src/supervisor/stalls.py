@@ -107,7 +107,8 @@ class StallWatch:
         for message in messages:
             watched = self._watched.setdefault(child.worker, Watched(child))
             if message["kind"] == ACTIVE:
-                watched.look_at = now + child.config.report_stalls
+                # How old its beat is by now stands in its row.
+                watched.look_at = now
             elif message["seconds"] >= child.config.report_stalls > 0:
                 self._end(watched, message["seconds"], now)
 

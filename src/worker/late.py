@@ -28,6 +28,12 @@ def names(config: Config) -> list[str]:
     """The names of the modules that requests may need and that are not imported yet. Each is small."""
     # asyncio needs the first one to run something in a thread (``asyncio.to_thread``).
     found = ["concurrent.futures.thread", "urllib.parse", "ipaddress", "random", "tricorn.protocols.http1.grammar"]
+    if config.report_stalls or config.timeout_request is not None:
+        found += ["tricorn.worker.modules"]
+    if config.warm_path:
+        found += ["tricorn.worker.warming"]
+    if config.drain_over:
+        found += ["tricorn.worker.parting"]
     if config.http != "httptools":
         found += ["h11", "tricorn.protocols.http1.h11_codec"]
     if config.http2:

@@ -45,5 +45,12 @@ def name_place(frames: Sequence[tuple[str, int, str]]) -> str:
     if not frames:
         return ""
     file, line, function = next((frame for frame in reversed(frames) if is_developers(frame[0])), frames[-1])
-    here = os.getcwd() + "/"
-    return f"{file.removeprefix(here)}:{line} {function}"
+    return f"{file.removeprefix(_here())}:{line} {function}"
+
+
+def _here() -> str:
+    try:
+        return os.getcwd() + "/"
+    except OSError:
+        # A deploy has deleted the directory.
+        return ""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from ..ipc.text import one_line
 from ..ipc.waits import name_request
 from ..protocols.application import converse
 from .loader import is_ours
@@ -22,8 +23,12 @@ from .places import name_place
 
 SAMPLE_SIGNAL: int | None = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") else None
 """Makes a worker write its main thread's stack to ``Birth.stalls``; None where there are no real-time signals."""
+MAX_LINE = 1000
+"""Characters of a line that may be a frame: twice as many as faulthandler writes of the two names in it."""
 MAX_FRAMES = 1000
 """Frames that are looked through for the request: Python's own limit of recursion, by default."""
+MAX_PLACE = 200
+"""Characters of a place that are logged."""
 REQUEST = "Request: "
 _STACK = "Stack (most recent call first):\n"
 _FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
@@ -84,7 +89,7 @@ def read_samples(text: str) -> tuple[list[str], str]:
     for line in text.splitlines():
         if line.startswith(REQUEST):
             request = name_request(line.removeprefix(REQUEST))
-    return [_place(stack) for stack in text.split(_STACK)[1:]], request
+    return [one_line(_place(stack), MAX_PLACE) for stack in text.split(_STACK)[1:]], request
 
 
 def _place(stack: str) -> str:
@@ -103,5 +108,5 @@ def _place(stack: str) -> str:
 def _frames(stack: str) -> Iterator[tuple[str, int, str]]:
     """File, line and function of each frame, inner ones first."""
     for line in stack.splitlines():
-        if (found := _FRAME.match(line)) is not None:
+        if len(line) <= MAX_LINE and (found := _FRAME.match(line)) is not None:
             yield found[1], int(found[2]), found[3]
