@@ -45,6 +45,14 @@ def test_a_place(frames: list[tuple[str, int, str]], place: str) -> None:
     assert read_samples(stack(*frames) + "Request: GET /a?secret=1\n") == ([place], "GET /a")
 
 
+def test_a_directory_that_is_gone_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert read_samples(stack(APP))[0] == ["/srv/app.py:7 handler"]
+
+
 def test_several_samples_and_the_last_request() -> None:
     text = stack(APP, CONVERSE) + stack(LOOP) + "Request: GET /a\nRequest: GET /b\n"
     assert read_samples(text) == (["/srv/app.py:7 handler", ""], "GET /b")
