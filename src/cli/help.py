@@ -15,6 +15,7 @@ app.py or Django's asgi.py.
 
   tricorn dev                     develop: a saved file is served at once
   tricorn main:app --workers 4    serve the object app of main.py
+  tricornctl --help               look into a running server, and steer it
 
   --host ADDRESS, --port N        listen here  [127.0.0.1, 8000]
   --uds PATH                      listen on this UNIX socket instead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -98,6 +99,23 @@ def test_a_file_system_that_is_read_only_is_no_trouble() -> None:
         assert ctl(server, "reload").returncode == 0
         assert "WARN" not in server.log
         assert "ERROR" not in server.log
+
+
+@root_only
+def test_the_only_supervisor_is_found(place: Path) -> None:
+    # Abstract sockets belong to the network namespace, so in a new one there are none of other tests.
+    isolated = [find("unshare"), "--net", "--"]
+    if subprocess.run([*isolated, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("may not make a network namespace here")
+    server = Server(APP, listen=("--uds", str(place / "http")))
+    server.command = [*isolated, *server.command]
+    enter = [find("nsenter"), "--net", "--target"]
+    with server:
+        server.wait_for_ready(1)
+        command = [*enter, str(server.pid), sys.executable, "-m", "tricorn.control", "status", "--json"]
+        found = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=30)
+        assert found.returncode == 0, found.stderr
+        assert json.loads(found.stdout)["supervisor"]["pid"] == server.pid
 
 
 @pytest.fixture

@@ -196,6 +196,16 @@ def test_several_are_listed() -> None:
         assert f"--pid {two.pid}  {PROBE}" in ended.stderr
 
 
+def test_health_tells_whether_enough_workers_are_ready() -> None:
+    with Server(PROBE, "--ready-min", "2") as server:
+        server.wait_for_ready(1)
+        ended = ctl(server, "health")
+        assert (ended.returncode, ended.stdout) == (3, "")
+        assert ended.stderr == "tricornctl: 1 worker is ready, fewer than --ready-min 2\n"
+        assert ctl(server, "resize", "2").returncode == 0
+        assert json.loads(ctl(server, "health", "--json").stdout) == {"ready": 2, "ready_min": 2}
+
+
 def test_a_crash_is_counted_and_explained() -> None:
     with Server(PROBE) as server:
         [pid] = server.wait_for_workers(1)
