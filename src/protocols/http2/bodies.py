@@ -129,6 +129,10 @@ class Bodies:
             self._output.control(frames.window_update(stream.id, stream.awaited))
             stream.awaited = 0
 
+    def lose(self) -> None:
+        """The connection is lost: let go of it."""
+        self._watch = _nothing
+
     def wait_for(self, stream: Http2Stream) -> None:
         """From now on it is the client's turn to send more."""
         stream.body_until = self._service.now + 1 + self._service.limits.request_body_time
@@ -140,3 +144,7 @@ class Bodies:
             # Not the client's fault: the application has not taken half a window of what has come, or not asked for it yet.
             self.wait_for(stream)
         return self._service.now > stream.body_until
+
+
+def _nothing() -> None:
+    """Nobody is there to be called."""

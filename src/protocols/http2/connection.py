@@ -195,7 +195,8 @@ class Http2Connection(asyncio.Protocol):
         self._phase = CLOSED
         self.deadline = NEVER
         self._end_streams()
-        self._receiver.clear()
+        self._receiver.lose()
+        self._bodies.lose()
         self._output.lose()
         self._writer.lose()
         self._service.unwanted -= bool(self._is_unwanted)

@@ -189,6 +189,11 @@ class Receiver:
         self._memo.clear()
         self._lane.clear()
 
+    def lose(self) -> None:
+        """The connection is lost, and gives no more to read: let go of it."""
+        self.clear()
+        del self._owner
+
     def _check_preface(self, data: bytes) -> None:
         size = min(len(data), len(frames.PREFACE))
         if data[:size] != frames.PREFACE[:size]:
