@@ -211,6 +211,19 @@ class Writer:
         corked.clear()
         self._size = 0
 
+    def write_pieces(self, pieces: list[bytes]) -> None:
+        """Send at once, behind all that waits, what is large in all, though some of the pieces are small.
+
+        To copy a megabyte together first would cost as much as all else that HTTP/2 does with it.
+        """
+        self.flush()
+        if not self.transport.is_closing():
+            self._service.meters.sent += sum(map(len, pieces))
+            if self._gathers():
+                self.transport.writelines(pieces)
+            else:
+                self.transport.write(b"".join(pieces))
+
     async def send_file(self, file: File) -> None:
         """Send ``file`` behind all that was written. Raises ClientDisconnected, or AppError if the file ends too soon."""
         loop, transport = self._service.loop, self.transport

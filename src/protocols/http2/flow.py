@@ -305,10 +305,8 @@ class Output:
                 if stream.waiting:
                     self._requeue(stream)
         if size > _LARGE:
-            for part in self._out:
-                self._writer.hold(part)
-            self._out.clear()
-            self._writer.flush()
+            out, self._out = self._out, []
+            self._writer.write_pieces(out)
         return size >= most
 
     def _stall(self) -> None:
