@@ -21,8 +21,9 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
+from operator import add
 from typing import Protocol
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "other")
@@ -187,7 +188,7 @@ class Counts:
     def add(self, key: int, values: Iterable[float]) -> None:
         """Add seconds and buckets to those of ``key``."""
         known = self.blocks.get(key)
-        self.blocks[key] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
+        self.blocks[key] = list(values) if known is None else list(map(add, known, values))
 
     def add_all(self, other: Counts) -> None:
         """Add all that ``other`` has."""
@@ -242,8 +243,11 @@ def blocks_of(cells: memoryview[float], first: int) -> Iterator[tuple[int, int, 
         if not 1 <= key <= MAX_KEY or key != int(key):
             return
         seconds = cells[begin + SECONDS]
-        buckets = cells[begin + FIRST_BUCKET : begin + FIRST_BUCKET + BUCKETS].tolist()
-        yield begin, int(key), [seconds if 0 <= seconds <= MAX_SECONDS else 0.0, *map(_count, buckets)]
+        buckets: Sequence[float] = cells[begin + FIRST_BUCKET : begin + FIRST_BUCKET + BUCKETS].tolist()
+        # One look at all of them: a sum that can be true has no part that is no number.
+        if not (0 <= sum(buckets) <= MAX_COUNT and min(buckets) >= 0):
+            buckets = [_count(bucket) for bucket in buckets]
+        yield begin, int(key), [seconds if 0 <= seconds <= MAX_SECONDS else 0.0, *buckets]
 
 
 def _count(value: float) -> float:
