@@ -7,7 +7,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..metrics.exposition import OPENMETRICS, PROMETHEUS, expose, is_openmetrics
 from ..metrics.gather import Facts, gather
@@ -17,6 +17,9 @@ from . import hosts
 from .history import EVERY, History
 from .page import Page
 from .source import Source
+
+if TYPE_CHECKING:
+    from .app_metrics import AppMetrics
 
 MAX_STREAMS = 16
 """Event streams at once. Each costs a status a second."""
@@ -42,8 +45,10 @@ _HEADERS: list[Field] = [
 class Admin:
     """Answers from ``source``. ``names``: what a Host header may say beside addresses and ``localhost``."""
 
-    def __init__(self, source: Source, names: Iterable[str]) -> None:
+    def __init__(self, source: Source, names: Iterable[str], app_metrics: AppMetrics | None = None) -> None:
         self._source = source
+        self._app_metrics = app_metrics
+        """The application's own, if they are to be shown, too."""
         self._names = frozenset(name.lower().rstrip(".") for name in names)
         self._page = Page()
         self._history = History()
@@ -54,7 +59,6 @@ class Admin:
             "/": self._show_page,
             "/livez": lambda scope: self._probe(self._source.trouble(time.monotonic()), "alive"),
             "/readyz": lambda scope: self._probe(self._source.unready(time.monotonic()), "ready"),
-            "/metrics": self._metrics,
             "/status": lambda scope: _json(self._source.status(time.monotonic())),
         }
 
@@ -69,10 +73,12 @@ class Admin:
                 await self._stream(scope, receive, send)
                 return
             refusal = 503, [(b"retry-after", b"5")], b"too many event streams\n"
+        if refusal is None and path == "/metrics":
+            refusal = await self._metrics(scope)
         await _send(send, refusal or self._routes[path](scope))
 
     def _refuse(self, scope: Scope, path: str) -> Answer | None:
-        if path not in self._routes and path != "/events":
+        if path not in self._routes and path not in ("/events", "/metrics"):
             return 404, [], b"not found\n"
         if scope["method"] not in ("GET", "HEAD"):
             return 405, [(b"allow", b"GET, HEAD")], b"read-only\n"
@@ -90,9 +96,14 @@ class Admin:
     def _probe(problem: str, good: str) -> Answer:
         return (503, [], f"{problem}\n".encode()) if problem else (200, [], f"{good}\n".encode())
 
-    def _metrics(self, scope: Scope) -> Answer:
+    async def _metrics(self, scope: Scope) -> Answer:
         openmetrics = is_openmetrics(_header(scope, b"accept"))
         text = expose(gather(self._facts(time.monotonic())), openmetrics)
+        if self._app_metrics is not None:
+            loop, workers = asyncio.get_running_loop(), self._source.pids()
+            theirs = await loop.run_in_executor(None, self._app_metrics.text, workers, openmetrics)
+            # In OpenMetrics the end is marked, once.
+            text = text.removesuffix("# EOF\n") + theirs + ("# EOF\n" if openmetrics else "")
         return 200, [(b"content-type", (OPENMETRICS if openmetrics else PROMETHEUS).encode())], text.encode()
 
     def _facts(self, now: float) -> Facts:
@@ -138,6 +149,8 @@ class Admin:
             if now >= self._memory_at + MEMORY_EVERY:
                 self._memory_at = now
                 self._memory = await loop.run_in_executor(None, memory_of, self._source.pids())
+            if self._app_metrics is not None:
+                await loop.run_in_executor(None, self._app_metrics.fold, self._source.pids())
             self._history.add(self._facts(time.monotonic()), time.monotonic(), time.time())
             await asyncio.sleep(EVERY)
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..config.options import Config
 from ..ipc import channel
@@ -23,21 +24,38 @@ from ..worker.tls import Certificates
 from .application import Admin
 from .source import Source
 
+if TYPE_CHECKING:
+    from .app_metrics import AppMetrics
+
 MAX_CONNECTIONS = 64
 """Connections at once. A further one takes the place of the one that has been idle for longest: a probe always gets in."""
 READ_SIZE = 65536
 
 
-def main(config: Config, link: socket.socket, listeners: Sequence[socket.socket], source: Source) -> int:
-    """The process, from fork to exit code: answer on ``listeners`` until the supervisor ends it."""
+def main(
+    config: Config, link: socket.socket, listeners: Sequence[socket.socket], source: Source, app_metrics: str | None
+) -> int:
+    """The process, from fork to exit code: answer on ``listeners`` until the supervisor ends it.
+
+    ``app_metrics``: the directory of the application's metrics.
+    """
     watch_lifeline(link)
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_serve(config, link, listeners, source))
+        runner.run(_serve(config, link, listeners, Admin(source, config.admin_host, make_app_metrics(app_metrics))))
     return 0
 
 
-async def _serve(config: Config, link: socket.socket, listeners: Sequence[socket.socket], source: Source) -> None:
-    admin = Admin(source, config.admin_host)
+def make_app_metrics(directory: str | None) -> AppMetrics | None:
+    """The application's metrics, if they are wanted."""
+    if directory is None:
+        return None
+    # Late, because most do without.
+    from .app_metrics import AppMetrics
+
+    return AppMetrics(directory)
+
+
+async def _serve(config: Config, link: socket.socket, listeners: Sequence[socket.socket], admin: Admin) -> None:
     lifespan = Lifespan(admin, "off")
     settings = _settings(config)
     serving = AdminServing(

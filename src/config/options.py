@@ -195,6 +195,13 @@ class Config(Value):
         once=True,
         needs_option="admin_bind",
     )
+    app_metrics: bool = option(
+        False,
+        "Merge what the application counts with prometheus_client, in all workers, into /metrics.",
+        section="Processes",
+        once=True,
+        needs_option="admin_bind",
+    )
     ready_min: int = option(
         1,
         "How many workers must be ready for /readyz and 'tricornctl health' to succeed.",

@@ -12,7 +12,7 @@ from ..config import identity as identities
 from ..config.frozen import replace
 from ..config.identity import Identity
 from ..config.options import OPTIONS, Config
-from ..errors import ConfigError
+from ..errors import ConfigError, SystemRefused
 from ..version import __version__
 from ..worker.main import describe, name_process, preload
 from .control.entrance import SERVER, ControlEntrance
@@ -80,6 +80,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
             finally_.callback(admin.close)
             for listener in admin.sockets:
                 own.keep(listener)
+        app_metrics = make_app_metrics(identity, finally_) if config.app_metrics else None
         if config.pid_file is not None:
             finally_.callback(own.keep(PidFile(config.pid_file, identity)).remove)
         if config.umask is not None:
@@ -94,7 +95,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
                 host.attach(control)
                 observers += (control,)
             if admin is not None:
-                observers += (make_admin(config, admin, listeners, host, own),)
+                observers += (make_admin(config, admin, listeners, host, own, app_metrics),)
             if config.hooks is not None:
                 observers += (make_hook_observer(config, listeners, host),)
             reader = ConfigReader(config, origin, identity)
@@ -129,8 +130,26 @@ def supervised_by(config: Config, urls: tuple[str, ...], since: float, host: Hos
     return Supervised(config.app, urls, since, Workers(host), os.getpid())
 
 
-def make_admin(config: Config, admin: Listeners, listeners: Listeners, host: Host, own: OwnDescriptors) -> Observer:
-    """What shows the fleet to the admin process, which answers on ``admin``."""
+def make_app_metrics(identity: Identity | None, finally_: ExitStack) -> str:
+    """The directory for ``--app-metrics``, which ``finally_`` removes. Raises SystemRefused."""
+    # Late, because most do without.
+    from .admin import directory
+
+    try:
+        path = directory.make(identity)
+    except OSError as error:
+        raise SystemRefused(f"--app-metrics: no directory can be made: {error.strerror}") from error
+    finally_.callback(directory.remove, path)
+    return path
+
+
+def make_admin(
+    config: Config, admin: Listeners, listeners: Listeners, host: Host, own: OwnDescriptors, app_metrics: str | None
+) -> Observer:
+    """What shows the fleet to the admin process, which answers on ``admin``.
+
+    ``app_metrics``: the directory of the application's metrics.
+    """
     # Late, because most do without.
     from ..ipc.published import Published
     from .admin.auxiliary import AdminObserver, AdminProcess
@@ -138,7 +157,7 @@ def make_admin(config: Config, admin: Listeners, listeners: Listeners, host: Hos
 
     supervised = supervised_by(config, tuple(listeners.urls(scheme_of(config))), host.now(), host)
     exhibit = Exhibit(own.keep(Published()), host.scoreboard, supervised)
-    process = AdminProcess(config, admin.sockets, listeners.sockets, exhibit)
+    process = AdminProcess(config, admin.sockets, listeners.sockets, exhibit, app_metrics)
     host.auxiliaries.add(process)
     logger.info("Admin listener on %s", ", ".join(admin.urls()))
     return AdminObserver(process, exhibit, host)

@@ -34,14 +34,23 @@ class AdminProcess:
     says: Table = {}
 
     def __init__(
-        self, config: Config, own: tuple[socket.socket, ...], listeners: tuple[socket.socket, ...], exhibit: Exhibit
+        self,
+        config: Config,
+        own: tuple[socket.socket, ...],
+        listeners: tuple[socket.socket, ...],
+        exhibit: Exhibit,
+        app_metrics: str | None,
     ) -> None:
-        """It answers on the listeners ``own``; ``listeners`` are those of the workers."""
+        """It answers on the listeners ``own``; ``listeners`` are those of the workers.
+
+        ``app_metrics``: the directory of the application's metrics.
+        """
         self.wanted = True
         self._config = config
         self._own = own
         self._listeners = listeners
         self._exhibit = exhibit
+        self._app_metrics = app_metrics
 
     @property
     def keeps(self) -> Collection[Closable]:
@@ -53,7 +62,7 @@ class AdminProcess:
         for listener in self._listeners:
             # A process that holds it keeps the port.
             listener.close()
-        return admin.main(self._config, link, self._own, View(self._exhibit, self._config))
+        return admin.main(self._config, link, self._own, View(self._exhibit, self._config), self._app_metrics)
 
     def hear(self, message: Message) -> list[Fact]:
         """The process says nothing."""
