@@ -84,10 +84,10 @@ def test_the_text_of_openmetrics() -> None:
 @pytest.mark.parametrize("openmetrics", [False, True])
 def test_the_parser_of_prometheus_reads_it(openmetrics: bool) -> None:
     pytest.importorskip("prometheus_client")
-    from prometheus_client import openmetrics as newer
     from prometheus_client import parser as older
+    from prometheus_client.openmetrics import parser as newer
 
-    parse = newer.parser.text_string_to_metric_families if openmetrics else older.text_string_to_metric_families
+    parse = newer.text_string_to_metric_families if openmetrics else older.text_string_to_metric_families
     families = {family.name: family for family in parse(expose(gather(facts()), openmetrics))}
     assert len(families) == len(METRICS) - 1
 
