@@ -20,6 +20,7 @@ import logging
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ logger = logging.getLogger("tricorn.error")
 
 MAX_SIZE = 64 * 1024 * 1024
 """Bytes of a file that is read. One of prometheus_client's has some hundred bytes for each label set."""
+TRIES, PAUSE = 5, 0.02
+"""How often the files are read before the last text is shown instead, and the seconds in between."""
 _FOLDING, _FOLDED = "folding-", ".folded"
 
 Value = tuple[float, float]
@@ -52,25 +55,35 @@ class AppMetrics:
         self._directory = Path(directory)
         self._lock = threading.Lock()
         self._told = ""
+        self._texts = {False: "", True: ""}
+        """What was shown last, in the older form and as OpenMetrics."""
         self._recover()
 
     def text(self, workers: Collection[int], openmetrics: bool) -> str:
         """All metrics of the application, as text. ``workers``: the pids of those that live."""
+        with self._lock:
+            for _ in range(TRIES):
+                try:
+                    self._fold_all(workers)
+                    text = self._texts[openmetrics] = self._collect(openmetrics)
+                    return text
+                except (OSError, ValueError, RuntimeError, KeyError, IndexError, struct.error) as error:
+                    # A worker that starts may have made a file, and not filled it yet.
+                    problem = f"{type(error).__name__}: {error}"
+                    time.sleep(PAUSE)
+            self._tell(f"The application's metrics can't be read: {problem}")
+            # No counter is to vanish for it.
+            return self._texts[openmetrics]
+
+    def _collect(self, openmetrics: bool) -> str:
         # Late: the package is imported only where it is wanted.
         from prometheus_client import CollectorRegistry, exposition, multiprocess
         from prometheus_client.openmetrics import exposition as newer
 
-        with self._lock:
-            try:
-                self._fold_all(workers)
-                registry = CollectorRegistry()
-                multiprocess.MultiProcessCollector(registry, path=str(self._directory))
-                generate = newer.generate_latest if openmetrics else exposition.generate_latest
-                text: str = generate(registry).decode()
-                return text.removesuffix("# EOF\n")
-            except (OSError, ValueError, RuntimeError, KeyError, IndexError, struct.error) as error:
-                self._tell(f"The application's metrics can't be read: {error}")
-                return ""
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, path=str(self._directory))
+        text: str = (newer.generate_latest if openmetrics else exposition.generate_latest)(registry).decode()
+        return text.removesuffix("# EOF\n")
 
     def fold(self, workers: Collection[int]) -> None:
         """Add the values of processes that are gone to the archives."""

@@ -35,7 +35,7 @@ def test_sums_are_exact_and_files_are_few() -> None:
             if round_ % 3 == 1:
                 # Idle, so nothing is in flight.
                 os.kill(int(get(server.port, "/kill").body), signal.SIGKILL)
-        wait_until(lambda: metrics(port)['app_requests_total{path="/x"}'] == asked, what=f"{asked} requests")
+        wait_until(lambda: metrics(port).get('app_requests_total{path="/x"}') == asked, what=f"{asked} requests")
         found = metrics(port)
         assert found["app_peak"] == 724
         assert found["app_sizes_count"] == found['app_sizes_bucket{le="+Inf"}'] == found['app_sizes_bucket{le="10.0"}']
