@@ -12,7 +12,7 @@ from typing import Any
 
 from ...config.options import LOG_LEVELS
 from ...config.validators import wrong_share
-from ...ipc.channel import Message, Shape, flag, number, text, whole
+from ...ipc.channel import Message, Shape, Violation, flag, number, text, whole
 from ..answers import DONE, FAILED
 from ..canary import Wish
 from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
@@ -44,6 +44,8 @@ def _stop(message: Message, ticket: int) -> Order:
 
 
 def _resize(message: Message, ticket: int) -> Order:
+    if ("to" in message) == ("by" in message):
+        raise Violation('a "resize" without one of "to" and "by"')
     return Resize(message.get("by", 0), message.get("to"), ticket)
 
 

@@ -198,9 +198,9 @@ class ControlServer:
         if len(self._unanswered) >= MAX_UNANSWERED:
             raise Violation("an order while too many are unanswered")
         ticket = next(self._tickets)
+        self._orders.append(make(arguments, ticket))
         self._unanswered.add(ticket)
         client.owed[ticket] = Owed(name, waits)
-        self._orders.append(make(arguments, ticket))
 
     def _refuse(self, client: Client, name: Any, error: str, now: float) -> None:
         client.send(message_with(name, code=SENSELESS, answer={"error": error}), now)

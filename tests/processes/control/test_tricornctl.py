@@ -230,5 +230,7 @@ def test_requests_have_names() -> None:
         assert client.ask(command="resize", to=1, id=7) == {"id": 7, "code": 0, "answer": {"wanted": 1, "ready": 1}}
         assert client.ask(command="restart", slot=0, wait=False) == {"code": 0, "answer": {"ordered": True}}
         assert client.ask(command="frobnicate")["code"] == 2
+        assert client.ask(command="resize")["code"] == 2
+        assert client.ask(command="resize", to=1, by=1)["code"] == 2
         assert client.ask(command="restart", slot="x")["code"] == 2
         assert client.ask(command="status", id=[])["code"] == 2
