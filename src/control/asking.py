@@ -13,7 +13,7 @@ from . import show
 from .find import connect
 
 DONE, NOBODY, USAGE, FAILED = 0, 1, 2, 3
-"""Exit codes: done; nobody to talk to, or it went away; the command line makes no sense; carried out and failed."""
+"""Exit codes: done; no supervisor answers, or it went away; the command line makes no sense; carried out and failed."""
 
 Arguments = Mapping[str, Any]
 """What goes to the supervisor with the command."""
@@ -48,7 +48,7 @@ class Ask:
         lasts: bool = False,
         ends: bool = False,
     ) -> None:
-        """``shown`` gives the answer in words. ``arguments`` makes what is sent of the command line.
+        """``shown`` puts the answer into words. ``arguments`` makes from the command line what is sent with the command.
 
         A command that ``lasts`` has ``--no-wait`` and ``--timeout``. One that ``ends`` waits until the supervisor has ended.
         """

@@ -13,7 +13,7 @@ from typing import Any
 from ..ipc.control import PREFIX, VERSION, peer_of, socket_address
 
 CONNECTING = 5.0
-"""Seconds that a supervisor gets to accept and greet. Many clients at once, or a busy machine, may take some of them."""
+"""Seconds that a supervisor gets to accept and greet. Many clients at once, or a busy machine, may use up some of it."""
 READ_SIZE = 65536
 
 
@@ -49,7 +49,10 @@ class Connection:
         self._read_greeting(greeting)
 
     def _check_peer(self) -> None:
-        """An abstract address is free for all to take: what listens there must be who the address says, and ours or root's."""
+        """Check that the listener runs as our user or as root, and is the process that the address names. Raises NotThere.
+
+        Any process may bind an abstract address.
+        """
         if self.user not in (0, os.geteuid()) and os.geteuid() != 0:
             raise NotThere(f"what listens at {self.address} belongs to another user ({self.user})")
         named = self.address.removeprefix(PREFIX)
@@ -66,7 +69,7 @@ class Connection:
         self.pid, self.app = pid, app
 
     def ask(self, command: str, arguments: Mapping[str, Any], until: float | None = None) -> Iterator[dict[str, Any]]:
-        """Give an order or ask a question; the messages that come back: any number with ``progress``, one with ``answer``.
+        """Send an order or a question. Yields the messages that come back: any number with ``progress``, one with ``answer``.
 
         ``until`` is in seconds of CLOCK_MONOTONIC. Raises NotThere if the supervisor goes away, TimedOut.
         """
@@ -81,7 +84,7 @@ class Connection:
                 return
 
     def send(self, command: str, arguments: Mapping[str, Any]) -> None:
-        """Give an order or ask a question, for :meth:`read`. Raises NotThere."""
+        """Send an order or a question; :meth:`read` returns the messages that come back. Raises NotThere."""
         try:
             self._socket.settimeout(None)
             self._socket.sendall(json.dumps({"command": command, **arguments}).encode("ascii") + b"\n")

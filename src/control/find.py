@@ -11,7 +11,7 @@ from ..ipc.control import FILE, PREFIX, default_address, directories, has_abstra
 from .connection import Connection, NotThere
 
 VARIABLE = "TRICORN_CONTROL_SOCKET"
-"""The environment variable of ``--control-socket``: in a container it says to server and client alike where to meet."""
+"""The environment variable of ``--control-socket``: in a container it tells both server and client where the socket is."""
 _LISTENS = 0x10000
 """In the flags of /proc/net/unix: the socket accepts connections (__SO_ACCEPTCON in Linux' include/linux/net.h)."""
 
@@ -40,7 +40,7 @@ def connect(address: str | None = None, pid: int | None = None) -> Connection:
 
 
 def candidates() -> Iterator[str]:
-    """The addresses at which a supervisor may listen: all that are there, whose ever they are."""
+    """The addresses at which supervisors may listen: abstract ones of all users, files of our own user."""
     if has_abstract():
         yield from _abstract()
     pattern = re.compile(re.escape(FILE).replace(r"\{pid\}", r"\d+"))

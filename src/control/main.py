@@ -1,4 +1,4 @@
-"""``tricornctl``: talk to a running supervisor. Exit codes: 0 done, 1 nobody to talk to, 2 usage, 3 carried out and failed."""
+"""``tricornctl``: talk to a running supervisor. Exit codes: 0 done, 1 no supervisor, 2 usage, 3 carried out and failed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         # What was ordered goes on.
         return INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads what we write: head, less.
+        # The program that reads our output has ended, as head and less do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY
 

@@ -155,7 +155,7 @@ def announced_stop(env: Environment) -> Finding | None:
 
 
 def trusted_by_all(env: Environment) -> Finding | None:
-    """Whether everybody may say who the client is."""
+    """Whether any peer is trusted to name the client."""
     if "*" not in _trusted(env.options) or not any(is_public(address) for address in addresses(env.options)):
         return None
     return Finding(

@@ -45,7 +45,7 @@ class System:
         return read_file(self._root + path)
 
     def read_inside(self, path: str) -> str | None:
-        """The same, of the file system that the process sees: it may run in a container that this command looks into."""
+        """The same, of the file system that the process sees: it may run in a container, and this command outside."""
         text = self.read(f"/proc/{self._pid}/root{path}")
         return text if text is not None else self.read(path)
 

@@ -64,7 +64,7 @@ class StopTime(Value):
 
     seconds: float
     set_by: str
-    """Who kills it then, for people."""
+    """What kills it then, in words: systemd, Docker ..."""
     cure: str
     """How to give it more time; ``{}`` stands for the seconds."""
 

@@ -20,7 +20,7 @@ Status = Mapping[str, Any]
 
 
 class Row(Value):
-    """One worker's figures. None is what is not known, or not yet."""
+    """One worker's figures. None means: not known, or not known yet."""
 
     id: int
     slot: int

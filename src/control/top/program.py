@@ -64,7 +64,7 @@ class Watch:
         """When to ask for the status again."""
 
     def run(self) -> None:
-        """Until ``q``. Raises NotThere when the supervisor goes away."""
+        """Show the fleet and obey keys until ``q``. Raises NotThere when the supervisor goes away."""
         while not self._is_over:
             self._ask(time.monotonic())
             self._draw()
@@ -102,7 +102,7 @@ class Watch:
         self._ask(now)
 
     def _keep_selection(self) -> None:
-        """Of a worker that is gone, the selection goes to the one in its place."""
+        """If the selected worker is gone, select the first one."""
         rows = self._rows()
         if rows and self._selected not in [row.id for row in rows]:
             self._selected = rows[0].id

@@ -272,5 +272,5 @@ def _detail(detail: Detail, width: int, room: int, make: Callable[..., str]) -> 
 
 def last_top(detail: Detail, height: int) -> int:
     """How far a detail can be scrolled on a screen of ``height`` lines."""
-    # Four lines of the head, the title and the keys are no room.
+    # The four lines of the head, the title and the keys take room, too.
     return max(0, len(detail.lines) - max(1, height - 6))

@@ -126,7 +126,7 @@ class Terminal:
         self._shown = []
 
     def _give_back(self) -> None:
-        # If the terminal is gone, there is nobody to give it back to.
+        # If the terminal is gone, there is nothing to restore.
         with contextlib.suppress(OSError, termios.error):
             self._write(LEAVE)
         with contextlib.suppress(OSError, termios.error):

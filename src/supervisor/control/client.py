@@ -43,9 +43,9 @@ class Client:
         self.owed: dict[int, Owed] = {}
         """The orders that are not answered yet, by ticket."""
         self.stuck_at: float | None = None
-        """When it is dropped if it has not read by then what was sent."""
+        """When the client is dropped, if it has not read by then what was sent; None if it has."""
         self.progress: dict[str, Any] = {}
-        """What it was told last."""
+        """The progress that it was told last."""
         self._hear = hear
         self._line = bytearray()
         """The beginning of a line whose end has not come yet."""

@@ -1,4 +1,4 @@
-"""Waits for the first client of the control socket, and only then has it served: most supervisors start without one."""
+"""Waits for the first client of the control socket, and makes the server for it. Most supervisors never have a client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVER = "tricorn.supervisor.control.server"
 
 
 class ControlEntrance:
-    """Owns the ``listener`` and passes everything on to the server, once ``make`` has made that. An observer of the fleet."""
+    """Owns the ``listener`` and passes everything on to the server, once ``make`` has made it. An observer of the fleet."""
 
     def __init__(
         self, listener: ControlListener, wakeup: Wakeup, own: OwnDescriptors, make: Callable[[], ControlServer]
@@ -65,7 +65,7 @@ class ControlEntrance:
 
     @contextmanager
     def _unharmed(self) -> Iterator[None]:
-        """A mistake of ours, or packages that were replaced, must not harm what serves: only the control socket is closed."""
+        """If serving fails, close the socket and go on. The cause may be a mistake of ours, or packages that were replaced."""
         try:
             yield
         except Exception:

@@ -37,7 +37,7 @@ def _inspect(request: Request, supervised: Supervised, stacks: bool, show: Show)
 
 
 def show_requests(found: list[Inspected]) -> dict[str, Any]:
-    """The oldest first; and where the workers are whose event loops do not turn."""
+    """The requests, the oldest first; and for each worker whose event loop does not turn, the line that it is at."""
     listed = [{"slot": one.slot, **vars(request)} for one in found for request in one.report.requests]
     listed.sort(key=lambda request: -request["age"])
     blocked = [one for one in found if not one.report.loop_turns]

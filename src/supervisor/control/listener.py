@@ -24,7 +24,7 @@ class ControlListener:
     """The listening socket, and its file if it has one."""
 
     def __init__(self, listening: socket.socket, path: str | None, inode: Inode | None, identity: Identity | None) -> None:
-        """``path`` and ``inode`` are the file's, if there is one; ``identity`` is whom the workers run as."""
+        """``path`` and ``inode`` are the file's, if there is one; ``identity`` is the user that workers run as."""
         self.socket = listening
         self._path = path
         self._inode = inode

@@ -1,4 +1,4 @@
-"""How far the orders are that somebody waits for. Pure."""
+"""How far an order is, for clients that wait for its end. Pure."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ MAX_CLIENTS = 8
 MAX_UNANSWERED = 100
 """Orders that the fleet may owe an answer: it looks at each of them after every decision."""
 UNMAPPED = 65534
-"""As this user Linux shows all users of other namespaces (user_namespaces(7), /proc/sys/kernel/overflowuid)."""
+"""The user id that Linux shows for all users of other namespaces (user_namespaces(7), /proc/sys/kernel/overflowuid)."""
 FULL = 1.0
 """Seconds until clients are accepted again if no descriptor was free."""
 SILENT = 0.25
@@ -213,7 +213,7 @@ class ControlServer:
     # ------------------------------------------------------------------------------------------------------------ answers
 
     def answer(self, answer: Answer, now: float) -> None:
-        """The fleet answers an order; nobody is told if its client has left."""
+        """Pass the fleet's answer to an order on to the order's client, unless that has left."""
         self._unanswered.discard(answer.ticket)
         client = next((client for client in self._clients if answer.ticket in client.owed), None)
         if client is not None:
