@@ -1,4 +1,4 @@
-"""The requests' bodies on one connection: what may come, what has come, and for how long it is waited."""
+"""The requests' bodies on one connection: what may come, what has come, and how long the client may pause."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .stream import Http2Stream
 
 WINDOW = 1024 * 1024
 """Bytes that a client may send on all streams before it hears from us. Credit comes back as soon as they arrive, because each
-stream has a window of its own: so a body that nobody takes holds up no other."""
+stream has a window of its own: so a body that its application does not take holds up no other."""
 MAX_RESET = 256
-"""Streams remembered that we have reset: what their clients have sent before they heard of it is thrown away."""
+"""Streams that we have reset and remember: what the client sent on them before it read our reset is thrown away."""
 
 
 class Bodies:
@@ -39,11 +39,11 @@ class Bodies:
         self._watch = watch
         self._credit = WINDOW
         """Bytes that the client may send in all."""
-        # Until a client has read our settings, it takes the default for granted.
+        # Until a client has read our settings, it assumes the default.
         self.window = max(frames.DEFAULT_WINDOW, service.limits.buffer)
-        """A new stream's."""
+        """Bytes that a client may send on a new stream."""
         self.ignored: deque[int] = deque(maxlen=MAX_RESET)
-        """Streams of which nothing more is wanted."""
+        """The streams that we have reset last."""
 
     def begin(self, stream: Http2Stream, request: Request) -> BadRequest | None:
         """Expect a request's body; returns why it is refused."""

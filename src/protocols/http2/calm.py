@@ -1,4 +1,4 @@
-"""How much of what brings no request any further a client may send (RFC 9113 section 10.5)."""
+"""Bounds how many frames a client may send that advance no request (RFC 9113 section 10.5)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RATE = 100.0
 
 
 EARNED = 4.0
-"""Points for a response or a frame of its body: clients say for each how much more they take, and measure by PING."""
+"""Points that come back for a response or a frame of its body: for each, clients may send a WINDOW_UPDATE and a PING."""
 
 
 class Calm:
@@ -35,7 +35,7 @@ class Calm:
         """Responses, and frames of bodies, sent since points were last added up. To count here costs less than a call."""
 
     def spend(self, points: float = 1.0) -> None:
-        """Raises :class:`ConnectionFault` when there are not as many."""
+        """Take points away. Raises :class:`ConnectionFault` when there are not that many."""
         self._points -= points
         if self._points >= 0:
             return

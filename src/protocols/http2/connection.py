@@ -70,7 +70,7 @@ def make_http2(service: Service) -> Successor:
 
 
 class Http2Connection(asyncio.Protocol):
-    """One transport, and the requests that come on it: streams, what a client may take its time for, the end.
+    """One transport, and the requests on it: their streams, the client's deadlines, the end.
 
     The connection decides and its parts do: the *receiver* turns bytes into requests and bodies, each *exchange* is one
     request, its *stream* turns the response into frames, the *output* sends them in fair turns and within the client's windows.
@@ -113,9 +113,9 @@ class Http2Connection(asyncio.Protocol):
         self.streams: dict[int, Http2Stream] = {}
         self._bodies = Bodies(service, self.streams, self._output, self._watch)
         self._early: dict[int, int] = {}
-        """How urgent streams are that are not open yet."""
+        """The urgency of streams that are not open yet."""
         self._orphans: set[Work] = set()
-        """Those that may run on though their client has reset the stream."""
+        """Exchanges that may still run, though the client has reset their streams."""
         self._phase = OPEN
         proxies = service.proxies
         self._proxies: Proxies | None = (
@@ -157,7 +157,7 @@ class Http2Connection(asyncio.Protocol):
         if tls is not None and not _is_safe(tls["tls_version"], transport.get_extra_info("cipher")):
             self._die(ConnectionFault(frames.INADEQUATE_SECURITY, "HTTP/2 needs a cipher suite with forward secrecy and AEAD"))
         elif service.phase is not ServicePhase.SERVING or self._is_unwanted:
-            # It waited in the listener's queue when the others were told.
+            # This connection waited in the listener's queue when the others were told to drain.
             self.drain()
 
     def data_received(self, data: bytes) -> None:
@@ -188,7 +188,7 @@ class Http2Connection(asyncio.Protocol):
             output.release()
 
     def eof_received(self) -> bool:
-        """No client of HTTP/2 closes half a connection: without its windows there is nothing to send for long."""
+        """Close: a client that sends nothing more opens no more windows, so little could be sent to it."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -273,7 +273,7 @@ class Http2Connection(asyncio.Protocol):
         protocol.connection_made(tunnel)
 
     def nothing_follows(self) -> None:
-        """What a request alone is answered leaves at once: its application may block the event loop before it returns."""
+        """If the last frame brings the only request, its answer leaves at once: the application may block afterwards."""
         if not self._started:
             self._output.release()
 
@@ -291,7 +291,7 @@ class Http2Connection(asyncio.Protocol):
         opened.refuse(error.status, error.reason, RETRY if error is TOO_MANY else b"")
 
     def _is_crowded(self) -> bool:
-        """Whether too many exchanges run on whose clients have reset the streams: opening and resetting must not be free."""
+        """Whether too many exchanges still run whose streams the client has reset. So it can't start work without end."""
         self._orphans &= self._service.in_flight
         return len(self._orphans) >= MAX_STREAMS
 
@@ -341,7 +341,7 @@ class Http2Connection(asyncio.Protocol):
             self._leave()
 
     def leaving(self) -> None:
-        """The client leaves: its last responses are ours, too."""
+        """The client will send no more requests: close after the last response."""
         if not self.streams:
             self._linger()
 
@@ -383,7 +383,7 @@ class Http2Connection(asyncio.Protocol):
         if stream is None:
             return
         if not stream.body_ended:
-            # Section 8.1: nobody wants the rest of the body.
+            # Section 8.1: the rest of the body is not needed.
             self._bodies.ignored.append(stream.id)
             self._output.control(frames.reset(stream.id, frames.NO_ERROR))
         stream.complete()
@@ -392,7 +392,7 @@ class Http2Connection(asyncio.Protocol):
             self._rest()
 
     def _count_streams(self) -> None:
-        """Tell the service how many streams there are, if anybody wants to know."""
+        """Tell the service how many streams there are, if there is a limit of concurrency."""
         if self._service.limits.concurrency is not None:
             beyond = max(0, len(self.streams) - 1)
             self._service.streams += beyond - self._counted
@@ -415,7 +415,7 @@ class Http2Connection(asyncio.Protocol):
         self._orphans.clear()
 
     def _rest(self) -> None:
-        """No stream is open."""
+        """No stream is open any more: wait for the next one, or end the connection."""
         if self._phase is OPEN:
             self.deadline = self._service.idle_until
         elif self._phase is LEFT:
@@ -494,14 +494,14 @@ class Http2Connection(asyncio.Protocol):
         if is_blocked(self.transport):
             reset_when_closed(self.transport)
         elif self.streams:
-            # It does not keep us from sending more.
+            # The kernel still takes what we write. Each stream has a time-out of its own for closed windows.
             return
         self.abort()
 
     # The end.
 
     def drain(self) -> None:
-        """Tell the client that we leave. It may have asked for more before it hears of that, so that is still served."""
+        """Tell the client that we leave. Requests that it sends before it reads that are still served."""
         if self._phase is not OPEN:
             return
         self._phase = LEAVING
@@ -512,7 +512,7 @@ class Http2Connection(asyncio.Protocol):
         )
 
     def lasts(self) -> bool:
-        """Whether an event stream is on it."""
+        """Whether one of the responses is an event stream."""
         return any(stream.exchange is not None and stream.exchange.is_event_stream for stream in self.streams.values())
 
     def part(self) -> None:

@@ -16,17 +16,18 @@ from .frames import ConnectionFault, StreamFault
 _head = frames.HEAD.pack
 _FRAME = frames.DEFAULT_FRAME
 _SHARE = 4 * _FRAME
-"""Bytes that a stream sends before its equals have their turn."""
+"""Bytes that a stream sends before others of the same urgency have their turn."""
 _TURN = 256 * 1024
 """Bytes of bodies that are written in one turn of the loop. What is more urgent waits behind them."""
 _FIRST_TURN = 1024 * 1024
 """The same for a client that has taken all before: to write much at once halves the kernel's work, and takes 0.3 ms."""
 _MANY = 256
-"""Pieces of a body that wait for their frames: with more, the sender must let the others have their turn."""
+"""Pieces of a body that may wait for their frames: with more, their sender has to wait."""
 _LARGE = 64 * 1024
 """Bytes above which pieces are handed over one by one rather than copied together first."""
 _TINY = 128
-"""Bytes of a frame that is no longer because the client lets us send no more: answering such a client is no use of time."""
+"""Bytes of a frame below which it earns the client no points (see calm.py), unless nothing more waits: a client that opens
+its window by a few bytes makes us work for nothing."""
 
 
 class Sending:
@@ -85,7 +86,7 @@ class Output:
       writer's rule holds: after a pause a frame leaves at once, and what follows without a pause leaves together.
     - *Flow control.* DATA leaves within the stream's window and the connection's; the rest waits in its stream.
     - *Fairness.* Streams with something to send are queued by urgency (RFC 9218). The most urgent are served first, in turns
-      among equals, a frame each. A stream whose window is empty is in no queue, so it holds up nobody.
+      among equals, some frames each. A stream whose window is empty is in no queue, so it holds up no other.
     """
 
     __slots__ = (
@@ -96,7 +97,7 @@ class Output:
     def __init__(
         self, service: Service, writer: Writer, calm: Calm, done: Callable[[Sending], None], stalls: Callable[[], None]
     ) -> None:
-        """``done`` is told of each stream whose last frame has left, ``stalls`` is called when a window is empty."""
+        """``done`` is called with each stream whose last frame has left, ``stalls`` when a window is empty."""
         self._service = service
         self._writer = writer
         self._calm = calm
@@ -110,7 +111,7 @@ class Output:
         self.is_alone = True
         """There is one stream only: no other response is to be expected in this turn."""
         self.is_full = False
-        """The transport's buffer is."""
+        """Whether the transport's buffer is full."""
         self.update = b""
         """Goes before the next header block: it tells the client's decoder that its table got smaller."""
         self._out: list[bytes] = []
@@ -151,7 +152,7 @@ class Output:
             self.enqueue(stream)
 
     def resize(self, streams: Iterable[Sending], size: int) -> None:
-        """New streams take ``size`` bytes at first, and the windows of open ones change as much as that has changed."""
+        """The client has set new streams' windows to ``size``; those of open ones change by the difference."""
         change, self.initial = size - self.initial, size
         for stream in streams:
             stream.window += change
@@ -162,7 +163,7 @@ class Output:
     # Bodies.
 
     def send(self, stream: Sending, block: bytes, body: bytes, end: bool) -> None:
-        """A part of a body, behind the header block that it begins with (or none)."""
+        """Send a part of a body. ``block`` is the header block to send before it; empty if that has been sent."""
         size = len(body)
         if self.update and block:
             block, self.update = self.update + block, b""

@@ -17,18 +17,18 @@ from ..request import RequestHead, Terms, split_target
 from .frames import PROTOCOL_ERROR, StreamFault
 
 URGENCY = 3
-"""Of what does not say how urgent it is, from 0 to 7; 0 is the most urgent (RFC 9218 section 4.1)."""
+"""The urgency of a request that states none, from 0 to 7; 0 is the most urgent (RFC 9218 section 4.1)."""
 
 _NAME = re.compile(TOKEN)
 _UPPER = re.compile(rb"[A-Z]")
 _VALUE = re.compile(rb"(?![ \t])[\t -~\x80-\xff]*(?<![ \t])")
 _TARGET = re.compile(rb"/[!-~]*|\*")
 _PLAIN_TARGET = re.compile(rb"/[!-\"$-~]*")
-"""One of which nothing can be wrong but its length."""
+"""A target that needs no check but that of its length."""
 _LONGEST = 2048
 """Bytes of a head that is remembered; longer ones are few."""
 _MOST = 16
-"""Heads that a connection remembers, less their paths: 32 KiB."""
+"""Heads, without their paths, that a connection remembers: 32 KiB at most."""
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _URGENCY = re.compile(rb"(?:^|,)[ \t]*u=([0-7])[ \t]*(?:;[^,]*)?(?=,|$)")
@@ -44,7 +44,7 @@ _TERMS = {
 
 
 class Request:
-    """A request as its header block tells of it. Requests may share one, so nobody changes it."""
+    """What a header block says of its request. Several requests may share one object, so it is never changed."""
 
     __slots__ = ("head", "length", "protocol", "urgency")
 
@@ -84,7 +84,7 @@ def read_request(fields: list[Field], size: int, limits: Limits) -> Request:
 
 
 class RequestLane:
-    """One connection's way to read requests that differ from an earlier one in nothing but their path.
+    """Reads a connection's requests, and only checks the path of one that differs from an earlier one in nothing else.
 
     It spares such a request nine tenths of the checks, some 15 microseconds. What it remembers goes with the connection.
     """

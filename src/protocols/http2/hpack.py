@@ -21,9 +21,9 @@ _OVERHEAD = 32
 _LINE_OVERHEAD = 4
 """What a field counts beyond its bytes: those that HTTP/1.1 has around it, so that limits mean the same for both."""
 _BOMB = 4
-"""Times the limit of a head's size: a block that says so much more than it may was not made by mistake."""
+"""A block whose fields have so many times the size that a head may have is no mistake, but an attack."""
 _MAX_INTEGER = 1 << 28
-"""No size or index that is not refused anyway comes near it; it ends integers without end (RFC 7541 section 5.1)."""
+"""Larger than any size or index that is allowed. It bounds integers whose bytes do not end (RFC 7541 section 5.1)."""
 
 STATIC: tuple[Field, ...] = (
     *((b":authority", b""), (b":method", b"GET"), (b":method", b"POST"), (b":path", b"/"), (b":path", b"/index.html")),
@@ -45,7 +45,7 @@ _FIRST_DYNAMIC = len(STATIC) + 1
 _FIELDS = {field: index for index, field in reversed([*enumerate(STATIC, 1)])}
 _NAMES = {name: index for index, (name, _) in reversed([*enumerate(STATIC, 1)])}
 _SENSITIVE = frozenset((b"set-cookie", b"authorization", b"www-authenticate", b"proxy-authenticate"))
-"""Names of what no intermediary is to keep in a table, where others could guess it (section 7.1.3)."""
+"""Names of fields with secrets: no intermediary may keep them in a table, where others could guess them (section 7.1.3)."""
 
 
 class CompressionError(Exception):

@@ -1,4 +1,4 @@
-"""The reading half of a connection: from bytes to requests, bodies and what else the client says, without I/O.
+"""The reading half of a connection: from bytes to requests, bodies and the other frames of a client, without I/O.
 
 The file is long because it is one machine: each kind of frame has a method here, and they share the state of the connection.
 """
@@ -38,12 +38,11 @@ _FIRST_SIZE = 9 + len(frames.PREFACE)
 _MAX_CONTINUATIONS = 32
 """Frames after the first one of a header block. Eight of the default size are enough for any limit of a head that is usual."""
 _LONGEST_REMEMBERED = 1024
-"""Bytes of a block whose meaning is remembered."""
+"""Bytes of the longest block whose meaning is remembered."""
 _MOST_REMEMBERED = 64
 """Blocks that a connection remembers: a megabyte for 16 connections that fill it on purpose."""
 _FAULT_COST = 4.0
-"""Points (see calm.py) of a request that is taken back, though the application has begun to work on it, and of one that is
-malformed."""
+"""Points (see calm.py) for a request that the client takes back after the application has begun, and for a malformed one."""
 
 
 class Owner(Protocol):
@@ -65,7 +64,7 @@ class Owner(Protocol):
         """Trailers have come: returns whether they are wanted."""
 
     def end_body(self, stream: int) -> None:
-        """They end the body."""
+        """Trailers have ended the body."""
 
     def widen(self, stream: int, size: int) -> None:
         """So many bytes more may be sent, on a stream or (0) in all."""
@@ -93,12 +92,12 @@ class Owner(Protocol):
 
 
 class Receiver:
-    """One connection's frames, cut, checked and told to the owner in order (RFC 9113 sections 4 to 6).
+    """Cuts one connection's bytes into frames, checks them and tells the owner of them in order (RFC 9113 sections 4 to 6).
 
     - *Fast lane.* Clients send the same header block again and again, once their table holds its fields. What a block means
       that leaves the table alone is remembered until the table changes; such a request costs a look-up and no decoding.
-    - *Bounds.* Of a frame or header block that is not whole, no more is kept than a head or a frame may have. What brings no
-      request any further costs points (see calm.py).
+    - *Bounds.* Of an incomplete frame or header block no more is kept than a frame or a head may have. A frame that advances no
+      request costs points (see calm.py).
     - *Faults* of a stream are told to the owner; those of the connection are raised, and nothing is read afterwards.
     """
 
@@ -278,7 +277,7 @@ class Receiver:
             try:
                 request = self._lane.read(fields, size)
             except BadRequest as error:
-                # Its answer brings some of that back.
+                # The answer to it brings some of the points back.
                 self.calm.spend(2 * _FAULT_COST)
                 is_head = (b":method", b"HEAD") in fields
                 self._owner.reject(stream, error, end, "HEAD" if is_head else "GET")

@@ -38,7 +38,7 @@ class ResponseHeads:
         """By the head's lines: its block, and whether the application has given a Date or a Server of its own."""
         self._lines: dict[bytes, bytes] = {}
         self._seen = b""
-        """Of which default lines :attr:`_common` is the block."""
+        """The default lines that :attr:`_common` encodes."""
         self._common = b""
 
     def block(self, head: bytes) -> bytes:

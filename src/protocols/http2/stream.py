@@ -20,7 +20,7 @@ from .response import BARE, ResponseHeads
 LENGTH, EMPTY = Framing.LENGTH, Framing.EMPTY
 _AS_GET = RequestHead("GET", b"/", ("/", b"/", b""), ())
 _AS_HEAD = RequestHead("HEAD", b"/", ("/", b"/", b""), ())
-"""What the rules for response heads are asked with: to them all requests of HTTP/2 are like these."""
+"""What the rules for response heads are told of the request: to them all requests of HTTP/2 are alike."""
 
 
 class Owner(Protocol):
@@ -43,7 +43,7 @@ class Owner(Protocol):
 
 
 class Taker(Protocol):
-    """What a stream's request is: an exchange, or what stands in its place."""
+    """What takes a stream's request: an exchange, or a tunnel."""
 
     status: int
 
@@ -119,7 +119,7 @@ class Http2Stream(Sending):
         # The request's body.
         self.body_ended = True
         self.expected: int | None = None
-        """Bytes that it is said to have."""
+        """Bytes that Content-Length says it has."""
         self.received = 0
         self.credit = 0
         """Bytes of it that the client may send."""
