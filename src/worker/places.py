@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 from .loader import is_ours
+
+MAX_TASKS = 2000
+"""Tasks that are looked at: some 20 ms, in which the event loop does not turn."""
 
 
 def waiting_frames(awaited: Any) -> list[FrameType]:
@@ -30,7 +34,28 @@ def waiting_frames(awaited: Any) -> list[FrameType]:
 
 def place_of(task: asyncio.Task[Any]) -> str:
     """Where a suspended task waits, as ``FILE:LINE FUNCTION``; empty if it has not begun, or waits in Tricorn."""
-    frames = waiting_frames(task.get_coro())
+    return _name_frames(waiting_frames(task.get_coro()))
+
+
+def place_of_handler(task: asyncio.Task[Any], scope: Any) -> str:
+    """As :func:`place_of`, but where the handler of the request with this ``scope`` waits.
+
+    Frameworks run handlers in tasks of their own, for a middleware or a stream. Such a task has the scope among its variables.
+    """
+    best = waiting_frames(task.get_coro())
+    for other in itertools.islice(asyncio.all_tasks(task.get_loop()), MAX_TASKS):
+        frames = waiting_frames(other.get_coro()) if other is not task else []
+        if len(frames) > len(best) and any(_variable(frame, "scope") is scope for frame in frames):
+            best = frames
+    return _name_frames(best)
+
+
+def _variable(frame: FrameType, name: str) -> Any:
+    code = frame.f_code
+    return frame.f_locals.get(name) if name in code.co_varnames or name in code.co_freevars else None
+
+
+def _name_frames(frames: Sequence[FrameType]) -> str:
     return name_place([(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) for frame in frames])
 
 

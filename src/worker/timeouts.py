@@ -7,11 +7,15 @@ import logging
 from collections.abc import Iterable
 
 from ..config.options import Config
+from ..protocols.asgi import Scope
 from ..protocols.context import Work
 from ..protocols.exchange import Exchange
-from .places import place_of
+from .places import place_of, place_of_handler
 
 logger = logging.getLogger("tricorn.error")
+
+MAX_SEARCHES = 5
+"""Requests of one look whose handlers are looked for in all tasks. Hundreds may be late at once, and most for one reason."""
 
 
 class Timeouts:
@@ -31,22 +35,27 @@ class Timeouts:
         late = [work for work in in_flight if now - work.since >= self._age and isinstance(work, Exchange)]
         if self._done:
             self._done.intersection_update(late)
+        searches = MAX_SEARCHES
         for exchange in late:
             if exchange not in self._done and not exchange.is_complete and not self._is_exempt(exchange):
                 self._done.add(exchange)
-                self._cancel(exchange)
+                self._cancel(exchange, searches > 0)
+                searches -= 1
 
     def _is_exempt(self, exchange: Exchange) -> bool:
         return bool(self._exempt) and exchange.request.parts[0].startswith(self._exempt)
 
-    def _cancel(self, exchange: Exchange) -> None:
+    def _cancel(self, exchange: Exchange, searches: bool) -> None:
+        """``searches``: whether to look for the handler in all tasks."""
         status = exchange.status
         task = exchange.time_out()
-        where = _where(task)
+        where = _where(task, exchange.scope if searches else None)
         end = "answered 504" if exchange.is_complete else f"its response ({status}) broken off"
         logger.warning("%s: --timeout-request %g s passed, %s; it waited %s", exchange.describe(), self._seconds, end, where)
 
 
-def _where(task: asyncio.Task[None] | None) -> str:
-    place = place_of(task) if task is not None else ""
+def _where(task: asyncio.Task[None] | None, scope: Scope | None) -> str:
+    if task is None:
+        return "in Tricorn"
+    place = place_of(task) if scope is None else place_of_handler(task, scope)
     return f"at {place}" if place else "in Tricorn"

@@ -14,6 +14,18 @@ async def wait():
         raise
 
 
+async def in_a_task(scope):
+    """As a middleware does: the handler is another task."""
+
+    async def call_next():
+        await inner(scope)
+
+    async def inner(scope):
+        await wait()
+
+    await asyncio.create_task(call_next())
+
+
 async def app(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
@@ -27,6 +39,8 @@ async def app(scope, receive, send):
     path = scope["path"]
     if path == "/never":
         await wait()
+    if path == "/task":
+        await in_a_task(scope)
     if path == "/thread":
         await asyncio.to_thread(threading.Event().wait, 1.5)
     if path == "/stubborn":

@@ -35,6 +35,13 @@ def test_nothing_was_sent_so_it_is_504(server: Server) -> None:
     assert "Traceback" not in server.log
 
 
+def test_the_handler_is_found_in_a_task_of_its_own(server: Server) -> None:
+    assert get(server.port, "/task").status == 504
+    server.wait_for_log(
+        r"GET /task: --timeout-request 0.5 s passed, answered 504; it waited at tests/apps/takes_long.py:11 wait"
+    )
+
+
 def test_a_response_that_has_begun_breaks_off(server: Server) -> None:
     client = Client(server.port)
     client.request("GET", "/stream")
