@@ -82,3 +82,14 @@ def _attribute(name: str, value: str) -> str:
 
 def _escape(found: re.Match[str]) -> str:
     return "\\00" if found[0] == "\x00" else "\\" + found[0]
+
+
+def is_fit_for_http2(version: int | None, cipher: tuple[str, str, int] | None) -> bool:
+    """Whether the cipher suite is one that HTTP/2 allows (RFC 9113 section 9.2.2): ephemeral keys and AEAD.
+
+    All of TLS 1.3 are. A server prefers such suites, so only clients that offer none are told so.
+    """
+    name = cipher[0] if cipher is not None else ""
+    return version != 0x0303 or (
+        name.startswith(("ECDHE-", "DHE-")) and any(mode in name for mode in ("GCM", "CHACHA20", "CCM"))
+    )

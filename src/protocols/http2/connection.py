@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from enum import Enum, auto
 
 from ...errors import BadRequest
 from ..asgi import Scope
@@ -18,6 +17,7 @@ from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..exchange import Exchange
 from ..proxy.headers import Proxies
 from ..request import RequestHead
+from ..tls import is_fit_for_http2
 from ..writer import Writer
 from . import frames
 from .bodies import WINDOW, Bodies
@@ -25,6 +25,7 @@ from .calm import Calm
 from .flow import Output, Sending
 from .frames import ConnectionFault, StreamFault
 from .head import URGENCY, Request
+from .phase import CLOSED, LEAVING, LEFT, LINGER, OPEN
 from .receiver import Receiver
 from .response import ResponseHeads
 from .stream import Http2Stream
@@ -45,22 +46,6 @@ STARTS_AT_ONCE = sys.version_info >= (3, 12)
 TOO_MANY = BadRequest(503, "too many connections")
 NO_PROTOCOL = BadRequest(501, "protocol not supported")
 RETRY = b"retry-after: 1\r\n"
-
-
-class Phase(Enum):
-    """How willing the connection is to serve; it only ever goes down."""
-
-    OPEN = auto()
-    LEAVING = auto()
-    """The client was told that we leave, and may not have heard of it yet: requests are still taken."""
-    LEFT = auto()
-    """The client was told which stream is the last: later ones are refused."""
-    LINGER = auto()
-    """All is written; input is thrown away so that the client can read it."""
-    CLOSED = auto()
-
-
-OPEN, LEAVING, LEFT, LINGER, CLOSED = Phase
 
 
 def make_http2(service: Service) -> Successor:
@@ -154,7 +139,7 @@ class Http2Connection(asyncio.Protocol):
         }
         self._writer.hold(frames.settings(values) + frames.window_update(0, WINDOW - frames.DEFAULT_WINDOW))
         tls = (self._scope["extensions"] or {}).get("tls")
-        if tls is not None and not _is_safe(tls["tls_version"], transport.get_extra_info("cipher")):
+        if tls is not None and not is_fit_for_http2(tls["tls_version"], transport.get_extra_info("cipher")):
             self._die(ConnectionFault(frames.INADEQUATE_SECURITY, "HTTP/2 needs a cipher suite with forward secrecy and AEAD"))
         elif service.phase is not ServicePhase.SERVING or self._is_unwanted:
             # This connection waited in the listener's queue when the others were told to drain.
@@ -236,19 +221,22 @@ class Http2Connection(asyncio.Protocol):
                 scope, client = self._proxies.unveil(scope, head.headers, client)
             elif service.proxies is not None:
                 service.proxies.ignore(scope["client"])
-        output = self._output
-        output.is_alone = not streams
+        urgency = self._early.pop(stream, request.urgency) if self._early else request.urgency
+        opened = Http2Stream(self, service, self._output, self._heads, stream, head, client, urgency)
         if not streams:
             self.deadline = NEVER if self._phase is OPEN else AT_NEXT_TICK
-        urgency = self._early.pop(stream, request.urgency) if self._early else request.urgency
-        opened = Http2Stream(self, service, output, self._heads, stream, head, client, urgency)
+        self._output.is_alone = not streams
         streams[stream] = opened
         self._started += 1
         self._count_streams()
         if is_tunnel:
             self._open_tunnel(opened, request, scope)
-            return
-        opened.exchange = exchange = Exchange(service, opened, head, scope)
+        else:
+            self._start(opened, request, scope, end)
+
+    def _start(self, opened: Http2Stream, request: Request, scope: Scope, end: bool) -> None:
+        """Run the request's exchange."""
+        opened.exchange = exchange = Exchange(self._service, opened, request.head, scope)
         if not end:
             exchange.await_body()
             error = self._bodies.begin(opened, request)
@@ -561,14 +549,3 @@ class Http2Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._phase = CLOSED
         self.transport.abort()
-
-
-def _is_safe(version: int | None, cipher: tuple[str, str, int] | None) -> bool:
-    """Whether the cipher suite is one that HTTP/2 allows (RFC 9113 section 9.2.2): ephemeral keys and AEAD.
-
-    All of TLS 1.3 are. A server prefers such suites, so only clients that offer none are told so.
-    """
-    name = cipher[0] if cipher is not None else ""
-    return version != 0x0303 or (
-        name.startswith(("ECDHE-", "DHE-")) and any(mode in name for mode in ("GCM", "CHACHA20", "CCM"))
-    )
