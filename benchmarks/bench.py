@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from support.harness import environment
+from harness import environment
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -63,7 +63,7 @@ def main(words: list[str], saved_as: str = "bench.json") -> int:
     environment.enter(options.venv, options.refresh)
     environment.link_tricorn(options.venv.resolve())
 
-    from support.harness import results, run
+    from harness import results, run
 
     if options.list:
         run.print_names()

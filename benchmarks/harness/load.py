@@ -35,13 +35,17 @@ class Load:
 
     def warm_up(self, running: Running) -> None:
         """Lets the interpreter specialise and the caches fill."""
-        wrk(self, running.port, 1, processes.load_cores(running.workers))
+        self.run(running.port, 1, processes.load_cores(running.workers))
+
+    def run(self, port: int, seconds: int, cores: set[int] | None) -> Mapping[str, float]:
+        """Sends requests for ``seconds``; what ``sample_of`` takes."""
+        return wrk(self, port, seconds, cores)
 
     def measure(self, running: Running, seconds: int) -> Sample:
         """One turn, in ``seconds``; raises MeasurementFailed if it would be worth nothing."""
         before = running.tree()
         spent, loading, machine = processes.cpu_of(before), processes.children_seconds(), processes.machine_seconds()
-        result = wrk(self, running.port, seconds, processes.load_cores(running.workers))
+        result = self.run(running.port, seconds, processes.load_cores(running.workers))
         after = running.tree()
         if before != after:
             raise MeasurementFailed(f"{running.server.name} lost or gained a process under {self.name}: {running.last_words()}")

@@ -59,12 +59,14 @@ def uvicorn(name: str, options: str, default: bool = False, kinds: tuple[str, ..
     return Server(name, "uvicorn", command, quiet="--no-access-log", watch="--reload", hup=True, default=default, kinds=kinds)
 
 
-def granian(name: str, options: str, default: bool = False) -> Server:
+def granian(
+    name: str, options: str, default: bool = False, http: str = "1", kinds: tuple[str, ...] = ("http", "websocket")
+) -> Server:
     command = (
-        "granian {app} --interface asgi --host 127.0.0.1 --port {port} --workers {workers} --http 1 --backlog 2048 "
+        f"granian {{app}} --interface asgi --host 127.0.0.1 --port {{port}} --workers {{workers}} --http {http} --backlog 2048 "
         f"--respawn-failed-workers {options}"
     )
-    return Server(name, "granian", command, logged="--access-log", watch="--reload", hup=True, default=default)
+    return Server(name, "granian", command, logged="--access-log", watch="--reload", hup=True, default=default, kinds=kinds)
 
 
 def gunicorn(name: str, options: str, default: bool = False) -> Server:
@@ -74,7 +76,8 @@ def gunicorn(name: str, options: str, default: bool = False) -> Server:
 
 def hypercorn(name: str, options: str, default: bool = False) -> Server:
     command = f"hypercorn {{app}} --bind 127.0.0.1:{{port}} --workers {{workers}} {options}"
-    return Server(name, "hypercorn", command, logged="--access-logfile -", watch="--reload", default=default)
+    kinds = ("http", "websocket", "http2")
+    return Server(name, "hypercorn", command, logged="--access-logfile -", watch="--reload", default=default, kinds=kinds)
 
 
 def canned(name: str, options: str, default: bool = False) -> Server:
@@ -83,10 +86,10 @@ def canned(name: str, options: str, default: bool = False) -> Server:
 
 
 TABLE = (
-    tricorn("tricorn", "--loop auto --http auto", default=True),
+    tricorn("tricorn", "--loop auto --http auto", default=True, kinds=("http", "websocket", "http2")),
     tricorn("tricorn-uvloop-h11", "--loop uvloop --http h11"),
     tricorn("tricorn-uvloop-httptools", "--loop uvloop --http httptools"),
-    tricorn("tricorn-asyncio", "--loop asyncio --http auto"),
+    tricorn("tricorn-asyncio", "--loop asyncio --http auto", kinds=("http", "websocket", "http2")),
     tricorn("tricorn-asyncio-h11", "--loop asyncio --http h11", default=True),
     tricorn("tricorn-wsproto", "--loop auto --http auto --ws wsproto", kinds=("websocket",)),
     tricorn("tricorn-websockets", "--loop auto --http auto --ws websockets", kinds=("websocket",)),
@@ -96,6 +99,7 @@ TABLE = (
     uvicorn("uvicorn-asyncio", "--loop asyncio --http httptools"),
     granian("granian", "--loop uvloop", default=True),
     granian("granian-asyncio", "--loop asyncio"),
+    granian("granian-auto", "--loop uvloop", default=True, http="auto", kinds=("http2",)),
     gunicorn("gunicorn", "--asgi-loop uvloop", default=True),
     gunicorn("gunicorn-asyncio", "--asgi-loop asyncio"),
     hypercorn("hypercorn", "-k uvloop", default=True),
