@@ -12,8 +12,13 @@ HEAD = f""".TH TRICORN 1 "" "tricorn {__version__}"
 tricorn \\- serve an ASGI application from supervised worker processes
 .SH SYNOPSIS
 .B tricorn
-[\\fIOPTIONS\\fR] \\fIMODULE:ATTRIBUTE\\fR
+[\\fBdev\\fR] [\\fIAPP\\fR] [\\fIOPTIONS\\fR]
 .SH DESCRIPTION
+APP is MODULE:ATTRIBUTE, MODULE or FILE.py. Without it, Tricorn looks for one in main.py, app.py and Django's asgi.py.
+With
+.B dev
+it serves new code as soon as a file is saved. Times and sizes may have units: 500ms, 30s, 5m, 64KB, 10MB, 1GB.
+.PP
 {command.EPILOG}
 """
 TAIL = """.SH SIGNALS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 
@@ -81,6 +82,9 @@ def serve_alone(config: Config) -> int:
     process_one.leave()
     if config.umask is not None:
         os.umask(int(config.umask, 8))
+    if not faulthandler.is_enabled():
+        # A crash of C code leaves the Python stacks on standard error.
+        faulthandler.enable()
     server = Alone(from_settings(config))
     server.take_signals()
     try:

@@ -51,6 +51,15 @@ def test_a_fatal_signal_leaves_the_stack(path: str, signal: str, tmp_path: Path)
         assert get(server.port).body == b"fine"
 
 
+def test_without_a_supervisor_the_stack_is_on_standard_error(tmp_path: Path) -> None:
+    (tmp_path / "crashes.py").write_text(APP)
+    with Server("crashes:app", "--app-dir", str(tmp_path), "--workers", "0") as server:
+        with suppress(OSError, HTTPException):
+            get(server.port, "/crash")
+        server.wait_for_exit()
+        server.wait_for_log(r'Fatal Python error: Segmentation fault[\s\S]*crashes\.py", line \d+ in crash')
+
+
 def test_other_deaths_have_no_stack(tmp_path: Path) -> None:
     (tmp_path / "crashes.py").write_text(APP)
     with Server("crashes:app", "--app-dir", str(tmp_path)) as server:
