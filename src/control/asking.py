@@ -74,11 +74,14 @@ class Ask:
         until = None if timeout is None else time.monotonic() + timeout
         has_time = not (self._lasts and given.no_wait)
         connection = connect(given.socket, given.pid)
+        shown = ""
         try:
             for message in connection.ask(given.command, arguments if has_time else {**arguments, "wait": False}, until):
                 if "progress" in message and not given.json:
                     told = (show.stopping if self._ends else show.progress)(message["progress"])
-                    print(told, file=sys.stderr, flush=True)
+                    if told != shown:
+                        print(told, file=sys.stderr, flush=True)
+                    shown = told
             if self._ends and has_time:
                 connection.wait_for_end(until)
         finally:

@@ -51,8 +51,12 @@ def candidates() -> Iterator[str]:
             continue
         for name in filter(pattern.fullmatch, names):
             path = os.path.join(directory, name)
+            try:
+                found = os.lstat(path)
+            except OSError:
+                # Its supervisor has ended just now.
+                continue
             # Only our own: any user who may write to the directory can have put something there.
-            found = os.lstat(path)
             if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid():
                 yield path
 

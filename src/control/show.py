@@ -15,7 +15,7 @@ def status(answer: Answer) -> str:
     fleet, workers = answer["supervisor"], answer["workers"]
     lines = [
         f"{fleet['app']} on {', '.join(fleet['listeners'])}",
-        f"Tricorn {fleet['version']}, supervisor {fleet['pid']}, {fleet['stage']} for {duration(fleet['uptime'])}",
+        f"Tricorn {fleet['version']}, supervisor {fleet['pid']}, up {duration(fleet['uptime'])}, {fleet['stage']}",
         f"{fleet['ready']} of {fleet['wanted']} workers ready, generation {fleet['generation']}",
     ]
     if (last := fleet["last_reload"]) is not None:

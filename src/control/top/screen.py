@@ -191,7 +191,7 @@ def _head(view: View, width: int) -> Iterable[tuple[str, str]]:
     space = max(0, width - len(view.clock) - 1)
     yield f"{place[:space]:<{space}} {view.clock}", BOLD
     yield (
-        f"[{fleet['pid']}] {fleet['stage']} for {show.duration(fleet['uptime'])}, {fleet['ready']} of "
+        f"[{fleet['pid']}] up {show.duration(fleet['uptime'])}, {fleet['stage']}, {fleet['ready']} of "
         f"{fleet['wanted']} ready, generation {fleet['generation']}{_last_reload(fleet)}",
         "",
     )

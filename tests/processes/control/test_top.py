@@ -49,7 +49,7 @@ def slots(screen: Screen) -> list[str]:
 
 def test_it_shows_the_fleet_and_q_leaves(server: Server, screen: Screen) -> None:
     assert screen.lines[0].startswith(f"stuck:app on http://127.0.0.1:{server.port}")
-    assert f"[{server.pid}] serving for" in screen.lines[1]
+    assert f"[{server.pid}] up " in screen.lines[1]
     assert "2 of 2 ready" in screen.lines[1]
     assert slots(screen) == ["0", "1"]
     assert screen.lines[-1].startswith("q quit")

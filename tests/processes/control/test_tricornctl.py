@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,8 @@ def test_reload_waits_until_the_new_code_answers(tmp_path: Path) -> None:
             assert {server.answer() for _ in range(20)} == {f"version {round}"}
             assert f"generation {round + 1}" in ended.stdout
             assert "2 of 2 ready" in ended.stderr
+            told = ended.stderr.splitlines()
+            assert all(line != following for line, following in pairwise(told)), "it says only what is new"
         last = status(server)["supervisor"]["last_reload"]
         assert (last["generation"], last["result"], last["error"]) == (3, "complete", None)
 

@@ -32,7 +32,7 @@ VIEW = View(FLEET, ROWS, "12:00:01", selected=8, news=NEWS)
 
 PICTURE = """\
 main:app on http://127.0.0.1:8000                                       12:00:01
-[4242] serving for 3h12m, 2 of 3 ready, generation 2; reload complete (0.9s)
+[4242] up 3h12m, serving, 2 of 3 ready, generation 2; reload complete (0.9s)
 1234 requests/s, 4 in flight, 152 connections, CPU 42%, memory 2.0G
 
 SLOT     PID GEN    PHASE REQ/S  ACT CONNS   P50   P99  LAG  CPU  MEM  AGE DIED
