@@ -15,7 +15,7 @@ LOOP_TURNS = "The event loop turns."
 BEGINNING = "Request in flight: "
 MAX_LISTED = 1000
 """Requests that a report lists, the oldest first: more than anybody reads, and some milliseconds' work to read."""
-LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python")
+LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen ")
 """What the paths of Python's own modules and of installed packages have in them."""
 MAX_PLACES = 200
 """Frames of a thread that are looked at; faulthandler writes 100."""

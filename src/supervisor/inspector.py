@@ -31,6 +31,7 @@ STATES = {"T": "it is stopped by a signal", "t": "a debugger holds it", "D": "it
 class Inspected(Value):
     """What one worker is doing."""
 
+    worker: int
     slot: int
     pid: int
     answered_by: str
@@ -169,7 +170,7 @@ class Inspector:
         answered_by = "loop" if report.loop_turns else "signal"
         if not report.text and not report.loop_turns:
             answered_by, report = "nobody", Report(False, text=f"No answer: {describe_state(child.pid)}.")
-        look.found = Inspected(child.slot, child.pid, answered_by, report)
+        look.found = Inspected(child.worker, child.slot, child.pid, answered_by, report)
 
 
 def describe_state(pid: int) -> str:

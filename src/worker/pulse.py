@@ -8,17 +8,15 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from ..config.options import Config
-from ..ipc.scoreboard import Field, Row
+from ..ipc.scoreboard import ACTIVE_PERIOD, Field, Row
 from ..protocols.context import Service
 from .owner import Owner
 from .timeouts import Timeouts
 
 PARTS = 4
 """Beats within ``--report-stalls``, so that a stall of that length is seen."""
-LONGEST_STALL_PERIOD = 0.08
-"""Seconds between beats, at most. A stall begins between two of them: so the middle is wrong by 40 ms at most."""
 LONGEST_TIMEOUT_PERIOD = 0.25
-"""The same for ``--timeout-request``, where nobody counts so exactly."""
+"""Seconds between beats, at most, if only ``--timeout-request`` needs them: there nobody counts so exactly."""
 SHORTEST_PERIOD = 0.01
 """Seconds between beats, at least: whatever the options say, this is no load."""
 REST = 2.0
@@ -107,7 +105,7 @@ def period_of(config: Config) -> float:
     """Seconds between beats, by the options."""
     periods: Sequence[float] = [LONGEST_TIMEOUT_PERIOD]
     if config.report_stalls:
-        periods = [*periods, config.report_stalls / PARTS, LONGEST_STALL_PERIOD]
+        periods = [*periods, config.report_stalls / PARTS, ACTIVE_PERIOD]
     if config.timeout_request is not None:
         periods = [*periods, config.timeout_request / PARTS]
     return max(SHORTEST_PERIOD, min(periods))

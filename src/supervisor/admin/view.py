@@ -7,7 +7,7 @@ changes all the time (requests, lag, memory) the admin process reads for itself,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ...config.options import Config
@@ -203,6 +203,6 @@ class Seen:
         """Not needed: :class:`View` reads them."""
         return Counts()
 
-    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
+    def inspect(self, workers: Collection[int], stacks: bool, answer: Receiver) -> bool:
         """Only the supervisor can ask workers."""
-        return "only the supervisor can ask workers"
+        return False

@@ -17,10 +17,11 @@ from ..answers import DONE, FAILED
 from ..canary import Wish
 from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from ..snapshot import Snapshot
+from .explanation import explained_status
 from .inspection import environment, requests, stacks
 from .metrics import metrics
 from .request import Request
-from .status import Supervised, status
+from .status import Supervised
 
 
 def difference(value: Any) -> int:
@@ -89,10 +90,6 @@ ORDERS: Mapping[str, tuple[Shape, Callable[[Message, int], Order]]] = {
 """Makes an order of a message and the ticket under which it is answered."""
 
 
-def _status(request: Request, snapshot: Snapshot, supervised: Supervised, now: float) -> None:
-    request.answer(DONE, status(snapshot, supervised, now))
-
-
 def _health(request: Request, snapshot: Snapshot, supervised: Supervised, now: float) -> None:
     wanted = snapshot.settled.config.ready_min
     found = {"ready": snapshot.ready, "ready_min": wanted}
@@ -104,7 +101,7 @@ def _health(request: Request, snapshot: Snapshot, supervised: Supervised, now: f
 
 
 QUESTIONS: Mapping[str, tuple[Shape, Callable[[Request, Snapshot, Supervised, float], None]]] = {
-    "status": (Shape(), _status),
+    "status": (Shape(), explained_status),
     "health": (Shape(), _health),
     "requests": (Shape(optional={"slot": whole}), requests),
     "stacks": (Shape(optional={"slot": whole}), stacks),

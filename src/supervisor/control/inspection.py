@@ -21,19 +21,21 @@ Show = Callable[[list[Inspected]], Mapping[str, Any]]
 
 def requests(request: Request, snapshot: Snapshot, supervised: Supervised, now: float) -> None:
     """All requests in flight. The workers are asked, so it is answered later."""
-    _inspect(request, supervised, False, show_requests)
+    _inspect(request, snapshot, supervised, False, show_requests)
 
 
 def stacks(request: Request, snapshot: Snapshot, supervised: Supervised, now: float) -> None:
     """Threads and tasks of all workers, or of those of one slot."""
-    _inspect(request, supervised, True, show_stacks)
+    _inspect(request, snapshot, supervised, True, show_stacks)
 
 
-def _inspect(request: Request, supervised: Supervised, stacks: bool, show: Show) -> None:
+def _inspect(request: Request, snapshot: Snapshot, supervised: Supervised, stacks: bool, show: Show) -> None:
     slot: int | None = request.arguments.get("slot")
-    refused = supervised.processes.inspect(slot, stacks, lambda found: request.answer(DONE, show(found)))
-    if refused:
-        request.answer(SENSELESS, {"error": refused})
+    workers = {worker.id for worker in snapshot.workers if slot is None or worker.slot == slot}
+    if not workers and slot is not None:
+        request.answer(SENSELESS, {"error": f"there is no worker in slot {slot}"})
+    elif not supervised.processes.inspect(workers, stacks, lambda found: request.answer(DONE, show(found))):
+        request.answer(SENSELESS, {"error": "too many questions at once"})
 
 
 def show_requests(found: list[Inspected]) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class ControlServer:
             raise Gone
         name, command = message.pop("id", None), message.pop("command")
         try:
-            if not isinstance(name, str | int | None):
+            if isinstance(name, bool) or not isinstance(name, str | int | None):
                 name = None
                 raise Violation("an id that is neither text nor a whole number")
             if command in ORDERS:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from ...config.frozen import Value
 from ...ipc.counts import Counts
-from ...ipc.scoreboard import BEAT_PERIOD, MAX_CONNECTIONS, MAX_COUNT, Field, Row
+from ...ipc.scoreboard import ACTIVE_PERIOD, BEAT_PERIOD, MAX_CONNECTIONS, MAX_COUNT, Field, Row
 from ...version import __version__
 from ..inspector import Receiver
 from ..phases import Phase, Stage
@@ -54,8 +54,8 @@ class Processes(Protocol):
     def counts(self) -> Counts:
         """What all workers counted that ever were."""
 
-    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
-        """Find out what workers are doing."""
+    def inspect(self, workers: Collection[int], stacks: bool, answer: Receiver) -> bool:
+        """Find out what ``workers`` are doing; returns whether they are asked."""
 
 
 class Supervised(Value):
@@ -108,6 +108,7 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
     """One worker. What is not known is None: of a process that is gone, or was never forked."""
     pid, row = processes.pid_of(worker.id), processes.row_of(worker.id)
     usage = usage_of(pid) if pid is not None else None
+    blocked = processes.blocked(worker.id, now)
     return {
         "slot": worker.slot,
         "id": worker.id,
@@ -116,7 +117,7 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
         "phase": PHASES[worker.phase],
         "age": round(now - worker.since, 3),
         "requests": _whole(row, Field.REQUESTS, MAX_COUNT),
-        "in_flight": _whole(row, Field.IN_FLIGHT, MAX_CONNECTIONS),
+        "in_flight": _in_flight(row, blocked),
         "connections": _whole(row, Field.CONNECTIONS, MAX_CONNECTIONS),
         "lag": round(lag(row, now), 3) if row is not None else None,
         "cpu_seconds": usage.cpu_seconds if usage is not None else None,
@@ -124,7 +125,7 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
         "restarts": worker.restarts,
         "last_death": worker.last_death or None,
         "durations": processes.durations_of(worker.id),
-        "blocked": blocked_status(processes.blocked(worker.id, now)),
+        "blocked": blocked_status(blocked),
     }
 
 
@@ -140,12 +141,21 @@ def lag(row: Row, now: float) -> float:
 
     So it grows while the loop is blocked. 0 before the first beat. Any worker may have written the row.
     """
-    beat, told = row[Field.BEAT], row[Field.LAG]
-    if not 0 < beat <= now:
-        return 0.0
-    late = now - beat - BEAT_PERIOD
+    told = row[Field.LAG]
     # No loop was kept from turning for longer than the machine runs.
-    return max(0.0, late, told if 0 <= told <= now else 0.0)
+    return max(lateness(row, now), told if 0 < row[Field.BEAT] <= now and 0 <= told <= now else 0.0)
+
+
+def lateness(row: Row, now: float) -> float:
+    """Seconds by which the next beat is late: so long, at least, the event loop has not turned. 0 before the first beat."""
+    beat, period = row[Field.BEAT], ACTIVE_PERIOD if row[Field.ACTIVE] == 1 else BEAT_PERIOD
+    return max(0.0, now - beat - period) if 0 < beat <= now else 0.0
+
+
+def _in_flight(row: Row | None, blocked: Blocked | None) -> int | None:
+    """Requests in flight at the last beat of each second; one that has blocked the event loop since then counts, too."""
+    told = _whole(row, Field.IN_FLIGHT, MAX_CONNECTIONS)
+    return max(1, told) if told is not None and blocked is not None and blocked.request else told
 
 
 def _whole(row: Row | None, field: Field, most: float) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ...ipc.counts import Counts
 from ...ipc.scoreboard import Row
 from ..host import Host
@@ -41,12 +43,10 @@ class Workers:
         total.add_all(counts.departed)
         return total
 
-    def inspect(self, slot: int | None, stacks: bool, answer: Receiver) -> str:
-        """Ask all workers, or those of ``slot``, what they are doing; ``answer`` is called within 0.2 s, from ``Host.wait``.
+    def inspect(self, workers: Collection[int], stacks: bool, answer: Receiver) -> bool:
+        """Ask ``workers`` what they are doing; ``answer`` is called within 0.2 s, from ``Host.wait``.
 
-        ``stacks``: not only for their requests. Returns why it was not asked; empty if it was.
+        ``stacks``: not only for their requests. Returns False, and asks nobody, if there are too many questions at once.
         """
-        children = [child for child in self._host.children.values() if slot is None or child.slot == slot]
-        if not children and slot is not None:
-            return f"there is no worker in slot {slot}"
-        return "" if self._host.inspector.ask(children, stacks, answer) else "too many questions at once"
+        children = [child for child in self._host.children.values() if child.worker in workers]
+        return self._host.inspector.ask(children, stacks, answer)

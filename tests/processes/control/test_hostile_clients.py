@@ -222,6 +222,23 @@ def test_many_reloads_leave_nothing_behind() -> None:
             assert process.memory_info().rss < memory + 1024 * 1024
 
 
+@pytest.mark.parametrize("arguments", [{}, {"to": 2, "by": 1}])
+def test_a_resize_that_can_mean_two_things_or_none_is_refused(server: Server, arguments: dict[str, int]) -> None:
+    with bare_client(server) as client:
+        answer = client.ask(command="resize", id="a", **arguments)
+        assert (answer["id"], answer["code"]) == ("a", 2)
+        assert client.ask(command="resize", to=1)["code"] == 0
+
+
+def test_a_name_of_a_request_is_text_or_a_number(server: Server) -> None:
+    with bare_client(server) as client:
+        for name in (True, 1.5, [], {}):
+            answer = client.ask(command="status", id=name)
+            assert answer["code"] == 2
+            assert "id" not in answer
+        assert client.ask(command="status", id=7)["id"] == 7
+
+
 def test_the_greeting_says_who_answers(server: Server) -> None:
     with bare_client(server) as client:
         assert isinstance(client, BareClient)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -19,10 +19,10 @@ SLEEP = next(number for number, line in enumerate(STUCK.read_text().splitlines()
 
 
 @contextmanager
-def stuck(workers: int, *requests: str) -> Iterator[Server]:
+def stuck(workers: int, *requests: str, options: Sequence[str] = ()) -> Iterator[Server]:
     """A server with ``requests`` in flight, on connections that are closed at the end."""
     clients: list[socket.socket] = []
-    with Server("stuck:app", "--app-dir", str(APPS), "--workers", str(workers)) as server:
+    with Server("stuck:app", "--app-dir", str(APPS), "--workers", str(workers), *options) as server:
         server.wait_for_log("Serving")
         try:
             for target in requests:
@@ -105,7 +105,6 @@ def test_while_every_worker_sleeps_all_is_answered_at_once_and_names_the_line() 
             assert answer["code"] == 0, answer
         # 0.2 s are promised; a busy machine may take longer, and a worker that is waited for 60.
         assert max(times.values()) < 5, times
-        # The line in the status comes from the samples of --report-stalls, after a second.
         blocked = server.wait_until(lambda: all_blocked(client))
         assert all(one.keys() == {"seconds", "request", "line"} for one in blocked)
         assert all(one["line"].endswith(f"stuck.py:{SLEEP} block") for one in blocked)
@@ -120,6 +119,25 @@ def test_while_every_worker_sleeps_all_is_answered_at_once_and_names_the_line() 
         assert f"its event loop does not turn: {STUCK}:{SLEEP} block" in shown
         for one in clients:
             one.close()
+
+
+@pytest.mark.parametrize("stalls", ["0", "30"])
+def test_the_status_names_the_line_also_without_a_report_of_stalls(stalls: str) -> None:
+    with stuck(1, "/sleep", options=("--report-stalls", stalls)) as server, bare_client(server) as client:
+        (blocked,) = server.wait_until(lambda: all_blocked(client))
+        assert blocked["line"] == f"{STUCK}:{SLEEP} block"
+        assert blocked["request"] == "GET /sleep"
+        (worker,) = client.ask(command="status")["answer"]["workers"]
+        assert worker["in_flight"] == 1
+        assert worker["lag"] > 0
+        assert worker["blocked"]["seconds"] >= blocked["seconds"]
+
+
+def test_a_request_that_has_blocked_the_loop_for_long_is_in_flight() -> None:
+    with stuck(1, "/sleep", options=("--report-stalls", "0.1")) as server, bare_client(server) as client:
+        server.wait_for_log("does not turn")
+        (worker,) = client.ask(command="status")["answer"]["workers"]
+        assert (worker["in_flight"], worker["blocked"]["request"]) == (1, "GET /sleep")
 
 
 @pytest.mark.parametrize("slot", ["7", "-1", "x"])

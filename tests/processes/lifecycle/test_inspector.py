@@ -54,7 +54,8 @@ class Fleet:
 
     def inspect(self, slot: int | None = None, stacks: bool = True) -> list[Inspected]:
         answers: list[list[Inspected]] = []
-        assert Workers(self.host).inspect(slot, stacks, answers.append) == ""
+        workers = {child.worker for child in self.host.children.values() if slot in (None, child.slot)}
+        assert Workers(self.host).inspect(workers, stacks, answers.append)
         wait_until(lambda: self.turn() or bool(answers))
         assert len(answers) == 1
         return answers[0]
@@ -145,15 +146,14 @@ def test_a_stopped_process_is_named_as_such_and_the_others_answer(fleet: Fleet) 
     wait_until(lambda: fleet.inspect()[0].report.loop_turns)
 
 
-def test_one_slot_is_asked_alone_and_an_unknown_one_is_none(fleet: Fleet) -> None:
+def test_one_worker_is_asked_alone(fleet: Fleet) -> None:
     fleet.start(1)
-    assert [one.slot for one in fleet.inspect(1)] == [1]
-    assert Workers(fleet.host).inspect(7, True, lambda found: None) == "there is no worker in slot 7"
+    assert [(one.worker, one.slot) for one in fleet.inspect(1)] == [(1, 1)]
 
 
 def test_a_worker_that_dies_meanwhile_is_left_out(fleet: Fleet) -> None:
     answers: list[list[Inspected]] = []
-    assert Workers(fleet.host).inspect(None, True, answers.append) == ""
+    assert Workers(fleet.host).inspect({0}, True, answers.append)
     os.kill(fleet.host.children[0].pid, signal.SIGKILL)
     wait_until(lambda: fleet.turn() or bool(answers))
     assert [one.slot for one in answers[0]] in ([], [0])
@@ -165,7 +165,7 @@ def test_many_questions_at_once_are_all_answered_once(fleet: Fleet) -> None:
     fleet.inspect_until("in block")
     answers: list[bool] = []
     for number in range(20):
-        Workers(fleet.host).inspect(None if number % 2 else 0, bool(number % 3), lambda found: answers.append(bool(found)))
+        Workers(fleet.host).inspect({0} if number % 2 else {0, 7}, bool(number % 3), lambda found: answers.append(bool(found)))
     wait_until(lambda: fleet.turn() or len(answers) == 20)
     fleet.turn()
     assert answers == [True] * 20
@@ -173,8 +173,8 @@ def test_many_questions_at_once_are_all_answered_once(fleet: Fleet) -> None:
 
 def test_who_asks_without_end_is_refused(fleet: Fleet) -> None:
     answers: list[list[Inspected]] = []
-    refused = [Workers(fleet.host).inspect(None, True, answers.append) for _ in range(1000)]
-    assert refused.count("too many questions at once") == 1000 - MAX_WAITING
+    asked = [Workers(fleet.host).inspect({0}, True, answers.append) for _ in range(1000)]
+    assert asked.count(True) == MAX_WAITING
     wait_until(lambda: fleet.turn() or len(answers) == MAX_WAITING)
 
 

@@ -76,6 +76,12 @@ def test_the_line_of_a_hung_worker_is_the_applications_own() -> None:
     assert report.requests == (InFlight("POST", "/pay", "10.0.0.1:5000", 61),)
 
 
+def test_an_import_that_hangs_is_shown_where_the_application_imports() -> None:
+    frame = '  File "<frozen importlib._bootstrap_external>", line 147 in _path_stat\n'
+    hung = HUNG.replace("(most recent call first):\n", f"(most recent call first):\n{frame}")
+    assert read_report(hung, LIMIT).line == "/srv/shop/main.py:12 pay"
+
+
 def test_without_a_line_of_the_applications_it_is_the_innermost() -> None:
     assert (
         read_report(HUNG.replace("/srv/shop", "/usr/lib/python3.12"), LIMIT).line
