@@ -36,7 +36,7 @@ async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
         await receive()
-        time.sleep(0.5)
+        time.sleep(1.5)
         await send({"type": "websocket.close"})
         return
     assert scope["type"] == "http"

@@ -61,8 +61,8 @@ def test_a_mistake_of_ours_closes_only_the_socket(host: Host, tmp_path: object, 
     path = f"{tmp_path}/control"
     listener = open_listener(Config(app="a:b", control_socket=path))
     assert listener is not None
-    # No URLs, no host: there is no status to tell.
-    supervised = Supervised("a:b", (), host.now(), None)  # type: ignore[arg-type]
+    # No URLs, no processes: there is no status to tell.
+    supervised = Supervised("a:b", (), host.now(), None, os.getpid())  # type: ignore[arg-type]
     entrance = ControlEntrance(listener, host.wakeup, own, lambda: ControlServer(listener, host.wakeup, own, supervised))
     host.attach(entrance)
     fleet = Fleet(Config(app="a:b"), lambda: 0.0)

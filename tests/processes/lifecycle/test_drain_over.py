@@ -47,12 +47,13 @@ def ends_of(connections: list[socket.socket], began: float) -> list[float]:
             ready = selector.select(PATIENCE)
             assert ready, f"{len(selector.get_map())} were never closed"
             for key, _ in ready:
-                assert isinstance(key.fileobj, socket.socket)
-                [(kind, payload)] = server_frames(key.fileobj.recv(100))
+                closed = key.fileobj
+                assert isinstance(closed, socket.socket)
+                [(kind, payload)] = server_frames(closed.recv(100))
                 assert (kind, payload[:2]) == (CLOSE, RESTART)
                 ends.append(time.monotonic() - began)
-                selector.unregister(key.fileobj)
-                connection.close()
+                selector.unregister(closed)
+                closed.close()
     return ends
 
 

@@ -63,7 +63,7 @@ def test_whatever_holds_the_loop_is_named_and_so_is_the_request(path: str, place
 def test_a_websocket_is_named_too(server: Server) -> None:
     with raw_connection(server.port) as client:
         client.sendall(handshake("/chat") + client_frame(TEXT, b"x"))
-        server.wait_for_log(r"did not turn for 0\.\d+ s: WebSocket /chat, at tests/apps/stalls.py")
+        server.wait_for_log(r"did not turn for \d\.\d+ s: WebSocket /chat, at tests/apps/stalls.py")
 
 
 def test_what_awaits_is_never_reported(server: Server) -> None:
