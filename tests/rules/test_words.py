@@ -83,6 +83,22 @@ def test_the_paths_on_the_page_exist() -> None:
     assert not missing
 
 
+def named_in(page: str) -> set[tuple[str, str]]:
+    """Names, each with the file that the page gives for it: NAME in FILE, NAME (FILE), FILE (NAME)."""
+    file, name = r"`((?:[a-z0-9_]+/)*[a-z0-9_]+\.py)`", r"`([A-Za-z_]+(?:\.[A-Za-z_]+)?)`"
+    found = set(re.findall(rf"{name} (?:in|of) {file}", page)) | set(re.findall(rf"{name} \({file}\)", page))
+    return found | {(one, where) for where, one in re.findall(rf"{file} \({name}", page)}
+
+
+def test_the_names_on_the_page_are_where_it_says() -> None:
+    named = named_in(ARCHITECTURE.read_text())
+    assert len(named) > 25
+    sources = {path: (ROOT / "src" / path) if (ROOT / "src" / path).exists() else ROOT / path for _, path in named}
+    parts = [(part, path) for name, path in named for part in name.removeprefix("tricorn.").split(".")]
+    missing = [f"{part}: {path}" for part, path in sorted(parts) if not re.search(rf"\b{part}\b", sources[path].read_text())]
+    assert not missing
+
+
 def test_the_files_in_the_pictures_exist() -> None:
     names = {file.name for file in (ROOT / "src").rglob("*.py")}
     for picture in ("rooms.svg", "request.svg"):
