@@ -27,6 +27,7 @@ from .validators import (
     wrong_path,
     wrong_prefix,
     wrong_share,
+    wrong_stall,
 )
 
 LAST_PARTING = 2.0
@@ -346,6 +347,7 @@ class Config(Value):
         section="Processes",
         unit="s",
         minimum=0,
+        validator=wrong_stall,
         needs_supervisor=True,
         development=0.25,
     )

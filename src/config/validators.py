@@ -94,6 +94,11 @@ def wrong_path(text: str) -> str | None:
     return None if re.fullmatch(r"/[!-~]*", text) and "#" not in text else "must begin with / and have neither spaces nor #"
 
 
+def wrong_stall(seconds: float) -> str | None:
+    """Never, or what is longer than the ordinary delays of a busy machine."""
+    return None if seconds == 0 or seconds >= 0.05 else "must be 0, or at least 0.05"
+
+
 def wrong_share(text: str) -> str | None:
     """A number of workers, or a share of all of them."""
     fits = re.fullmatch(r"\d{1,4}|\d{1,2}%|100%", text)

@@ -30,6 +30,8 @@ MAX_EXACT = 10_000
 """Requests up to which the binomial distribution is added up, in a millisecond; above, the normal one is close to it."""
 LOOKS = 20
 """How often a canary is looked at, within its time."""
+MIN_PAUSE = 0.05
+"""Seconds between two looks, at least, however short the time is that somebody asks for."""
 MAX_PAUSE = 1.0
 """Seconds between two looks, at most: a broken canary is found within that, whatever its time is."""
 TIMEOUT = 10
@@ -63,7 +65,7 @@ class Terms(Value):
     @property
     def pause(self) -> float:
         """Seconds between two looks."""
-        return min(MAX_PAUSE, self.seconds / LOOKS)
+        return min(MAX_PAUSE, max(MIN_PAUSE, self.seconds / LOOKS))
 
 
 class Wish(Value):

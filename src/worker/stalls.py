@@ -53,7 +53,7 @@ def give_up() -> None:
     """In a process that the application has forked: there is no supervisor that asks."""
     if SAMPLE_SIGNAL is not None:
         faulthandler.unregister(SAMPLE_SIGNAL)
-        signal.signal(SAMPLE_SIGNAL, signal.SIG_IGN)
+        signal.signal(SAMPLE_SIGNAL, signal.SIG_DFL)
 
 
 def _write_request(fd: int, frame: FrameType | None) -> None:

@@ -59,6 +59,10 @@ def test_how_many(share: str, size: int, count: int) -> None:
     assert Terms(share, 60, 1, 2).count(size) == count
 
 
+def test_a_tiny_time_makes_no_busy_loop() -> None:
+    assert Terms("1", 1e-9, 1, 2).pause == 0.05
+
+
 def test_an_order_overrules_the_options() -> None:
     config = Config(app="a:b", reload_canary="2", reload_canary_seconds=30)
     assert terms_of(config, Wish()) == Terms("2", 30, 1, 2)
