@@ -108,7 +108,7 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
     """One worker. What is not known is None: of a process that is gone, or was never forked."""
     pid, row = processes.pid_of(worker.id), processes.row_of(worker.id)
     usage = usage_of(pid) if pid is not None else None
-    blocked = processes.blocked(worker.id, now)
+    durations, blocked = processes.durations_of(worker.id), processes.blocked(worker.id, now)
     return {
         "slot": worker.slot,
         "id": worker.id,
@@ -116,7 +116,8 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
         "generation": worker.generation,
         "phase": PHASES[worker.phase],
         "age": round(now - worker.since, 3),
-        "requests": _whole(row, Field.REQUESTS, MAX_COUNT),
+        # Exact at any moment; the row is written once a second.
+        "requests": int(min(sum(durations), MAX_COUNT)) if durations is not None else None,
         "in_flight": _in_flight(row, blocked),
         "connections": _whole(row, Field.CONNECTIONS, MAX_CONNECTIONS),
         "lag": round(lag(row, now), 3) if row is not None else None,
@@ -124,7 +125,7 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
         "rss_bytes": usage.rss_bytes if usage is not None else None,
         "restarts": worker.restarts,
         "last_death": worker.last_death or None,
-        "durations": processes.durations_of(worker.id),
+        "durations": durations,
         "blocked": blocked_status(blocked),
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.control import BareClient, bare_client, ctl, run_ctl, start_ctl, status
-from support.harness import Server, get, is_alive
+from support.harness import Server, get, is_alive, raw_connection, send_request
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 
@@ -237,3 +237,29 @@ def test_requests_have_names() -> None:
         assert client.ask(command="resize", to=1, by=1)["code"] == 2
         assert client.ask(command="restart", slot="x")["code"] == 2
         assert client.ask(command="status", id=[])["code"] == 2
+
+
+BLOCKS = """
+import time
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    if scope["path"] == "/block":
+        time.sleep(60)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})
+"""
+
+
+def test_requests_are_counted_at_once_also_of_a_blocked_worker(tmp_path: Path) -> None:
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    with Server("blocks:app", "--app-dir", str(tmp_path)) as server, raw_connection(server.port) as client:
+        server.wait_for_ready(1)
+        for count in range(1, 4):
+            get(server.port)
+            server.wait_until(lambda count=count: status(server)["workers"][0]["requests"] == count)
+        send_request(client, "/block")
+        server.wait_until(lambda: status(server)["workers"][0]["lag"] > 1.5)
+        [worker] = status(server)["workers"]
+        assert (worker["requests"], worker["in_flight"], worker["phase"]) == (3, 1, "ready")
+        server.wait_until(lambda: status(server)["workers"][0]["lag"] > worker["lag"])
