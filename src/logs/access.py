@@ -37,10 +37,14 @@ class LineWriter:
         self._descriptor = descriptor
         self._lines: list[str] = []
 
+    def begin(self) -> None:
+        """The first line of a turn comes: write all at its end."""
+        self._loop.call_soon(self.flush)
+
     def write(self, line: str) -> None:
         """Write ``line``, which ends with a newline, at the end of this turn."""
         if not self._lines:
-            self._loop.call_soon(self.flush)
+            self.begin()
         self._lines.append(line)
 
     def flush(self) -> None:
@@ -63,17 +67,19 @@ class AccessLog(LineWriter):
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         # As write() does: its call, for each response, is spared.
         if not self._lines:
-            self._loop.call_soon(self.flush)
+            self.begin()
         text = self._statuses.get(status) or self._statuses.setdefault(status, status_text(status, self._colors))
         self._lines.append(f'{self._prefix}{client} - "{method} {path} HTTP/{version}" {text}\n')
 
     def line(self, text: str) -> None:
         """See :class:`Access`."""
-        self.write(f"{self._prefix}{text}\n")
+        if not self._lines:
+            self.begin()
+        self._lines.append(f"{self._prefix}{text}\n")
 
 
 class TimedAccessLog(AccessLog):
-    """The same for a file: each line begins with the time and the process.
+    """The same for a file or a pipe: each line begins with the time and the process.
 
     The time is that of the first line in its turn of the event loop.
     """
@@ -82,18 +88,10 @@ class TimedAccessLog(AccessLog):
         super().__init__(loop, descriptor, colors)
         self._kind = f" {self._prefix}{process_name()} [{os.getpid()}]: "
 
-    def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
-        self._stamp()
-        super().__call__(client, method, path, version, status, ended)
-
-    def line(self, text: str) -> None:
-        """See :class:`Access`."""
-        self._stamp()
-        super().line(text)
-
-    def _stamp(self) -> None:
-        if not self._lines:
-            self._prefix = json_time(time.time()) + self._kind
+    def begin(self) -> None:
+        """Tell the time, too."""
+        super().begin()
+        self._prefix = json_time(time.time()) + self._kind
 
 
 class TerminalAccessLog(AccessLog):
