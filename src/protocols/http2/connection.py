@@ -37,6 +37,8 @@ MAX_STREAMS = 100
 """Requests at once on a connection: the least that RFC 9113 section 6.5.2 recommends, and what browsers count on."""
 MAX_LINGERED = 16 * 1024 * 1024
 """Bytes thrown away after a GOAWAY: many clients read it only when they have sent what they have."""
+MAX_FLOODED = 64 * 1024
+"""The same after a flood, which would go on: to throw its bytes away would keep the event loop from others."""
 FAREWELL_TIME = 1.0
 """Seconds from the first GOAWAY to the last one, if the client does not say sooner that it has read the first."""
 FAREWELL = b"farewell"
@@ -525,6 +527,8 @@ class Http2Connection(asyncio.Protocol):
         """End the connection because of what the client has done; nothing more is read."""
         self._output.collecting = True
         self._output.control(frames.goaway(self._receiver.last, fault.code, fault.reason))
+        if fault.code == frames.ENHANCE_YOUR_CALM:
+            self._surplus = MAX_LINGERED - MAX_FLOODED
         self._end_streams()
         self._linger()
 
