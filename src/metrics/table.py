@@ -40,7 +40,7 @@ _METRICS = (
         ("method",),
         "seconds",
     ),
-    Metric("tricorn_http_requests_in_flight", Type.GAUGE, "Requests that are being answered, as of each worker's last beat."),
+    Metric("tricorn_http_requests_in_flight", Type.GAUGE, "Requests that are being answered."),
     Metric("tricorn_connections", Type.GAUGE, "Open connections.", ("protocol",)),
     Metric("tricorn_received_bytes_total", Type.COUNTER, "Bytes read from clients, without TLS's own.", unit="bytes"),
     Metric("tricorn_sent_bytes_total", Type.COUNTER, "Bytes written to clients, without TLS's own.", unit="bytes"),

@@ -87,12 +87,15 @@ class Pulse:
 
     def _beat_on(self, now: float) -> None:
         self._row[Field.BEAT] = time.monotonic()
+        # A handler that blocks the loop lets nothing be shown any more.
+        self._row[Field.IN_FLIGHT] = len(self._service.in_flight)
         self._due = now + self._period
         self._timer = self._service.loop.call_at(self._due, self._beat)
 
     def _rest(self) -> None:
         self._timer = None
         self._row[Field.ACTIVE] = 0
+        self._row[Field.IN_FLIGHT] = 0
         self._service.make_task = self._begin
 
 

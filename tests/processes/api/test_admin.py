@@ -185,6 +185,13 @@ def test_probes_tell_the_truth_while_every_worker_hangs() -> None:
         assert all(worker["lag"] > 1 for worker in admin.status()["workers"] if worker["phase"] == "hung")
 
 
+def test_a_blocked_worker_is_seen_to_have_a_request_in_flight() -> None:
+    with serving() as (server, admin), raw_connection(server.port) as client:
+        client.sendall(b"GET /block HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until(lambda: admin.status()["workers"][0]["in_flight"] == 1)
+        assert admin.metrics()["tricorn_http_requests_in_flight"] == 1
+
+
 def test_a_supervisor_that_does_not_turn_is_not_alive() -> None:
     with serving("--timeout-worker-healthcheck", "2") as (server, admin):
         os.kill(server.pid, signal.SIGSTOP)
