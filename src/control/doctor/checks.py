@@ -114,7 +114,7 @@ def memory(env: Environment) -> Finding | None:
 
 
 def oom(env: Environment) -> Finding | None:
-    """Whether the kernel has killed for want of memory."""
+    """Whether the kernel has killed a process because memory ran out."""
     if not env.oom_kills:
         return None
     times = "once" if env.oom_kills == 1 else f"{env.oom_kills} times"
@@ -143,7 +143,7 @@ def grace(env: Environment) -> Finding | None:
 
 
 def announced_stop(env: Environment) -> Finding | None:
-    """Whether load balancers hear of a stop before it begins."""
+    """Whether load balancers are told of a stop before it begins."""
     if env.container != "Kubernetes" or env.options.shutdown_delay:
         return None
     return Finding(

@@ -63,7 +63,7 @@ class ConnectionFault(Exception):
 
 
 class StreamFault(Exception):
-    """The same of one stream, which is reset (section 5.4.2)."""
+    """The client has broken the protocol in a way that resets one stream (section 5.4.2)."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)

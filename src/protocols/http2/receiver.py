@@ -46,7 +46,7 @@ _FAULT_COST = 4.0
 
 
 class Owner(Protocol):
-    """The connection, as its receiver knows it. All but the last three raise StreamFault and ConnectionFault."""
+    """What a receiver tells its connection. Requests, bodies, windows and settings may raise StreamFault or ConnectionFault."""
 
     def begin(self, stream: int, request: Request, end: bool) -> None:
         """A request; ``end``: it has no body."""

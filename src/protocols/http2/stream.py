@@ -24,7 +24,7 @@ _AS_HEAD = RequestHead("HEAD", b"/", ("/", b"/", b""), ())
 
 
 class Owner(Protocol):
-    """A stream's connection, as the stream knows it."""
+    """What a stream needs of its connection."""
 
     def owes(self) -> bool:
         """Whether something written waits with us for the client."""
@@ -252,9 +252,9 @@ class Http2Stream(Sending):
             self._connection.tell(end)
 
     def lose(self, status: int | None = None) -> Taker | None:
-        """Nothing can be sent on the stream any more: tell the application. Returns its exchange, if that was not over.
+        """Nothing can be sent on the stream any more: tell the application. Returns the exchange, if it was not over.
 
-        ``status``: for the access log, if it is not the client that left.
+        ``status``: for the access log; None if the client has left.
         """
         exchange, self.exchange = self.exchange, None
         missing = self.waiting

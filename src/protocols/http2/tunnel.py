@@ -13,16 +13,16 @@ from .response import ResponseHeads
 from .stream import Http2Stream
 
 STREAM = "http_stream"
-"""What websocket/connection.py asks the transport for: the stream, which answers the handshake if that is refused."""
+"""The name by which websocket/connection.py gets the stream (get_extra_info), to refuse the handshake on it."""
 
 
 class Tunnel(asyncio.Transport):
     """Bytes both ways on one stream, once it is accepted. To its protocol it is a transport like any other.
 
-    The handshake's answer is written as HTTP/1.1 has it and translated here: 101 becomes 200, and what belongs to a connection
-    goes (RFC 8441 section 5). So WebSocket needs no second handshake.
+    The handshake's answer is written as HTTP/1.1 has it and translated here: 101 becomes 200, and headers of a
+    connection are left out (RFC 8441 section 5). So WebSocket needs no second handshake.
 
-    It stands in an exchange's place in the stream: :meth:`feed` and the methods behind it are what the connection calls.
+    The stream has it in place of an exchange: the connection calls :meth:`feed` and the methods below it.
     """
 
     is_event_stream = False
@@ -31,7 +31,7 @@ class Tunnel(asyncio.Transport):
     def __init__(
         self, service: Service, output: Output, heads: ResponseHeads, stream: Http2Stream, extra: dict[str, Any]
     ) -> None:
-        """``extra``: what the transport tells of itself."""
+        """``extra``: values for get_extra_info."""
         super().__init__(extra | {STREAM: stream})
         self._service = service
         self._output = output
@@ -82,7 +82,7 @@ class Tunnel(asyncio.Transport):
         return self._stream.waiting if self._stream is not None else 0
 
     def can_write_eof(self) -> bool:
-        """The end of what we send ends the stream."""
+        """The end of our data ends the whole stream, so there is no end of one half."""
         return False
 
     def is_closing(self) -> bool:

@@ -30,7 +30,7 @@ class ControlEntrance:
         self, listener: ControlListener, wakeup: Wakeup, own: OwnDescriptors, make: Callable[[], ControlServer]
     ) -> None:
         self.due: float | None = None
-        """When the server wants to look again."""
+        """When to look again; None if there is no need."""
         self._listener = own.keep(listener)
         self._wakeup = wakeup
         self._own = own

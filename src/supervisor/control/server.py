@@ -65,7 +65,7 @@ class ControlServer:
         self._next: socket.socket | None = None
         """A client that was accepted while all places were taken; until it has one, no other is accepted."""
         self._admit_at: float | None = None
-        """When a place is taken from another client for it, or when clients are accepted again."""
+        """When that client gets the place of a silent one, or when clients are accepted again."""
         self._now = 0.0
         """When the fleet was looked at last."""
         self._watch_listener()

@@ -52,7 +52,7 @@ class Processes(Protocol):
         """What keeps its event loop from turning; None if it turns."""
 
     def counts(self) -> Counts:
-        """What all workers counted that ever were."""
+        """The sum of what all workers have counted, also those that are gone."""
 
     def inspect(self, workers: Collection[int], stacks: bool, answer: Receiver) -> bool:
         """Find out what ``workers`` are doing; returns whether they are asked."""
@@ -105,7 +105,7 @@ def last_reload(reload: LastReload | None, now: float) -> dict[str, Any] | None:
 
 
 def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> dict[str, Any]:
-    """One worker. What is not known is None: of a process that is gone, or was never forked."""
+    """One worker. Values of a process that is gone, or was never forked, are None."""
     pid, row = processes.pid_of(worker.id), processes.row_of(worker.id)
     usage = usage_of(pid) if pid is not None else None
     durations, blocked = processes.durations_of(worker.id), processes.blocked(worker.id, now)
