@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from ..ipc.text import many_lines
 from . import show
+from .connection import NotThere
 from .find import connect
 
 DONE, NOBODY, USAGE, FAILED = 0, 1, 2, 3
@@ -80,13 +82,15 @@ class Ask:
                 if "progress" in message and not given.json:
                     told = (show.stopping if self._ends else show.progress)(message["progress"])
                     if told != shown:
-                        print(told, file=sys.stderr, flush=True)
+                        print(printable(told), file=sys.stderr, flush=True)
                     shown = told
             if self._ends and has_time:
                 connection.wait_for_end(until)
+            return self._show(given, int(message["code"]), message["answer"], has_time)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise NotThere(f"what listens at {connection.address} can't be understood: {error!r}") from None
         finally:
             connection.close()
-        return self._show(given, int(message["code"]), message["answer"], has_time)
 
     def _show(self, given: argparse.Namespace, code: int, answer: dict[str, Any], is_done: bool) -> int:
         if given.json:
@@ -94,7 +98,7 @@ class Ask:
         elif "error" in answer:
             return fail(given, code, answer["error"])
         else:
-            print(self._shown(answer) if is_done else "Ordered", flush=True)
+            print(printable(self._shown(answer)) if is_done else "Ordered", flush=True)
         return code
 
 
@@ -106,9 +110,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def printable(text: str) -> str:
+    """``text`` as a terminal may show it. Root may talk to a supervisor of another user, who may send what steers terminals."""
+    return many_lines(text, len(text))
+
+
 def fail(given: argparse.Namespace, code: int, error: str) -> int:
     """Say what went wrong; returns ``code``."""
     if given.json:
         print(json.dumps({"error": error}), flush=True)
-    print(f"tricornctl: {error}", file=sys.stderr)
+    print(f"tricornctl: {printable(error)}", file=sys.stderr)
     return code
