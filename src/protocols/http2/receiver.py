@@ -26,6 +26,7 @@ from .frames import (
     HEADERS,
     PADDED,
     PROTOCOL_ERROR,
+    REFUSED_STREAM,
     ConnectionFault,
     StreamFault,
 )
@@ -222,7 +223,8 @@ class Receiver:
             self._fail(stream, fault)
 
     def _fail(self, stream: int, fault: StreamFault) -> None:
-        self.calm.spend(_FAULT_COST)
+        # A client may well ask for more at once than it may, before it has read how much that is.
+        self.calm.spend(1 if fault.code == REFUSED_STREAM else _FAULT_COST)
         self._owner.fail(stream, fault)
 
     # Requests.

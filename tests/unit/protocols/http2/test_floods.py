@@ -149,6 +149,23 @@ def test_page_that_is_left() -> None:
     asyncio.run(play())
 
 
+def test_many_requests_before_the_limit_is_known_are_no_flood() -> None:
+    """Until it has read SETTINGS, a client may take the number of streams for unlimited."""
+
+    async def play() -> None:
+        wire = H2Wire(app, begin=False)
+        wait = (*POST[:2], ("path", "/wait"), POST[3])
+        await wire.feed(BEGIN + b"".join(request(stream, pseudo=wait) for stream in range(1, 1001, 2)))
+        await wire.settle()
+        assert {scope for scope, _, _ in outcome(wire)} == {"stream"}
+        assert len(outcome(wire)) == 400
+        wire.service.cancel()
+        wire.transport.lose()
+        await wire.settle()
+
+    asyncio.run(play())
+
+
 def test_streams_above_the_limit_are_refused() -> None:
     """RFC 9113 section 5.1.2."""
 

@@ -177,6 +177,29 @@ def test_what_is_answered_in_one_turn_is_one_write() -> None:
     run(play)
 
 
+def test_answer_to_a_lone_request_leaves_before_its_application_returns() -> None:
+    """It may block the event loop behind what it has sent."""
+
+    async def play() -> None:
+        written = []
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await sends(start(), body(b"a"))(scope, receive, send)
+            written.append(len(wire.transport.writes))
+
+        wire = H2Wire(app, begin=False)
+        await wire.feed(BEGIN)
+        await wire.settle()
+        before = len(wire.transport.writes)
+        for stream in (1, 3):
+            # The second one is known already, and takes another way.
+            wire.connection.data_received(request(stream))
+            await wire.settle()
+        assert written == [before + 1, before + 2]
+
+    run(play)
+
+
 def test_stream_that_is_sent_in_pieces_leaves_at_once() -> None:
     event = asyncio.Event
 
