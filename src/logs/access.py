@@ -97,8 +97,6 @@ class TimedAccessLog(AccessLog):
 class TerminalAccessLog(AccessLog):
     """The same for a terminal: each line ends with the time that the request took."""
 
-    timed = True
-
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         super().__call__(client, method, path, version, status, ended)
         if ended is not None:
@@ -119,8 +117,6 @@ def duration(seconds: float) -> str:
 
 class JsonAccess(LineWriter):
     """A JSON object for every response, with the fields that all lines of a JSON log have (see ``tricorn.logging``)."""
-
-    timed = True
 
     def __call__(self, client: str, method: str, path: str, version: str, status: int, ended: Ended | None) -> None:
         place, _, query = path.partition("?")
