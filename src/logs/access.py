@@ -122,8 +122,10 @@ class JsonAccess(LineWriter):
         place, _, query = path.partition("?")
         fields: dict[str, Any] = {"client": host_of(client), "method": method, "path": place, "query": query}
         fields |= {"version": version, "status": status}
+        # A request that was refused before the application saw it has neither.
+        fields |= {"bytes": ended.sent if ended else 0, "seconds": round(ended.seconds, 6) if ended else 0.0}
         if ended is not None:
-            fields |= {"bytes": ended.sent, "seconds": round(ended.seconds, 6), **ids_of(ended), **self.further(ended)}
+            fields |= ids_of(ended) | self.further(ended)
         self.object("request", **fields)
 
     def further(self, ended: Ended) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.harness import Client, Server, environment, get, wait_until
+from support.harness import Client, Server, environment, get, raw_connection, wait_until
 
 APP = """
 import logging
@@ -180,3 +180,11 @@ def test_an_application_that_configures_logging_keeps_its_own(folder: Path) -> N
         get(server.port)
         server.wait_for_log(r"(?m)^OWN paid$")
         assert not objects(server, message="paid")
+
+
+def test_a_refused_request_has_the_same_fields(folder: Path) -> None:
+    with serve(folder, "--log-format", "json") as server, raw_connection(server.port) as client:
+        client.sendall(b"nonsense\r\n\r\n")
+        assert b" 400 " in client.recv(4096)
+        [refused] = server.wait_until(lambda: objects(server, event="request", status=400))
+        assert {"method", "path", "status", "bytes", "seconds", "client", "worker", "slot", "pid"} <= refused.keys()
