@@ -56,7 +56,7 @@ def test_the_wheel_contains_the_package_and_nothing_else(archives: Path) -> None
 
 
 def test_the_wheel_contains_every_module(archives: Path) -> None:
-    modules = [name for name in tracked() if name.startswith("src/") and name.endswith(".py")]
+    modules = [name for name in tracked() if name.startswith("src/") and name.endswith((".py", ".html"))]
     wanted = {name.replace("src/", "tricorn/", 1) for name in modules}
     assert not wanted - names_in_wheel(archives)
 
