@@ -39,7 +39,7 @@ class Connection:
             self.process, self.user = peer_of(self._socket)
             self._check_peer()
             greeting = json.loads(self._read_line(time.monotonic() + CONNECTING))
-        except (OSError, TimedOut, ValueError) as error:
+        except (OSError, TimedOut, ValueError, RecursionError) as error:
             self.close()
             cause = getattr(error, "strerror", None) or str(error) or "no answer"
             raise NotThere(f"no supervisor answers at {address}: {cause}") from None
@@ -75,13 +75,22 @@ class Connection:
         """
         self.send(command, arguments)
         while True:
-            try:
-                message: dict[str, Any] = json.loads(self._read_line(until))
-            except ValueError:
-                raise NotThere(f"what listens at {self.address} can't be understood") from None
+            message = self._understand(self._read_line(until))
             yield message
             if "answer" in message:
                 return
+
+    def _understand(self, line: bytes) -> dict[str, Any]:
+        """A message; raises NotThere if the line is none."""
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        if isinstance(message, dict):
+            is_answer = isinstance(message.get("answer"), dict) and isinstance(message.get("code"), int)
+            if is_answer or isinstance(message.get("progress"), dict):
+                return message
+        raise NotThere(f"what listens at {self.address} can't be understood")
 
     def send(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Send an order or a question; :meth:`read` returns the messages that come back. Raises NotThere."""
@@ -97,8 +106,7 @@ class Connection:
             self._receive()
         if b"\n" not in self._data:
             return None
-        message: dict[str, Any] = json.loads(self._read_line(None))
-        return message
+        return self._understand(self._read_line(None))
 
     def fileno(self) -> int:
         """The descriptor that can be read when a message comes."""

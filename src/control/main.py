@@ -44,10 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         # What was ordered goes on.
         return INTERRUPTED
-    except BrokenPipeError:
-        # The program that reads our output has ended, as head and less do.
+    except OSError as error:
+        # What is left in the buffer would be tried again at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOBODY
+        if isinstance(error, BrokenPipeError):
+            # The program that reads our output has ended, as head and less do.
+            return NOBODY
+        return fail(given, NOBODY, f"can't write: {error.strerror}")
 
 
 def complete(shell: str) -> int:

@@ -22,10 +22,9 @@ def ctl(server: Server, *arguments: str, timeout: float = PATIENCE) -> subproces
 def run_ctl(*arguments: str, timeout: float = PATIENCE, **details: Any) -> subprocess.CompletedProcess[str]:
     """Run ``tricornctl`` to its end."""
     command = [sys.executable, "-m", "tricorn.control", *arguments]
-    details = {"cwd": ROOT, "env": environment(), **details}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=timeout, stdin=subprocess.DEVNULL, **details
-    )
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    details = {"cwd": ROOT, "env": environment(), **pipes, **details}
+    return subprocess.run(command, text=True, check=False, timeout=timeout, **details)
 
 
 def start_ctl(server: Server, *arguments: str) -> subprocess.Popen[str]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from ...config.sources import Sources
 from ...errors import ConfigError
-from ..asking import DONE, FAILED
-from ..connection import Connection, NotThere
+from ..asking import DONE, FAILED, printable
+from ..connection import Connection, NotThere, TimedOut
 from ..find import connect
 from .checks import examine
 from .collect import collect
@@ -23,7 +23,7 @@ ANSWERING = 5.0
 
 
 def run(given: argparse.Namespace) -> int:
-    """Examine, and show what is found; returns the exit code. Raises NotThere, Ambiguous, TimedOut."""
+    """Examine, and show what is found; returns the exit code. Raises NotThere, Ambiguous."""
     try:
         connection = connect(given.socket, given.pid)
     except NotThere:
@@ -35,13 +35,17 @@ def run(given: argparse.Namespace) -> int:
             findings = examine_server(connection, given.stop_time)
         finally:
             connection.close()
-    print(json.dumps({"findings": [vars(one) for one in findings]}) if given.json else describe(findings), flush=True)
+    told = json.dumps({"findings": [vars(one) for one in findings]}) if given.json else printable(describe(findings))
+    print(told, flush=True)
     return FAILED if findings else DONE
 
 
 def examine_server(connection: Connection, stop_seconds: float | None) -> list[Finding]:
-    """Look at a running supervisor and its workers."""
-    *_, message = connection.ask("environment", {}, time.monotonic() + ANSWERING)
+    """Look at a running supervisor and its workers. Raises NotThere."""
+    try:
+        *_, message = connection.ask("environment", {}, time.monotonic() + ANSWERING)
+    except TimedOut:
+        raise NotThere(f"the supervisor has not answered for {ANSWERING:g} s") from None
     told: dict[str, Any] = message["answer"]
     if message["code"]:
         raise NotThere(f"the supervisor does not tell its options: {told['error']}")
