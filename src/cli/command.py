@@ -31,7 +31,16 @@ EPILOG = (
     "server does, and steers it."
 )
 
-METAVARS: dict[Any, str] = {"s": "SECONDS", "MiB": "MIB", "bytes": "BYTES", int: "INTEGER", float: "NUMBER", str: "TEXT"}
+METAVARS: dict[Any, str] = {
+    "s": "SECONDS",
+    "MiB": "MIB",
+    "bytes": "BYTES",
+    "%": "PERCENT",
+    "times": "TIMES",
+    int: "INTEGER",
+    float: "NUMBER",
+    str: "TEXT",
+}
 """The placeholder for a value without choices, by its unit or else by its type."""
 
 

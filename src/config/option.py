@@ -134,7 +134,7 @@ class Option(Value):
         try:
             return (self.parse or PARSERS.get(self.unit or self.kind, self.kind))(text)
         except (ValueError, OverflowError):
-            wanted = WANTED.get(self.unit or self.kind, "something else")
+            wanted = WANTED.get(self.unit) or WANTED.get(self.kind, "something else")
             raise ConfigError(f"{self.flag} {text}: must be {wanted}") from None
 
     def read(self, text: str) -> Any:

@@ -315,6 +315,7 @@ class Config(Value):
         1,
         "Percent of 5xx responses that canaries may have above the share of the other workers.",
         section="Processes",
+        unit="%",
         minimum=0,
         maximum=100,
         needs_supervisor=True,
@@ -323,6 +324,7 @@ class Config(Value):
         2,
         "How many times as long as the others' 95th percentile all but 5 % of the canaries' responses may take.",
         section="Processes",
+        unit="times",
         minimum=1,
         needs_supervisor=True,
     )
