@@ -222,6 +222,8 @@ def test_resize() -> None:
             server.send(signal.SIGTTOU)
             server.wait_until(lambda count=count: len(server.workers()) == count)
         server.send(signal.SIGTTOU)
+        # Of two signals that wait at once, the kernel delivers the one with the lower number first.
+        server.wait_for_log("now 1 worker\\n", 2)
         server.send(signal.SIGTTIN)
         server.wait_for_workers(2)
         assert server.stop() == 0
