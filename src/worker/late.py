@@ -37,7 +37,7 @@ def names(config: Config) -> list[str]:
     if config.http != "httptools":
         found += ["h11", "tricorn.protocols.http1.h11_codec"]
     if config.http2:
-        found += ["tricorn.protocols.http2.connection", "tricorn.protocols.http2.tunnel"]
+        found += [f"tricorn.protocols.http2.{name}" for name in ("hpack", "receiver", "connection", "tunnel")]
     if config.proxy_protocol:
         found += ["tricorn.protocols.proxy.protocol"]
     if config.ws != "none" and config.interface != "wsgi":
