@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -232,7 +233,8 @@ def test_a_resize_that_can_mean_two_things_or_none_is_refused(server: Server, ar
 
 def test_a_name_of_a_request_is_text_or_a_number(server: Server) -> None:
     with bare_client(server) as client:
-        for name in (True, 1.5, [], {}):
+        names: list[Any] = [True, 1.5, [], {}]
+        for name in names:
             answer = client.ask(command="status", id=name)
             assert answer["code"] == 2
             assert "id" not in answer

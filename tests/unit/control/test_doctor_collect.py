@@ -174,8 +174,10 @@ def test_nothing_readable_is_an_environment_without_figures(tmp_path: Path) -> N
 
 def test_a_stop_time_that_is_told_takes_the_place_of_one_that_is_supposed(root: Root) -> None:
     root.write("/.dockerenv", "")
-    given = {"options": read_options(DEFAULTS), "pid": PID, "variables": {}, "root": str(root.path)}
-    supposed, told = collect(**given).stop_time, collect(**given, stop_seconds=45.0).stop_time
+    supposed, told = (
+        collect(read_options(DEFAULTS), PID, {}, root=str(root.path), stop_seconds=seconds).stop_time
+        for seconds in (None, 45.0)
+    )
     assert supposed is not None
     assert supposed.seconds == 10
     assert told is not None
