@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..config.identity import Identity
@@ -187,17 +188,22 @@ class Host:
             elif isinstance(speaker, str):
                 facts += self.auxiliaries.hear(speaker, self.now())
             else:
-                speaker.attend(self.now())
+                self._serve_control(speaker.attend)
         if self._control is not None:
             facts += self._control.take_orders()
         # At every wake-up, not only after SIGCHLD: it costs one system call, and no lost signal can hide a death.
         facts += self._reap()
         facts += self._find_deaf()
-        self.inspector.attend(self.now())
+        self._serve_control(self.inspector.attend)
         self.stalls.look(self.now())
         limits = {child.worker: (child.pid, limit) for child in self.children.values() if (limit := child.config.limit_max_rss)}
         facts += self._sampler.sample(limits, self.now())
         return facts + self._beats()
+
+    def _serve_control(self, do: Callable[[float], None]) -> None:
+        """Let a part of the control socket ``do`` what is due now: hear a client, or answer it."""
+        with self._control.unharmed() if self._control is not None else nullcontext():
+            do(self.now())
 
     def _timeout(self, until: float | None) -> float | None:
         now = self.now()

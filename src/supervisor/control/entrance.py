@@ -40,7 +40,7 @@ class ControlEntrance:
 
     def attend(self, now: float) -> None:
         """The first client is there."""
-        with self._unharmed():
+        with self.unharmed():
             if self._server is None:
                 self._server = self._make()
             self._server.attend(now)
@@ -49,7 +49,7 @@ class ControlEntrance:
         """Let the server look."""
         self.due = None
         if self._server is not None:
-            with self._unharmed():
+            with self.unharmed():
                 self._server.look(snapshot, now)
                 self.due = self._server.due
 
@@ -60,12 +60,15 @@ class ControlEntrance:
     def answer(self, answer: Answer, now: float) -> None:
         """The fleet answers an order."""
         if self._server is not None:
-            with self._unharmed():
+            with self.unharmed():
                 self._server.answer(answer, now)
 
     @contextmanager
-    def _unharmed(self) -> Iterator[None]:
-        """If serving fails, close the socket and go on. The cause may be a mistake of ours, or packages that were replaced."""
+    def unharmed(self) -> Iterator[None]:
+        """If serving fails, close the socket and go on. The cause may be a mistake of ours, or packages that were replaced.
+
+        What the host calls of the control socket's parts runs in this context as well.
+        """
         try:
             yield
         except Exception:

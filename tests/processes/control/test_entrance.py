@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NoReturn
 
 import pytest
 from tricorn.config.options import Config
@@ -14,6 +15,7 @@ from tricorn.supervisor.control.entrance import ControlEntrance
 from tricorn.supervisor.control.listener import open_listener
 from tricorn.supervisor.control.server import ControlServer
 from tricorn.supervisor.control.status import Supervised
+from tricorn.supervisor.control.workers import Workers
 from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.host import Host
 from tricorn.supervisor.own_descriptors import OwnDescriptors
@@ -76,4 +78,34 @@ def test_a_mistake_of_ours_closes_only_the_socket(host: Host, tmp_path: object, 
         assert b'"tricorn"' in told
         assert client.recv(100) == b""
     assert "The control socket is closed, because serving it fails" in caplog.text
+    assert host.wait(host.now()) == []
+
+
+def fail(*_: object) -> NoReturn:
+    raise RuntimeError("a mistake of ours")
+
+
+@pytest.mark.parametrize("where", ["heard", "answered"])
+def test_a_mistake_closes_only_the_socket_wherever_it_is(
+    where: str, host: Host, tmp_path: object, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = OwnDescriptors()
+    path = f"{tmp_path}/control"
+    listener = open_listener(Config(app="a:b", control_socket=path))
+    assert listener is not None
+    supervised = Supervised("a:b", (), host.now(), Workers(host), os.getpid())
+    entrance = ControlEntrance(listener, host.wakeup, own, lambda: ControlServer(listener, host.wakeup, own, supervised))
+    host.attach(entrance)
+    with connect(path) as client, caplog.at_level(logging.ERROR, logger="tricorn.error"):
+        host.wait(host.now() + 1)
+        assert b'"tricorn"' in client.recv(1000)
+        if where == "heard":
+            monkeypatch.setattr("tricorn.supervisor.control.server.parse", fail)
+            client.sendall(b'{"command": "status"}\n')
+        else:
+            assert host.inspector.ask([], False, fail)
+        host.wait(host.now() + 1)
+        with suppress(ConnectionResetError):
+            assert client.recv(100) == b""
+    assert caplog.text.count("The control socket is closed, because serving it fails") == 1
     assert host.wait(host.now()) == []
