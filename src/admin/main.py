@@ -26,6 +26,7 @@ from .source import Source
 
 if TYPE_CHECKING:
     from .app_metrics import AppMetrics
+    from .statsd import Statsd
 
 MAX_CONNECTIONS = 64
 """Connections at once. A further one takes the place of the one that has been idle for longest: a probe always gets in."""
@@ -33,15 +34,22 @@ READ_SIZE = 65536
 
 
 def main(
-    config: Config, link: socket.socket, listeners: Sequence[socket.socket], source: Source, app_metrics: str | None
+    config: Config,
+    link: socket.socket,
+    listeners: Sequence[socket.socket],
+    source: Source,
+    app_metrics: str | None,
+    is_first: bool,
 ) -> int:
     """The process, from fork to exit code: answer on ``listeners`` until the supervisor ends it.
 
-    ``app_metrics``: the directory of the application's metrics.
+    ``app_metrics``: the directory of the application's metrics. ``is_first``: whether no such process was there before.
     """
     watch_lifeline(link)
+    admin = Admin(source, config.admin_host, make_app_metrics(app_metrics))
+    statsd = make_statsd(config, source, is_first)
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_serve(config, link, listeners, Admin(source, config.admin_host, make_app_metrics(app_metrics))))
+        runner.run(_serve(config, link, listeners, admin, statsd))
     return 0
 
 
@@ -55,7 +63,19 @@ def make_app_metrics(directory: str | None) -> AppMetrics | None:
     return AppMetrics(directory)
 
 
-async def _serve(config: Config, link: socket.socket, listeners: Sequence[socket.socket], admin: Admin) -> None:
+def make_statsd(config: Config, source: Source, is_first: bool) -> Statsd | None:
+    """What sends StatsD lines, if they are wanted."""
+    if config.statsd is None:
+        return None
+    # Late, because most do without.
+    from .statsd import Statsd
+
+    return Statsd(config.statsd, config.statsd_prefix, source, is_first)
+
+
+async def _serve(
+    config: Config, link: socket.socket, listeners: Sequence[socket.socket], admin: Admin, statsd: Statsd | None
+) -> None:
     lifespan = Lifespan(admin, "off")
     settings = _settings(config)
     serving = AdminServing(
@@ -69,11 +89,19 @@ async def _serve(config: Config, link: socket.socket, listeners: Sequence[socket
         place=OnlyPlace(),
     )
     serving.start()
-    history = asyncio.ensure_future(admin.keep_history())
+    # Only the listener's clients see the history.
+    tasks = [asyncio.ensure_future(admin.keep_history())] if listeners else []
+    if statsd is not None:
+        tasks.append(asyncio.ensure_future(statsd.run()))
     try:
         await Orders(link).ended()
     finally:
-        history.cancel()
+        for task in tasks:
+            task.cancel()
+        if statsd is not None:
+            # The last requests count, too.
+            statsd.send()
+            statsd.close()
         serving.release()
 
 

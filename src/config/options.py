@@ -28,6 +28,8 @@ from .validators import (
     wrong_prefix,
     wrong_share,
     wrong_stall,
+    wrong_statsd,
+    wrong_statsd_prefix,
 )
 
 LAST_PARTING = 2.0
@@ -202,6 +204,22 @@ class Config(Value):
         section="Processes",
         once=True,
         needs_option="admin_bind",
+    )
+    statsd: str | None = option(
+        None,
+        "Where to send StatsD lines to, by gunicorn's names: HOST:PORT. They go over UDP, once a second.",
+        section="Processes",
+        validator=wrong_statsd,
+        once=True,
+        needs_supervisor=True,
+    )
+    statsd_prefix: str = option(
+        "",
+        "What the names of StatsD lines begin with, before a dot.",
+        section="Processes",
+        validator=wrong_statsd_prefix,
+        once=True,
+        needs_option="statsd",
     )
     ready_min: int = option(
         1,

@@ -72,6 +72,18 @@ def wrong_admin_bind(text: str) -> str | None:
     return None if fits else "must be HOST:PORT, [IPv6]:PORT or unix:PATH"
 
 
+def wrong_statsd(text: str) -> str | None:
+    """``HOST:PORT``."""
+    host, _, port = text.rpartition(":")
+    fits = host and port != "0" * len(port) and re.fullmatch(r"(\[[^]]+\]|[^:]+):\d+", text) and wrong_bind(text) is None
+    return None if fits else "must be HOST:PORT or [IPv6]:PORT"
+
+
+def wrong_statsd_prefix(text: str) -> str | None:
+    """A name, perhaps of several parts; the characters that end a name in StatsD are none of it."""
+    return None if re.fullmatch(r"[!-~]*", text) and not set(text) & set(":|@#") else "must have no spaces, :, |, @ and #"
+
+
 def wrong_mode(text: str) -> str | None:
     """A file's mode, in octal."""
     return None if re.fullmatch(r"(0o)?[0-7]{1,4}", text) else "must be a mode in octal, such as 660"

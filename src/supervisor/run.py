@@ -94,7 +94,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
                 finally_.callback(control.remove)
                 host.attach(control)
                 observers += (control,)
-            if admin is not None:
+            if admin is not None or config.statsd is not None:
                 observers += (make_admin(config, admin, listeners, host, own, app_metrics),)
             if config.hooks is not None:
                 observers += (make_hook_observer(config, listeners, host),)
@@ -144,9 +144,9 @@ def make_app_metrics(identity: Identity | None, finally_: ExitStack) -> str:
 
 
 def make_admin(
-    config: Config, admin: Listeners, listeners: Listeners, host: Host, own: OwnDescriptors, app_metrics: str | None
+    config: Config, admin: Listeners | None, listeners: Listeners, host: Host, own: OwnDescriptors, app_metrics: str | None
 ) -> Observer:
-    """What shows the fleet to the admin process, which answers on ``admin``.
+    """What shows the fleet to the admin process, which answers on ``admin``, if that is given.
 
     ``app_metrics``: the directory of the application's metrics.
     """
@@ -157,9 +157,10 @@ def make_admin(
 
     supervised = supervised_by(config, tuple(listeners.urls(scheme_of(config))), host.now(), host)
     exhibit = Exhibit(own.keep(Published()), host.scoreboard, supervised)
-    process = AdminProcess(config, admin.sockets, listeners.sockets, exhibit, app_metrics)
+    process = AdminProcess(config, () if admin is None else admin.sockets, listeners.sockets, exhibit, app_metrics)
     host.auxiliaries.add(process)
-    logger.info("Admin listener on %s", ", ".join(admin.urls()))
+    if admin is not None:
+        logger.info("Admin listener on %s", ", ".join(admin.urls()))
     return AdminObserver(process, exhibit, host)
 
 

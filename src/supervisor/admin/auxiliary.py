@@ -27,7 +27,7 @@ EVENTS = 50
 
 
 class AdminProcess:
-    """The auxiliary that answers on ``--admin-bind``. It is wanted from the start to the end."""
+    """The auxiliary that answers on ``--admin-bind`` and sends for ``--statsd``. It is wanted from the start to the end."""
 
     name = "admin"
     lasting = True
@@ -51,6 +51,7 @@ class AdminProcess:
         self._listeners = listeners
         self._exhibit = exhibit
         self._app_metrics = app_metrics
+        self._is_first = True
 
     @property
     def keeps(self) -> Collection[Closable]:
@@ -62,7 +63,8 @@ class AdminProcess:
         for listener in self._listeners:
             # A process that holds it keeps the port.
             listener.close()
-        return admin.main(self._config, link, self._own, View(self._exhibit, self._config), self._app_metrics)
+        view = View(self._exhibit, self._config)
+        return admin.main(self._config, link, self._own, view, self._app_metrics, self._is_first)
 
     def hear(self, message: Message) -> list[Fact]:
         """The process says nothing."""
@@ -73,7 +75,8 @@ class AdminProcess:
         return None
 
     def died(self, now: float) -> None:
-        """Nothing is kept for the next process."""
+        """The next process is told that it is not the first."""
+        self._is_first = False
 
 
 class AdminObserver:
