@@ -141,6 +141,13 @@ class Command(click.Command):
         with formatter.section(ACTIONS):
             formatter.write_dl([*rows.values()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line. Raises click.UsageError, which names what stands beside APP, such as in ``run main:app``."""
+        beside = super().parse_args(ctx, args)
+        if beside and not ctx.resilient_parsing:
+            ctx.fail(f"{beside[0]}: APP is given already, as {ctx.params['app']}")
+        return beside
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. A ConfigError becomes click's one line."""
         try:
@@ -183,5 +190,5 @@ def build(serve: Callable[..., int]) -> click.Command:
         params=[*map(build_option, OPTIONS.values()), *actions],
         help="Serve the ASGI application APP (MODULE:ATTRIBUTE, MODULE or FILE.py) from supervised worker processes.",
         epilog=EPILOG,
-        context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
+        context_settings={"allow_extra_args": True, "max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
     )

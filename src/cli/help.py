@@ -57,10 +57,18 @@ def show(topic: str, describe: Callable[[Sequence[str] | None], str]) -> str:
     wanted = topic.strip("-").lower().replace("-", "_").removeprefix("tricorn_").removeprefix("no_")
     if wanted in OPTIONS and wanted != "app" and wanted not in topics():
         return describe([wanted])
-    named = [title for word, title in topics().items() if word.startswith(wanted) or wanted in title.lower().split()]
+    words = topics().items()
+    titles = [title for word, title in words if _alike(word, wanted) or wanted in title.lower().split()]
+    # Words such as timeout, proxy or ssl are no topics, but parts of options' names.
+    named = [name for title in titles for name in sections()[title]] or [name for name in OPTIONS if wanted in name.split("_")]
     if not named:
         raise ConfigError(f"--help {topic}: no such option or topic; topics are {', '.join(topics())}")
-    return describe([name for title in named for name in sections()[title]])
+    return describe(named)
+
+
+def _alike(word: str, wanted: str) -> bool:
+    """Whether one begins with the other: people ask for logs or limit where the topics are log and limits."""
+    return word.startswith(wanted) or wanted.startswith(word)
 
 
 def _wrapped(words: list[str]) -> str:

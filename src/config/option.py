@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError
 from .frozen import Value
 from .packages import how_to_install
-from .validators import parse_bytes, parse_mebibytes, parse_seconds, parse_switch
+from .validators import parse_bytes, parse_mebibytes, parse_seconds, parse_switch, parse_workers
 
 SCALARS: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 """The types of single values, by how they are written."""
@@ -134,7 +134,7 @@ class Option(Value):
         try:
             return (self.parse or PARSERS.get(self.unit or self.kind, self.kind))(text)
         except (ValueError, OverflowError):
-            wanted = WANTED.get(self.unit) or WANTED.get(self.kind, "something else")
+            wanted = WANTED.get(self.parse) or WANTED.get(self.unit) or WANTED.get(self.kind, "something else")
             raise ConfigError(f"{self.flag} {text}: must be {wanted}") from None
 
     def read(self, text: str) -> Any:
@@ -167,6 +167,7 @@ PARSERS: Mapping[Any, Callable[[str], Any]] = {
 }
 """What makes a value of text, by the option's unit or else its type; for other types it is the type itself."""
 WANTED: Mapping[Any, str] = {
+    parse_workers: "a whole number or auto",
     "s": "a number of seconds, or a time such as 500ms, 30s or 5m",
     "bytes": "a number of bytes, or a size such as 64KB or 10MB",
     "MiB": "a number of MiB, or a size such as 512MB or 1GB",
@@ -174,7 +175,7 @@ WANTED: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
 }
-"""The same for messages."""
+"""The same for messages; an option's own parser comes first."""
 
 
 def option(default: Any, help: str, *, section: str, **details: Any) -> Any:

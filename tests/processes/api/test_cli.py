@@ -132,6 +132,7 @@ def test_zero_is_a_value() -> None:
         (["main:app", "--loop", "trio"], "--loop trio: must be one of auto, asyncio, uvloop"),
         (["main:"], "APP main:: must have the form MODULE:ATTRIBUTE, for example main:app"),
         ([":app"], "APP :app: must have the form MODULE:ATTRIBUTE, for example main:app"),
+        (["run", "main:app"], "main:app: APP is given already, as run"),
     ],
 )
 def test_a_usage_error_names_option_value_and_cause(arguments: list[str], message: str) -> None:
@@ -142,7 +143,7 @@ def test_a_usage_error_names_option_value_and_cause(arguments: list[str], messag
     ("environment", "message"),
     [
         ({"TRICORN_PORT": "http"}, "TRICORN_PORT in the environment: --port http: must be a whole number"),
-        ({"WEB_CONCURRENCY": "lots"}, "WEB_CONCURRENCY in the environment: --workers lots: must be a whole number"),
+        ({"WEB_CONCURRENCY": "lots"}, "WEB_CONCURRENCY in the environment: --workers lots: must be a whole number or auto"),
         (
             {"TRICORN_WORKERS": "-1", "WEB_CONCURRENCY": "2"},
             "TRICORN_WORKERS in the environment: --workers -1: must be at least 0",

@@ -170,6 +170,21 @@ def test_an_option_is_a_topic(topic: str) -> None:
     assert len(re.findall(r"^  --", shown, re.MULTILINE)) == 1
 
 
+@pytest.mark.parametrize(
+    ("topic", "flag"),
+    [
+        ("logs", "--log-level"),
+        ("limit", "--limit-concurrency"),
+        ("websockets", "--ws"),
+        ("timeout", "--timeout-keep-alive"),
+        ("proxy", "--proxy-headers"),
+        ("ssl", "--ssl-certfile"),
+    ],
+)
+def test_words_like_a_topic_are_understood(topic: str, flag: str) -> None:
+    assert f"  {flag} " in help_texts.show(topic, lambda names: "".join(f"  {OPTIONS[name].flag} " for name in names or ()))
+
+
 def test_an_unknown_topic_is_one_line() -> None:
     ended = run_tricorn("--help", "cooking")
     assert (ended.returncode, ended.stdout) == (2, "")

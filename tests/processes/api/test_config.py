@@ -78,7 +78,7 @@ def test_auto_workers_is_at_least_one() -> None:
             "soon",
             "--timeout-keep-alive soon: must be a number of seconds, or a time such as 500ms, 30s or 5m",
         ),
-        ("workers", "many", "--workers many: must be a whole number"),
+        ("workers", "many", "--workers many: must be a whole number or auto"),
     ],
 )
 def test_text_that_is_no_value(name: str, text: str, cause: str) -> None:
