@@ -130,9 +130,15 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames of the developer's own code, the outermost first; the innermost of all if there is none of it."""
+    """The frames of the developer's own code, the outermost first; the innermost of all if there is none of it.
+
+    The last one of a SyntaxError is the place that could not be parsed, which no frame is for.
+    """
     frames = list(traceback.extract_tb(error.__traceback__))
-    return [frame for frame in frames if is_developers(frame.filename)] or frames[-1:]
+    own = [frame for frame in frames if is_developers(frame.filename)]
+    if isinstance(error, SyntaxError) and error.filename:
+        return [*own, traceback.FrameSummary(error.filename, error.lineno or 0, "", line=(error.text or "").strip())]
+    return own or frames[-1:]
 
 
 def _error_parts(error: BaseException, first: BaseException | None) -> Iterator[str]:
@@ -140,19 +146,18 @@ def _error_parts(error: BaseException, first: BaseException | None) -> Iterator[
         yield f"<h2>{html.escape(title_of(error))}</h2>"
     # The innermost frame is what the developer looks for.
     for frame in reversed(own_frames(error)):
-        yield _frame_part(frame.filename, frame.lineno or 0, frame.name, frame)
-    if isinstance(error, SyntaxError) and error.filename:
-        yield _frame_part(error.filename, error.lineno or 0, "", None)
+        yield _frame_part(frame)
 
 
-def _frame_part(file: str, line: int, function: str, frame: traceback.FrameSummary | None) -> str:
+def _frame_part(frame: traceback.FrameSummary) -> str:
+    file, line, function = frame.filename, frame.lineno or 0, frame.name
     linecache.checkcache(file)
     lines = linecache.getlines(file)
     first = max(1, line - AROUND)
     rows = []
     for number in range(first, min(len(lines), line + AROUND) + 1):
         text = lines[number - 1].rstrip("\n")
-        code = _marked(text, frame) if number == line and frame is not None else html.escape(text)
+        code = _marked(text, frame) if number == line else html.escape(text)
         kind = ' class="here"' if number == line else ""
         rows.append(f"<span{kind}><i>{number:>5}</i> {code}\n</span>")
     where = f"{_short(file)}:{line}" + (f" in {function}" if function else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,25 @@ def test_names_of_the_machine_itself(host: str) -> None:
 )
 def test_other_names(host: str) -> None:
     assert not is_local(LOCAL, host)
+
+
+def test_a_syntax_error_shows_the_place_in_the_file_and_nothing_of_python_s_own(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.save(BROKEN)
+    with project.serve() as server:
+        server.wait_for_log("shows this error")
+        client = Client(server.port)
+        page, data = (
+            client.ask("GET", "/", headers={"Host": "localhost", "Accept": accept}).body
+            for accept in ("text/html", "application/json")
+        )
+        client.close()
+    assert b"frozen importlib" not in page
+    assert page.count(b"<section>") == 1
+    (frame,) = json.loads(data)["frames"]
+    assert frame["file"].endswith("edited.py")
+    assert frame["line"]
+    assert frame["code"]
 
 
 def test_others_get_the_status_and_no_traceback(tmp_path: Path) -> None:
