@@ -94,6 +94,11 @@ def terms_of(config: Config, wish: Wish) -> Terms | None:
     return replace(terms, **given)
 
 
+def short(value: float) -> str:
+    """Three digits, or the whole number if it has more: no power of ten."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+
+
 class Group(Value):
     """What some workers answered since the canaries were ready."""
 
@@ -109,8 +114,8 @@ class Group(Value):
         return self.errors / self.requests if self.requests else 0.0
 
     def __str__(self) -> str:
-        latency = f", 95 % within {self.p95 * 1000:.3g} ms" if self.p95 is not None else ""
-        return f"{self.requests:.0f} requests, {self.share * 100:.2g} % errors{latency}"
+        latency = f", 95 % within {short(self.p95 * 1000)} ms" if self.p95 is not None else ""
+        return f"{self.requests:.0f} requests, {short(self.share * 100)} % errors{latency}"
 
 
 class Evidence(Value):
@@ -136,16 +141,15 @@ class Verdict(Enum):
 def decide(terms: Terms, evidence: Evidence, is_over: bool) -> tuple[Verdict, str]:
     """The verdict and, unless it is FINE, why. ``is_over``: the canary's time is over."""
     canary, others, allowed = evidence.canary, evidence.others, terms.max_errors / 100
-    errors = (
-        f"{canary.share * 100:.2g} % of its {canary.requests:.0f} requests failed, of the others' {others.share * 100:.2g} %"
-    )
+    errors = f"{short(canary.share * 100)} % of its {canary.requests:.0f} requests failed, "
+    errors += f"of the others' {short(others.share * 100)} %"
     if is_no_chance(canary.errors, canary.requests, highest_share(others) + allowed):
         return Verdict.WORSE, f"{errors}; allowed are {terms.max_errors:g} % more"
     if not is_over:
         return Verdict.OPEN, "its time is not over"
     if canary.requests < ENOUGH:
         return Verdict.OPEN, f"it had {canary.requests:.0f} requests, too few to decide: {ENOUGH} are needed"
-    latency = f"it is slower than allowed: {evidence.slow / canary.requests * 100:.2g} % of its requests took longer than "
+    latency = f"it is slower than allowed: {short(evidence.slow / canary.requests * 100)} % of its requests took longer than "
     latency += f"{terms.max_latency:g} times what 95 % of the others' took"
     is_slow = others.p95 is not None and evidence.slow / canary.requests > SLOW
     if is_slow and is_no_chance(evidence.slow, canary.requests, SLOW):

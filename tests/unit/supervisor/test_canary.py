@@ -172,3 +172,11 @@ def test_without_a_worker_that_was_ready_there_is_no_canary() -> None:
     told = Told(workers=2)
     told.tell(ORDER)
     assert told.fleet.wanted.canary is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "p95", "said"),
+    [(100, 12.3456, "100 % errors, 95 % within 12346 ms"), (1, 0.01, "1 % errors, 95 % within 10 ms")],
+)
+def test_numbers_are_said_without_powers_of_ten(errors: float, p95: float, said: str) -> None:
+    assert str(group(100, errors, p95)) == f"100 requests, {said}"
