@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 64
 """Connections at once. A further one takes the place of the one that has been idle for longest: a probe always gets in."""
 READ_SIZE = 65536
+END = "end"
+"""The kind of the supervisor's message that ends the process."""
 
 
 def main(
@@ -166,7 +168,8 @@ class Orders:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
-        self._decoder = channel.Decoder({kind: channel.TO_WORKER[kind] for kind in (channel.REOPEN, channel.LEVEL)})
+        known = {kind: channel.TO_WORKER[kind] for kind in (channel.REOPEN, channel.LEVEL)}
+        self._decoder = channel.Decoder({**known, END: channel.Shape()})
         self._received: list[int] = []
         self._loop.add_reader(link.fileno(), self._read)
 
@@ -183,7 +186,7 @@ class Orders:
             return
         except (OSError, channel.Violation):
             data, messages = b"", []
-        if not data:
+        if not data or any(message["kind"] == END for message in messages):
             self._loop.remove_reader(self._link.fileno())
             if not self._end.done():
                 self._end.set_result(None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...admin import main as admin
 from ...config.options import Config
-from ...ipc.channel import Message, Table
+from ...ipc.channel import Message, Table, encode
 from ...ipc.scoreboard import Field
 from ...ipc.text import one_line
 from ..host import Host
@@ -52,6 +52,11 @@ class AdminProcess:
         self._exhibit = exhibit
         self._app_metrics = app_metrics
         self._is_first = True
+
+    @property
+    def has_last_words(self) -> bool:
+        """Whether the process has something to do when no worker is left: to send what they counted last."""
+        return self._config.statsd is not None
 
     @property
     def keeps(self) -> Collection[Closable]:
@@ -102,6 +107,8 @@ class AdminObserver:
             self._exhibit.show(snapshot, found, self._recent.lines)
         self._exhibit.published.show_beat(now, self._worker_beat)
         self.due = now + TURN if snapshot.stage is not Stage.FINISHED else None
+        if snapshot.stage is Stage.FINISHED and self._process.has_last_words and self._process.wanted:
+            self._host.auxiliaries.bow_out(self._process, encode(admin.END), now)
 
     def _find(self, worker: int, now: float) -> Shown:
         """What is shown of a worker's process; notes its beat."""

@@ -109,6 +109,18 @@ def test_counts_outlive_processes_and_a_receiver_that_is_away(receiver: Receiver
     assert [receiver.counts[f"gunicorn.request.status.{status}"] for status in (200, 404, 503)] == [1, 1, 1]
 
 
+def test_what_is_counted_last_is_sent_at_the_end(receiver: Receiver) -> None:
+    with Server(APP, "--statsd", f"127.0.0.1:{receiver.port}") as server:
+        server.wait_for_ready(1)
+        receiver.empty()
+        receiver.receive()
+        # The next report is due in a second.
+        Client(server.port).get("/")
+        assert server.stop() == 0
+    receiver.socket.setblocking(False)
+    receiver.receive_until("gunicorn.requests", 1)
+
+
 def counts(**requests: int) -> Counts:
     found = Counts()
     for name, number in requests.items():
