@@ -19,6 +19,7 @@ from ..ipc.channel import (
     FROM_WORKER,
     FROM_WORKER_RELOADED,
     LOADED,
+    PROBE,
     READY,
     REPORT,
     REPORTED,
@@ -171,6 +172,11 @@ class Child:
     def tell(self, kind: str, **details: bool) -> bool:
         """Send a message; returns whether it goes out (not if the channel is full or closed)."""
         return self.link.send(wire.encode(kind, **details))
+
+    def probe(self) -> None:
+        """Ask whether its event loop turns. A worker that starts is not asked: whether it is ready is what counts then."""
+        if self._speaker not in (Speaker.STARTING, Speaker.FAILED):
+            self.tell(PROBE)
 
     def begin_hang_report(self, now: float) -> None:
         """Empty the file, because the worker hangs; then it is to be signalled."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.identity import Identity
 from ..config.options import Config
-from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, PROBE, REOPEN, UNREADY, encode
+from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, REOPEN, UNREADY, encode
 from ..ipc.counts import Counts
 from ..ipc.scoreboard import Field, Scoreboard
 from ..worker import main as worker_run
@@ -322,7 +322,7 @@ class Host:
         if child is not None:
             child.begin_hang_report(self.now())
             # Another worker may have spoilt its row in the scoreboard: what it says itself counts, too.
-            child.tell(PROBE)
+            child.probe()
             self._signal(action.worker, worker_run.HANG_REPORT_SIGNAL)
 
     def _quit(self, action: Quit) -> None:
