@@ -55,6 +55,8 @@ class Asked:
     async def send(self, message: Message) -> None:
         """Take what a response consists of (ASGI HTTP specification 2.3)."""
         kind = message["type"]
+        # So the time-out also ends a response that never waits for anything else.
+        await asyncio.sleep(0)
         if kind == "http.response.start":
             self.status = message["status"]
         elif kind == "http.response.pathsend" or (kind == "http.response.body" and not message.get("more_body", False)):

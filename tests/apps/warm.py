@@ -27,6 +27,11 @@ async def app(scope, receive, send):
         return
     if warm and how == "waits":
         await asyncio.sleep(3600)
+    if warm and how == "streams":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            # It never waits: only send can let the event loop turn.
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
     if scope["path"] == "/first" and not asked:
         # As the first request of an application does that loads a model.
         time.sleep(0.5)

@@ -66,6 +66,7 @@ def test_reloads_crashes_and_recycling_start_warm_workers() -> None:
         ("raises", 'raise RuntimeError("cold")\nRuntimeError: cold'),
         ("exits", "the application raised SystemExit"),
         ("returns", "--warm-path /: the application returned without completing its response"),
+        ("streams", r"--warm-path /: no answer within --timeout-worker-startup(, it waits at tests/apps/warm.py:\d+ app)?"),
         ("waits", r"--warm-path /: no answer within --timeout-worker-startup, it waits at tests/apps/warm.py:\d+ app"),
     ],
 )
