@@ -215,7 +215,7 @@ class StallWatch:
         what, where = _name(stall.request), stall.show_places()
         if child.config.reload:
             text = "%s held up all other requests for %.2f s at %s: await there, or let a thread do it"
-            logger.warning(text, what, seconds, where)
+            logger.warning(text, what[:1].upper() + what[1:], seconds, where)
         else:
             logger.warning("%s did not turn for %.2f s: %s, at %s", child.name, seconds, what, where)
 
@@ -228,4 +228,4 @@ class StallWatch:
 
 
 def _name(request: str) -> str:
-    return request or "no request that could be told"
+    return request or "an unknown request or task"

@@ -31,6 +31,10 @@ async def in_a_task(seconds):
     await asyncio.create_task(handler(scope))
 
 
+async def blocks_in_the_background(seconds):
+    time.sleep(seconds)
+
+
 async def app(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
@@ -53,6 +57,8 @@ async def app(scope, receive, send):
             subprocess.run(["sleep", str(seconds)], check=True, capture_output=True)
         case "task":
             await in_a_task(seconds)
+        case "background":
+            await asyncio.create_task(blocks_in_the_background(seconds))
         case "fair":
             await asyncio.sleep(seconds)
     took = time.monotonic() - began

@@ -99,6 +99,20 @@ def test_with_reload_the_line_is_for_a_developer() -> None:
         server.wait_for_log(r"GET /sleep held up all other requests for 0\.\d+ s at tests/apps/stalls.py:\d+ app: await there")
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--report-stalls", "0.2"), "Worker 0 .* did not turn for .* s: an unknown request or task, at "),
+        (("--reload",), "An unknown request or task held up all other requests for .* s at "),
+    ],
+)
+def test_a_task_without_a_request_is_said_to_be_unknown(options: tuple[str, ...], line: str) -> None:
+    with Server(APP, *options) as server:
+        server.wait_for_log("ready in|Serving")
+        get(server.port, "/background?0.6")
+        server.wait_for_log(line + r"tests/apps/stalls.py:\d+ blocks_in_the_background")
+
+
 def test_an_idle_fleet_sleeps() -> None:
     def switches(pids: list[int]) -> int:
         return sum(psutil.Process(pid).num_ctx_switches().voluntary for pid in pids)
