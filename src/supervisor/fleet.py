@@ -106,6 +106,8 @@ OVERSLEPT = 1.0
 """Seconds by which a deadline may be missed. After more, the fleet concludes that it was suspended."""
 UNMEASURED = 5.0
 """Seconds beyond a canary's limit after which it is rolled back without evidence, which comes within milliseconds else."""
+RISK = "one that crashes is replaced from the code on disk, which may fail"
+"""What a reload that failed leaves behind, as the end of the line that tells of it."""
 WAKING_UP = 2.0
 """Seconds that every worker gets after a suspension, to turn its event loop again."""
 
@@ -393,7 +395,7 @@ class Fleet:
         newer = sum(worker.plan is self.wanted.plan for worker in ready)
         self.wanted.abandon(error, now)
         mixed = f", {newer} of {len(ready)} with the new code" if newer else ""
-        self._say(f"Reload abandoned: the workers that run go on serving{mixed}", level=Level.ERROR)
+        self._say(f"Reload abandoned: the workers that run go on serving{mixed}; {RISK}", level=Level.ERROR)
 
     def _resize(self, order: Resize) -> Goal:
         if self.stage not in RUNNING:
@@ -632,9 +634,10 @@ class Fleet:
         """Give the canary up. Its workers are drained by the next decision, which follows at once."""
         self.wanted.roll_back(why, result, now)
         if result is Result.ROLLED_BACK:
-            self._say(f"Canary rolled back: {why}", level=Level.ERROR)
+            self._say(f"Canary rolled back: {why}; the old workers go on serving; {RISK}", level=Level.ERROR)
         else:
-            self._say("Reload abandoned, the canary does not start: the workers that run go on serving", level=Level.ERROR)
+            text = "Reload abandoned, the canary does not start: the workers that run go on serving"
+            self._say(f"{text}; {RISK}", level=Level.ERROR)
 
     def _tell_reloaded(self, now: float) -> None:
         text = self.wanted.tell_complete(self.workers.values(), self.stage in RUNNING, now)
