@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -62,6 +62,7 @@ def bind(config: Config, identity: Identity | None = None) -> Listeners:
 
     UNIX sockets are made for ``identity``. Raises ListenerError.
     """
+    _warn_of_unused_sockets(config)
     if config.bind:
         return _bind_all(config, identity)
     _warn_of_overruled(config)
@@ -81,14 +82,27 @@ def _warn_of_overruled(config: Config) -> None:
             logger.warning("%s is not listened on, because %s is given; --bind takes both", known.flag, flag(stronger))
 
 
+def _warn_of_unused_sockets(config: Config) -> None:
+    """Warn of systemd's sockets beside a given address: they stay open, so that clients would wait there for ever."""
+    stronger = "--bind" if config.bind else "--uds" if config.uds is not None and config.fd is None else ""
+    by_number = any(one.startswith("fd://") for one in config.bind)
+    if stronger and not by_number and is_socket_activated(os.environ):
+        logger.warning("The sockets of systemd (LISTEN_FDS) are not listened on, because %s is given; leave it out", stronger)
+
+
+def is_socket_activated(environ: Mapping[str, str]) -> bool:
+    """Whether systemd has passed sockets to this process."""
+    return environ.get("LISTEN_FDS", "").isdigit() and environ.get("LISTEN_PID", "") == str(os.getpid())
+
+
 def inherited_from_systemd(environ: MutableMapping[str, str]) -> list[int]:
     """The descriptors of systemd's socket activation, if they are for us. Removes the variables: they are not for children.
 
     From ``LISTEN_FDS`` and ``LISTEN_PID``: sd_listen_fds(3).
     """
-    count, pid = environ.get("LISTEN_FDS", ""), environ.get("LISTEN_PID", "")
-    if not count.isdigit() or pid != str(os.getpid()):
+    if not is_socket_activated(environ):
         return []
+    count = environ["LISTEN_FDS"]
     for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
         environ.pop(name, None)
     return list(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))

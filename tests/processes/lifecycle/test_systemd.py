@@ -42,6 +42,19 @@ def test_sockets_are_found_by_themselves(listener: socket.socket) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.parametrize("option", ["--uds", "--bind"])
+def test_sockets_beside_a_given_address_are_warned_of(listener: socket.socket, tmp_path: Path, option: str) -> None:
+    path = tmp_path / "http.sock"
+    server = Server(PROBE, listen=())
+    given = str(path) if option == "--uds" else f"unix:{path}"
+    server.command = [sys.executable, "-c", LAUNCH, str(listener.fileno()), PROBE, option, given]
+    server.pass_fds = (listener.fileno(),)
+    with server:
+        server.wait_for_ready(1)
+        assert f"The sockets of systemd (LISTEN_FDS) are not listened on, because {option} is given" in server.log
+        assert server.stop() == 0
+
+
 def test_sockets_for_another_process_are_left_alone() -> None:
     with Server(PROBE, env={"LISTEN_FDS": "1", "LISTEN_PID": "1"}) as server:
         assert get(server.port).status == 200
