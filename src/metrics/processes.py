@@ -79,26 +79,33 @@ def accept_queues(listeners: Iterable[str]) -> dict[str, int]:
         return {}
     found: dict[str, int] = {}
     for url in listeners:
-        address = url.split(" ")[0].partition("://")[2] or url
+        place, _, note = url.partition(" ")
+        address = place.partition("://")[2]
         if url.startswith("unix:"):
             waiting = unix.get(url.removeprefix("unix:"))
             address = url
         else:
-            waiting = tcp.get(int(address.rpartition(":")[2] or 0))
+            host, _, port = address.rpartition(":")
+            host = host.strip("[]").partition("%")[0]
+            if note:
+                # It listens on all addresses, and people are shown one that they can open.
+                host = "::" if ":" in host else "0.0.0.0"
+            waiting = tcp.get((host, int(port)))
         if waiting is not None:
             found[address] = waiting
     return found
 
 
-def _tcp_queues(family: int) -> dict[int, int]:
-    """Waiting connections by port."""
+def _tcp_queues(family: int) -> dict[tuple[str, int], int]:
+    """Waiting connections by address and port."""
     # struct inet_diag_req_v2: family, protocol, extensions, padding, states, and an empty id.
     request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, _LISTEN)
-    queues: dict[int, int] = {}
+    size = 4 if family == socket.AF_INET else 16
+    queues: dict[tuple[str, int], int] = {}
     for answer in _dump(request):
-        # struct inet_diag_msg: family, state, timer, retransmissions, the id (port first), expiry, receive queue.
-        port = struct.unpack_from("!H", answer, 4)[0]
-        queues[port] = queues.get(port, 0) + struct.unpack_from("=I", answer, 56)[0]
+        # struct inet_diag_msg: family, state, timer, retries, the id (ports, the own address, ...), expiry, receive queue.
+        place = socket.inet_ntop(family, answer[8 : 8 + size]), struct.unpack_from("!H", answer, 4)[0]
+        queues[place] = queues.get(place, 0) + struct.unpack_from("=I", answer, 56)[0]
     return queues
 
 
