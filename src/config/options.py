@@ -690,9 +690,17 @@ DEVELOPMENT: Mapping[str, Any] = {name: known.development for name, known in OPT
 """Defaults that differ with ``--reload``."""
 
 
+def is_none(share: str | None) -> bool:
+    """Whether this share of the workers, which is not wrong, is none at all."""
+    return share is None or int(share.removesuffix("%")) == 0
+
+
 def configure(**given: Any) -> Config:
     """The Config of the options ``given``, with the defaults that ``--reload`` changes. Raises ConfigError."""
-    return Config(**{**DEVELOPMENT, **given} if given.get("reload") else given)
+    config = Config(**{**DEVELOPMENT, **given} if given.get("reload") else given)
+    if config.surge == 0 and not is_none(config.reload_canary):
+        raise ConfigError("--reload-canary: --surge 0 leaves no room for a canary")
+    return config
 
 
 def reload_grace(config: Config) -> float:

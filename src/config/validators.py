@@ -103,7 +103,8 @@ def wrong_hooks(text: str) -> str | None:
 
 def wrong_path(text: str) -> str | None:
     """The target of a request: a path, perhaps with a query (RFC 9112 section 3.2.1)."""
-    return None if re.fullmatch(r"/[!-~]*", text) and "#" not in text else "must begin with / and have neither spaces nor #"
+    fits = re.fullmatch(r"/[!-~]*", text) and "#" not in text
+    return None if fits else "must begin with /, and have ASCII characters only, without spaces and #"
 
 
 def wrong_stall(seconds: float) -> str | None:

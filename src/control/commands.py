@@ -79,12 +79,31 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _add_canary(parser: argparse.ArgumentParser) -> None:
-    _add(
-        parser, "--canary", metavar="N|N%", help="let so many workers serve the new code first, beside the old ones; 0 for none"
-    )
-    _add(parser, "--for", dest="seconds", type=float, metavar="SECONDS", help="how long the canaries serve at least")
-    _add(parser, "--max-errors", type=float, metavar="PERCENT", help="5xx responses allowed above the others' share")
-    _add(parser, "--max-latency", type=float, metavar="RATIO", help="times the others' 95th percentile that is allowed")
+    share = "let so many workers serve the new code first, beside the old ones; 0 for none"
+    _add(parser, "--canary", type=_share, metavar="N|N%", help=share)
+    _add(parser, "--for", dest="seconds", type=seconds, metavar="SECONDS", help="how long the canaries serve at least")
+    _add(parser, "--max-errors", type=_percent, metavar="PERCENT", help="5xx responses allowed above the others' share")
+    _add(parser, "--max-latency", type=_ratio, metavar="RATIO", help="times the others' 95th percentile that is allowed")
+
+
+def _share(text: str) -> str:
+    from ..config.validators import wrong_share
+
+    if why := wrong_share(text):
+        raise argparse.ArgumentTypeError(f"{text}: {why}")
+    return text
+
+
+def _percent(text: str) -> float:
+    if not text.replace(".", "", 1).isdecimal() or float(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number from 0 to 100")
+    return float(text)
+
+
+def _ratio(text: str) -> float:
+    if not text.replace(".", "", 1).isdecimal() or float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 1")
+    return float(text)
 
 
 def _canary(given: argparse.Namespace) -> Arguments:

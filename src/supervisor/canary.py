@@ -16,7 +16,7 @@ from enum import Enum, auto
 from math import ceil, erfc, exp, lgamma, log, sqrt
 
 from ..config.frozen import Value, replace
-from ..config.options import Config
+from ..config.options import Config, is_none
 
 ENOUGH = 50
 """Requests that canaries must have answered: with fewer, a 95th percentile is one or two requests."""
@@ -78,11 +78,25 @@ class Wish(Value):
     timeout: float | None = None
 
 
+def _share_of(config: Config, wish: Wish) -> str | None:
+    return wish.share if wish.share is not None else config.reload_canary
+
+
+def misfit(config: Config, wish: Wish) -> str:
+    """Why a reload to ``config`` can't be as ``wish`` says; empty if it can."""
+    if config.reload and not is_none(wish.share):
+        return "--canary: with --reload all workers are replaced at once"
+    how = (wish.seconds, wish.max_errors, wish.max_latency, wish.timeout)
+    if _share_of(config, wish) is None and any(value is not None for value in how):
+        return "--for, --max-errors and --max-latency are for canaries: say with --canary how many"
+    return ""
+
+
 def terms_of(config: Config, wish: Wish) -> Terms | None:
     """The terms of a reload to ``config``; None if there is to be no canary."""
     given = {name: value for name, value in vars(wish).items() if value is not None}
-    share = wish.share if wish.share is not None else config.reload_canary
-    if share in (None, "0", "0%") or config.reload:
+    share = _share_of(config, wish)
+    if share is None or is_none(share) or config.reload:
         return None
     terms = Terms(
         share,

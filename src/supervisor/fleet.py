@@ -49,7 +49,7 @@ from ..errors import EXIT_CRASHES, EXIT_STARTUP
 from ..ipc.waits import PATIENCE
 from .answers import DONE, SENSELESS, Answers, Goal, Known, Reloaded, Resized, Restarted, Stopped, View, failed
 from .backoff import Crashes
-from .canary import Verdict, terms_of
+from .canary import Verdict, misfit, terms_of
 from .messages import (
     Action,
     Beat,
@@ -364,8 +364,10 @@ class Fleet:
         if self.stage not in RUNNING:
             return Known(*failed("the server stops", result=Result.ABANDONED.value))
         if order.broken:
-            return self._refuse_reload(order.broken, now)
+            return self._refuse_reload(order.broken, now, ", the configuration is broken")
         config = order.config or self.wanted.plan.config
+        if error := misfit(config, order.canary):
+            return Known(SENSELESS, {"error": error})
         # While nobody was ready yet there are no others to compare a canary with.
         terms = terms_of(config, order.canary) if self.stage is Stage.SERVING else None
         if terms is not None and not (config.surge and self.wanted.settled.config.surge):
@@ -385,8 +387,8 @@ class Fleet:
             self._say(f"{self._saved} changed: reloading", level=Level.DEBUG)
         return Reloaded(self.wanted.plan.generation, now)
 
-    def _refuse_reload(self, error: str, now: float) -> Goal:
-        self._say(f"Reload abandoned, the configuration is broken: {error}", level=Level.ERROR)
+    def _refuse_reload(self, error: str, now: float, what: str = "") -> Goal:
+        self._say(f"Reload abandoned{what}: {error}", level=Level.ERROR)
         generation = self.wanted.refuse(error, now)
         return Known(*failed(error, result=Result.ABANDONED.value, generation=generation, seconds=0.0))
 

@@ -58,8 +58,15 @@ def share(value: Any) -> str:
 
 
 def positive(value: Any) -> float:
-    """A number above 0, of seconds or times."""
+    """A number of seconds above 0."""
     if (found := number(value)) <= 0:
+        raise ValueError
+    return found
+
+
+def ratio(value: Any) -> float:
+    """A number of at least 1: how many times as long."""
+    if (found := number(value)) < 1:
         raise ValueError
     return found
 
@@ -71,7 +78,7 @@ def percent(value: Any) -> float:
     return found
 
 
-CANARY = {"canary": share, "seconds": positive, "max_errors": percent, "max_latency": positive, "canary_timeout": positive}
+CANARY = {"canary": share, "seconds": positive, "max_errors": percent, "max_latency": ratio, "canary_timeout": positive}
 
 
 def _reload(message: Message, ticket: int) -> Order:

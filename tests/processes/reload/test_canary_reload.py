@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.control import ctl, start_ctl
-from support.harness import Server, get, wait_until
+from support.harness import Server, get, run_tricorn, wait_until
 
 APP = "tests.apps.canary:app"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
@@ -188,3 +188,26 @@ def test_a_canary_needs_room(version: Path) -> None:
         done = reload(server, *CANARY)
         assert done.returncode == 3
         assert "--surge 0 leaves no room for a canary" in done.stderr
+        assert "the configuration is broken" not in server.log
+
+
+def test_what_can_t_be_is_refused_before_it_serves() -> None:
+    done = run_tricorn(APP, "--surge", "0", "--reload-canary", "1")
+    assert done.returncode == 2
+    assert "--reload-canary: --surge 0 leaves no room for a canary" in done.stderr
+
+
+def test_an_order_that_makes_no_sense_is_refused_and_says_why(version: Path) -> None:
+    with serve(version) as server:
+        server.wait_for_ready(3)
+        for options, why in (
+            (("--canary", "x"), "must be a number of workers, or a share such as 25%"),
+            (("--canary", "1", "--for", "-1"), "--for"),
+            (("--canary", "1", "--max-errors", "200"), "must be a number from 0 to 100"),
+            (("--canary", "1", "--max-latency", "0.5"), "must be a number of at least 1"),
+            (("--for", "3"), "say with --canary how many"),
+        ):
+            done = reload(server, *options)
+            assert done.returncode == 2, done
+            assert why in done.stderr
+        assert "Reload:" not in server.log

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.told import Told
 from tricorn.config.options import Config
-from tricorn.supervisor.canary import Evidence, Group, Terms, Verdict, Wish, chance, decide, highest_share, terms_of
+from tricorn.supervisor.canary import Evidence, Group, Terms, Verdict, Wish, chance, decide, highest_share, misfit, terms_of
 from tricorn.supervisor.canary_meter import slower
 from tricorn.supervisor.messages import CallOff, Drain, Exited, Failed, Level, Measure, Measured, Ready
 from tricorn.supervisor.orders import Reload, Resize
@@ -180,3 +182,26 @@ def test_without_a_worker_that_was_ready_there_is_no_canary() -> None:
 )
 def test_numbers_are_said_without_powers_of_ten(errors: float, p95: float, said: str) -> None:
     assert str(group(100, errors, p95)) == f"100 requests, {said}"
+
+
+@pytest.mark.parametrize(
+    ("options", "wish", "why"),
+    [
+        ({}, Wish("1", seconds=3), ""),
+        ({}, Wish("0", seconds=3), ""),
+        ({}, Wish(seconds=3), "say with --canary how many"),
+        ({"reload_canary": "1"}, Wish(seconds=3), ""),
+        ({"reload": True}, Wish("1"), "with --reload all workers are replaced at once"),
+        ({"reload": True}, Wish("0"), ""),
+        ({"reload": True, "reload_canary": "1"}, Wish(), ""),
+    ],
+)
+def test_a_wish_that_would_be_ignored_is_refused(options: dict[str, Any], wish: Wish, why: str) -> None:
+    told = misfit(Config(app="a:b", **options), wish)
+    assert why in told
+    assert bool(told) == bool(why)
+
+
+@pytest.mark.parametrize("share", ["0", "00", "0%", "00%"])
+def test_no_workers_are_no_canary(share: str) -> None:
+    assert terms_of(Config(app="a:b"), Wish(share)) is None
