@@ -123,14 +123,28 @@ def _import(module_name: str, name: str, directory: str, option: str) -> Any:
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
             where = f"(looked in {directory} and the import path)"
             hint = suggest.module(name, directory, app_name.USUAL if option == "APP" else ())
-            raise AppError(f"{option} {name}: no module named {error.name!r} {where}{hint}") from None
-        raise AppError(f"{option} {name}: the {what} failed to import\n{trimmed(error)}") from None
+            raise AppError(f"{option} {name}: no module named {error.name!r} {where}{hint}{_unreadable()}") from None
+        raise AppError(f"{option} {name}: the {what} failed to import\n{trimmed(error)}{_unreadable()}") from None
     except SystemExit as error:
         raise AppError(f"{option} {name}: the {what} called sys.exit({error.code!r}) at import\n{trimmed(error)}") from None
     except Exception as error:
         raise AppError(f"{option} {name}: the {what} failed to import\n{trimmed(error)}") from None
     finally:
         _being_imported.reset(before)
+
+
+def _unreadable() -> str:
+    """A line on the directories of the import path that this user may not list: Python takes them for empty, without a word."""
+    closed = []
+    for directory in sys.path:
+        try:
+            os.scandir(directory or ".").close()
+        except PermissionError:
+            closed.append(directory)
+        except OSError:
+            # A ZIP file, or a directory that is not there.
+            continue
+    return f"\nNothing can be imported from where the user of this process may not read: {', '.join(closed)}" if closed else ""
 
 
 def refuse_at_import(call: str) -> None:

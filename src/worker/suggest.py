@@ -65,7 +65,10 @@ def _assigned(directory: str, module: str) -> list[str]:
 
 
 def _closest(wanted: str, names: list[str]) -> str:
-    # Late, because only a mistake needs it.
-    import difflib
-
+    try:
+        # Late, because only a mistake needs it.
+        import difflib
+    except ImportError:
+        # This user may not read Python's own modules. The mistake itself is told all the same.
+        return ""
     return next(iter(difflib.get_close_matches(wanted, names, 1)), "")

@@ -226,6 +226,17 @@ def test_check_config_imports_the_application_as_the_user(home: Path) -> None:
 # ------------------------------------------------------------------------------------------------- what only root may do
 
 
+def test_directories_that_the_user_may_not_read_are_named(place: Path) -> None:
+    """Python takes them for empty, and says only that a module is missing."""
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "main.py").write_text("async def app(scope, receive, send): ...\n")
+    ended = run_tricorn("main:app", "--user", "nobody", "--app-dir", str(closed), "--port", "0")
+    assert ended.returncode == 3
+    assert "APP main:app: no module named 'main'" in ended.stderr
+    assert f"Nothing can be imported from where the user of this process may not read: {closed}" in ended.stderr
+
+
 def test_logs_in_a_directory_of_roots_are_opened_again(treasure: Path) -> None:
     error, access = treasure.parent / "error.log", treasure.parent / "access.log"
     treasure.parent.chmod(0o700)
