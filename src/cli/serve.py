@@ -14,7 +14,7 @@ from ..config.sources import Settings, Sources, require_app
 from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..logs import setup as logs
 from ..supervisor.resources import raise_open_files
-from ..supervisor.run import run
+from ..supervisor.run import check_auxiliaries, run
 from ..worker.interfaces import make_app
 from ..worker.main import preload
 from . import process_one
@@ -98,6 +98,7 @@ def check(settings: Settings, sources: Sources) -> int:
     """Check everything that can be checked without serving, and import the application; returns the exit code."""
     origin = CommandLine(settings.config, sources)
     _begin(settings, origin)
+    check_auxiliaries(settings.config)
     preload(settings.config)
     if origin.identity is not None:
         # Root must not run the application's code.

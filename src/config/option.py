@@ -123,8 +123,11 @@ class Option(Value):
         return SCALARS[self.annotation.removeprefix("tuple[").removesuffix(", ...]").removesuffix(" | None")]
 
     def show(self, value: Any) -> str:
-        """The flag with ``value``, for messages; only the flag of a switch or a secret."""
-        return self.flag if self.is_switch or self.secret else f"{self.flag} {value}"
+        """The flag with ``value``, or with each of several values, for messages; only the flag of a switch or a secret."""
+        if self.is_switch or self.secret:
+            return self.flag
+        values = value if isinstance(value, tuple) else (value,)
+        return " ".join(f"{self.flag} {one}" for one in values) or self.flag
 
     def convert(self, text: str) -> Any:
         """One value from the text of a command line or an environment variable. Raises ConfigError."""

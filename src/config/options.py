@@ -735,3 +735,10 @@ def check_excluded(config: Config, by: str, reason: str) -> None:
     for name, known in OPTIONS.items():
         if known.excluded_by == by and is_set(config, name):
             raise ConfigError(f"{known.show(getattr(config, name))}: {reason}")
+
+
+def check_needed(config: Config, *needed: str) -> None:
+    """Raise ConfigError for an option that has no meaning without one of ``needed``, which is not set."""
+    for name, known in OPTIONS.items():
+        if known.needs_option in needed and getattr(config, known.needs_option) is None and is_set(config, name):
+            raise ConfigError(f"{known.show(getattr(config, name))}: needs {flag(known.needs_option)}")

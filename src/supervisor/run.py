@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import identity as identities
 from ..config.frozen import replace
 from ..config.identity import Identity
-from ..config.options import OPTIONS, Config
+from ..config.options import OPTIONS, Config, check_needed
 from ..errors import ConfigError, SystemRefused
 from ..version import __version__
 from ..worker.main import describe, name_process, preload
@@ -63,6 +63,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
     when that process ends, the supervisor stops. Logs to ``tricorn.error``, which must be configured. Must be called in the
     main thread. Raises SystemRefused for a listener, ``--user`` or ``--pid-file`` that the system does not allow.
     """
+    check_auxiliaries(config)
     identity = identities.of(config)
     preload(config)
     raise_open_files()
@@ -102,6 +103,11 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
             code = supervise(Fleet(config, chance), host, reader.prepare, observers)
     logger.info("Stopped, exit code %d", code)
     return code
+
+
+def check_auxiliaries(config: Config) -> None:
+    """Raise ConfigError for an option of a process that there is not."""
+    check_needed(config, "admin_bind", "statsd")
 
 
 def open_control(

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..config.options import OPTIONS, Config, flag, is_set
+from ..config.options import OPTIONS, Config, check_needed, flag
 from ..errors import ConfigError, SystemRefused
 from ..protocols.tls import Context
 
@@ -70,10 +70,7 @@ def _check_options(config: Config) -> None:
         raise ConfigError(f"--ssl-version {config.ssl_version}: must be 17 (TLS 1.2 or newer) or 5 (TLS 1.2 alone)")
     if config.ssl_cert_reqs not in list(ssl.VerifyMode):
         raise ConfigError(f"--ssl-cert-reqs {config.ssl_cert_reqs}: must be 0 (none), 1 (optional) or 2 (required)")
-    if config.ssl_certfile is None:
-        for name, known in OPTIONS.items():
-            if known.needs_option == "ssl_certfile" and is_set(config, name):
-                raise ConfigError(f"{known.show(getattr(config, name))}: needs --ssl-certfile")
+    check_needed(config, "ssl_certfile")
     if config.ssl_cert_reqs and config.ssl_ca_certs is None:
         raise ConfigError(
             f"--ssl-cert-reqs {config.ssl_cert_reqs}: needs --ssl-ca-certs, the authorities that sign clients' certificates"

@@ -121,6 +121,25 @@ def test_what_is_counted_last_is_sent_at_the_end(receiver: Receiver) -> None:
     receiver.receive_until("gunicorn.requests", 1)
 
 
+@pytest.mark.parametrize("check", [[], ["--check-config"]])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--statsd-prefix", "shop"], "--statsd-prefix shop: needs --statsd"),
+        (["--admin-host", "ops.example"], "--admin-host ops.example: needs --admin-bind"),
+        (["--app-metrics"], "--app-metrics: needs --admin-bind"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(arguments: list[str], said: str, check: list[str]) -> None:
+    server = Server(APP, *arguments, *check)
+    server.start()
+    try:
+        assert server.process.wait(timeout=PATIENCE) == 2
+        assert f"Error: {said}\n" in server.log
+    finally:
+        server.__exit__(None)
+
+
 def counts(**requests: int) -> Counts:
     found = Counts()
     for name, number in requests.items():
