@@ -101,7 +101,7 @@ class Sources:
 def require_app(config: Config) -> None:
     """Raises ConfigError if no application was named, and none was found."""
     if not config.app:
-        where = "no main.py, app.py or asgi.py with an application is here"
+        where = "no main.py, app.py or asgi.py with an app or application is here"
         raise ConfigError(f"APP: missing, and {where}; name it as MODULE:ATTRIBUTE, for example: tricorn main:app")
 
 
