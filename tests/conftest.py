@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +19,24 @@ def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("TRICORN_", "UVICORN_")) or name in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"):
             monkeypatch.delenv(name)
+
+
+def is_pytests(handler: logging.Handler) -> bool:
+    return type(handler).__module__.startswith("_pytest")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Logging is the whole process's: what one test configures must not hide from the next what it looks for."""
+    names = ("", *(f"{package}{name}" for package in ("tricorn", "uvicorn") for name in ("", ".error", ".access")))
+    before = [(one, one.handlers[:], one.level, one.propagate) for one in map(logging.getLogger, names)]
+    yield
+    for one, handlers, level, propagate in before:
+        # pytest puts handlers of its own at the root for each phase of a test.
+        if one.name == "root":
+            handlers = [handler for handler in one.handlers if handler in handlers or is_pytests(handler)]
+        one.handlers[:] = handlers
+        one.level, one.propagate = level, propagate
 
 
 @pytest.fixture

@@ -212,6 +212,8 @@ class HttpConnection(asyncio.Protocol):
         """Another protocol takes the transport; this object is done with."""
         self._phase = CLOSED
         self.deadline = NEVER
+        # It knows this object: the two would keep each other.
+        self._stream = None
         rest = self._reader.buffer
         self.transport.set_protocol(successor)
         # The successor first: a service that waits until it is empty must not see a moment without any connection.

@@ -40,14 +40,8 @@ PROBE = "tests.apps.probe:app"
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    """Logging is the whole process's, and ``tricorn.LOGGING_CONFIG`` may be changed by who uses it."""
-    loggers = [
-        logging.getLogger(f"{package}{name}") for package in ("tricorn", "uvicorn") for name in ("", ".error", ".access")
-    ]
-    before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
+    """``tricorn.LOGGING_CONFIG`` may be changed by who uses it."""
     yield
-    for one, handlers, level, propagate in before:
-        one.handlers[:], one.level, one.propagate = handlers, level, propagate
     tricorn.LOGGING_CONFIG.clear()
     tricorn.LOGGING_CONFIG.update(copy.deepcopy(PRISTINE))
 
