@@ -23,7 +23,7 @@ from tricorn.config.frozen import replace
 from tricorn.config.options import Config
 from tricorn.ipc.waits import Waits
 from tricorn.supervisor import messages as m
-from tricorn.supervisor.canary import Evidence, Group, Wish
+from tricorn.supervisor.canary import Evidence, Group, Wish, misfit
 from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from tricorn.supervisor.phases import RUNNING, Phase, Stage
@@ -315,6 +315,9 @@ class Life:
     def _try_canary(self, quality: str) -> None:
         """Without other faults a good canary is promoted, and any other rolled back, in time."""
         world, wanted = self.world, self.fleet.wanted
+        if misfit(wanted.plan.config, CANARY.canary):
+            # It would be refused, and nothing would happen.
+            return
         # No other order comes meanwhile, but for those that were given and not answered yet.
         world.heap = [event for event in world.heap if event[2] != "order"]
         heapq.heapify(world.heap)
