@@ -256,12 +256,24 @@ class Service:
     def advance(self, now: float) -> None:
         """Set the clock; end what has passed its deadline, and those who take nothing of what is sent to them."""
         self.now = now
-        self.idle_until = now + 1 + self.limits.keep_alive_time
+        self.idle_until = self.deadline_in(self.limits.keep_alive_time)
         for connection in [connection for connection in self.connections if connection.deadline <= now]:
             connection.expire()
         if now >= self._sweep_at:
             self._sweep(now)
         self.deliveries.look(now)
+
+    def deadline_in(self, seconds: float) -> float:
+        """The time from which a client is too late that has so many ``seconds``. The clock may be a second old."""
+        return self.now + 1 + seconds
+
+    def prolong_body(self, until: float, size: int) -> float:
+        """Until when more of a request's body must come, when ``size`` bytes of it have, and ``until`` was the time so far.
+
+        A client may pause for ``request_body_time``, and must keep to the least rate.
+        """
+        latest, rate = self.deadline_in(self.limits.request_body_time), self.limits.request_body_rate
+        return min(latest, until + size / rate) if rate else latest
 
     def _sweep(self, now: float) -> None:
         """Have deliveries watched that nothing has drawn attention to: too small to pause the application that writes."""

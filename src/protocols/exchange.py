@@ -332,10 +332,10 @@ class Exchange:
         if self.phase is not GONE:
             what = f"ASGI message {kind!r} sent {_WHEN[self.phase]}"
             raise self._fault(what) if kind == "http.response.start" else AppError(what)
-        now = self._service.now
+        service = self._service
         if self._drops is None:
-            self._drops = Drops(now + 1 + self._service.limits.linger_time)
-        await self._drops.drop(now)
+            self._drops = Drops(service.deadline_in(service.limits.linger_time))
+        await self._drops.drop(service.now)
 
     def _complete(self) -> None:
         self.phase = COMPLETE

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from ..errors import AppError
 from .asgi import Field
 from .sendfile import File
 
@@ -73,3 +74,9 @@ class Stream(Protocol):
 
     def reset(self) -> None:
         """The response can't be completed: end it so that the client can tell."""
+
+
+def length_mismatch(sent: int, length: int, more: bool) -> AppError:
+    """What to raise for a body of ``sent`` bytes, or ``more``, that does not have the ``length`` its head tells of."""
+    so_far = "so far " if more else ""
+    return AppError(f"response body has {sent} bytes {so_far}where Content-Length says {length}")

@@ -14,7 +14,6 @@ from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..departure import has_left, is_silent
 from ..exchange import Exchange
 from ..facts import Facts
-from ..proxy.headers import Proxies
 from ..request import PLAIN, RequestHead
 from ..scope import connection_scope
 from ..writer import Writer
@@ -77,8 +76,8 @@ class HttpConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._phase = IDLE
         proxies = service.proxies
-        self._proxies: Proxies | None = proxies if proxies is not None and proxies.trusts(facts.client, facts.server) else None
-        """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
+        self._proxies = proxies.of_peer(facts.client, facts.server) if proxies is not None else None
+        """Reads what the peer's headers say of its client, or ignores it; None without ``--proxy-headers``."""
         self._refusal: Refusal | None = MISSES_TLS if facts.misses_tls else None
         """What the first request is answered with, whatever it is."""
         self._reading = True
@@ -90,7 +89,7 @@ class HttpConnection(asyncio.Protocol):
         """After what has come there is nothing more to wait for: the client sends no more, or the worker stops."""
         self._surplus = 0
         """Bytes thrown away since the response."""
-        self.deadline = service.now + 1 + service.limits.request_head_time
+        self.deadline = service.deadline_in(service.limits.request_head_time)
 
     # Called by the event loop.
 
@@ -175,7 +174,7 @@ class HttpConnection(asyncio.Protocol):
             self._phase = HEAD
             if self._answered:
                 # From its first byte on; for the first request, from the opening of the connection.
-                self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+                self.deadline = self._service.deadline_in(self._service.limits.request_head_time)
 
     def _begin(self, head: RequestHead) -> None:
         """Run the request's exchange."""
@@ -189,11 +188,8 @@ class HttpConnection(asyncio.Protocol):
             stream = self._stream = Http1Stream(service, self._writer, self)
         terms = head.terms
         if terms is not PLAIN:
-            if terms.proxied:
-                if self._proxies is not None:
-                    scope, client = self._proxies.unveil(scope, head.headers, client)
-                elif service.proxies is not None:
-                    service.proxies.ignore(scope["client"])
+            if terms.proxied and self._proxies is not None:
+                scope, client = self._proxies.unveil(scope, head.headers, client)
             if terms.websocket and service.websocket is not None:
                 self._hand_over(service.websocket(self.transport, head, scope, client))
                 return
@@ -241,7 +237,7 @@ class HttpConnection(asyncio.Protocol):
             # In a turn of its own: a client that pipelines must not hold up the others, nor deepen our stack. More may come
             # before that turn, hence HEAD: what comes is appended.
             self._phase = HEAD
-            self.deadline = self._service.now + 1 + self._service.limits.request_head_time
+            self.deadline = self._service.deadline_in(self._service.limits.request_head_time)
             self._service.loop.call_soon(self._read_pipelined, context=self._service.clean_context())
             return
         self._phase = IDLE
@@ -374,7 +370,7 @@ class HttpConnection(asyncio.Protocol):
         elif reader.body is not None:
             self._phase = DISCARD
             self._surplus = 0
-            self.deadline = self._service.now + 1 + self._service.limits.linger_time
+            self.deadline = self._service.deadline_in(self._service.limits.linger_time)
             self._regulate()
         elif reader.buffer or self._last or not self._reading:
             self._next()
@@ -406,14 +402,11 @@ class HttpConnection(asyncio.Protocol):
 
     def await_body(self) -> None:
         """From now on it is the client's turn to send more of the body."""
-        self.deadline = self._service.now + 1 + self._service.limits.request_body_time
+        self.deadline = self._service.deadline_in(self._service.limits.request_body_time)
 
     def _prolong_body(self, size: int) -> None:
-        """So many bytes came: time for as many more at the least rate, up to the longest pause."""
-        limits = self._service.limits
-        latest = self._service.now + 1 + limits.request_body_time
-        rate = limits.request_body_rate
-        self.deadline = min(latest, self.deadline + size / rate) if rate else latest
+        """So many bytes came: the client gets more time."""
+        self.deadline = self._service.prolong_body(self.deadline, size)
 
     def expire(self) -> None:
         """The deadline has passed: of a head, of keep-alive, of a body, or of lingering."""
@@ -463,7 +456,7 @@ class HttpConnection(asyncio.Protocol):
         elif phase is IDLE:
             self.deadline = service.idle_until
         elif phase is DISCARD or phase is LINGER:
-            self.deadline = service.now + 1 + service.limits.linger_time
+            self.deadline = service.deadline_in(service.limits.linger_time)
         elif phase is BROKEN:
             self.abort()
         elif phase is CLOSED:
@@ -523,7 +516,7 @@ class HttpConnection(asyncio.Protocol):
         elif self._answered:
             self._close()
         else:
-            self.deadline = min(self.deadline, self._service.now + 1)
+            self.deadline = min(self.deadline, self._service.deadline_in(0))
 
     def _refuse(self, status: int, reason: str, extra: bytes = b"", *, method: str | None = None) -> None:
         """Answer the client's mistake; nothing after it on the connection is interpreted.
@@ -563,7 +556,7 @@ class HttpConnection(asyncio.Protocol):
         self._phase = LINGER
         self._surplus = 0
         self._reader.clear()
-        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        self.deadline = self._service.deadline_in(self._service.limits.linger_time)
         self._writer.close_for_writing()
         self._regulate()
 

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
-from ...errors import AppError
 from ..asgi import Field
 from ..context import Phase as ServicePhase
 from ..context import Service
 from ..delivery import Sender
 from ..request import RequestHead
 from ..sendfile import File
-from ..stream import Room
+from ..stream import Room, length_mismatch
 from ..writer import Writer
 from .response import Framing, encode, encode_lines, plain, reason
 
@@ -109,7 +108,7 @@ class Http1Stream:
         head, kind, length, keep_alive = encode(self.request, status, headers, service.defaults, size, persists)
         if kind is LENGTH:
             if size != length and (size is not None or len(body) > length):
-                raise _mismatch(len(body) if size is None else size, length, size is None)
+                raise length_mismatch(len(body) if size is None else size, length, size is None)
         elif kind is EMPTY:
             body, length = b"", 0
         if not more:
@@ -166,7 +165,7 @@ class Http1Stream:
         else:
             sent = self.sent + len(body)
             if kind is LENGTH and sent != self._length and (sent > self._length or not more):
-                raise _mismatch(sent, self._length, more)
+                raise length_mismatch(sent, self._length, more)
             self.body_sent = sent
         if not more:
             self._end(body)
@@ -247,8 +246,3 @@ class Http1Stream:
 
 
 _NONE = RequestHead("", b"", ("", b"", b""), ())
-
-
-def _mismatch(sent: int, length: int, more: bool) -> AppError:
-    so_far = "so far " if more else ""
-    return AppError(f"response body has {sent} bytes {so_far}where Content-Length says {length}")

@@ -81,9 +81,7 @@ class Bodies:
         limits = self._service.limits
         if limits.body is not None and stream.received > limits.body and not stream.is_tunnel:
             return BadRequest(413, "request body too large")
-        latest = self._service.now + 1 + limits.request_body_time
-        rate = limits.request_body_rate
-        stream.body_until = min(latest, stream.body_until + len(data) / rate) if rate else latest
+        stream.body_until = self._service.prolong_body(stream.body_until, len(data))
         if end:
             self._close(stream)
         if data and stream.exchange is not None:
@@ -135,7 +133,7 @@ class Bodies:
 
     def wait_for(self, stream: Http2Stream) -> None:
         """From now on it is the client's turn to send more."""
-        stream.body_until = self._service.now + 1 + self._service.limits.request_body_time
+        stream.body_until = self._service.deadline_in(self._service.limits.request_body_time)
         self._watch()
 
     def is_late(self, stream: Http2Stream) -> bool:

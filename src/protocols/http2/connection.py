@@ -15,7 +15,6 @@ from ..context import Phase as ServicePhase
 from ..context import Service, Successor, Work
 from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..exchange import Exchange
-from ..proxy.headers import Proxies
 from ..request import RequestHead
 from ..tls import is_fit_for_http2
 from ..writer import Writer
@@ -105,10 +104,8 @@ class Http2Connection(asyncio.Protocol):
         """Exchanges that may still run, though the client has reset their streams."""
         self._phase = OPEN
         proxies = service.proxies
-        self._proxies: Proxies | None = (
-            proxies if proxies is not None and proxies.trusts(scope["client"], scope["server"]) else None
-        )
-        """Reads what the peer's headers say of its client; None if the peer is not trusted to tell."""
+        self._proxies = proxies.of_peer(scope["client"], scope["server"]) if proxies is not None else None
+        """Reads what the peer's headers say of its client, or ignores it; None without ``--proxy-headers``."""
         self._is_unwanted = is_unwanted
         """Whether every request is answered 503."""
         self._counted = 0
@@ -119,7 +116,7 @@ class Http2Connection(asyncio.Protocol):
         """Bytes thrown away while lingering."""
         self._left = NEVER
         """When the second GOAWAY is due."""
-        self._head_until = service.now + 1 + service.limits.request_head_time
+        self._head_until = service.deadline_in(service.limits.request_head_time)
         """Until when the first request has to come, or the rest of a header block."""
         self.deadline = self._head_until
 
@@ -166,7 +163,7 @@ class Http2Connection(asyncio.Protocol):
             if receiver.last:
                 self._head_until = NEVER
         elif self._head_until == NEVER:
-            self._head_until = self._service.now + 1 + self._service.limits.request_head_time
+            self._head_until = self._service.deadline_in(self._service.limits.request_head_time)
             self.deadline = AT_NEXT_TICK
         if self._started > 1 and not STARTS_AT_ONCE:
             # Those that were started run before what is scheduled now, and their answers leave together.
@@ -218,11 +215,8 @@ class Http2Connection(asyncio.Protocol):
             self.reject(stream, TOO_MANY if self._is_unwanted else NO_PROTOCOL, end, head.method)
             return
         scope, client = self._scope, self._peer
-        if head.terms.proxied:
-            if self._proxies is not None:
-                scope, client = self._proxies.unveil(scope, head.headers, client)
-            elif service.proxies is not None:
-                service.proxies.ignore(scope["client"])
+        if head.terms.proxied and self._proxies is not None:
+            scope, client = self._proxies.unveil(scope, head.headers, client)
         urgency = self._early.pop(stream, request.urgency) if self._early else request.urgency
         opened = Http2Stream(self, service, self._output, self._heads, stream, head, client, urgency)
         if not streams:
@@ -476,7 +470,7 @@ class Http2Connection(asyncio.Protocol):
         if self._phase is CLOSED:
             self.deadline = service.now + ALERT_TIME
         elif self._phase is LINGER:
-            self.deadline = service.now + 1 + service.limits.linger_time
+            self.deadline = service.deadline_in(service.limits.linger_time)
         elif not self.streams and self.deadline == NEVER:
             self._rest()
 
@@ -495,7 +489,7 @@ class Http2Connection(asyncio.Protocol):
         if self._phase is not OPEN:
             return
         self._phase = LEAVING
-        self._left = self._service.now + 1 + FAREWELL_TIME
+        self._left = self._service.deadline_in(FAREWELL_TIME)
         self.deadline = min(self.deadline, self._left) if not self.streams else AT_NEXT_TICK
         self._output.control(
             frames.goaway(frames.MAX_STREAM_ID, frames.NO_ERROR) + frames.frame(frames.PING, 0, 0, FAREWELL),
@@ -540,7 +534,7 @@ class Http2Connection(asyncio.Protocol):
             self._close()
             return
         self._phase = LINGER
-        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        self.deadline = self._service.deadline_in(self._service.limits.linger_time)
         self._writer.close_for_writing()
 
     def _close(self) -> None:

@@ -53,8 +53,8 @@ NUMBER = struct.Struct(">I")
 SETTING = struct.Struct(">HI")
 
 
-class ConnectionFault(Exception):
-    """The client has broken the protocol in a way that ends the connection (section 5.4.1)."""
+class Fault(Exception):
+    """The client has broken the protocol: the error code that it is told, and the reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -62,13 +62,12 @@ class ConnectionFault(Exception):
         self.reason = reason
 
 
-class StreamFault(Exception):
-    """The client has broken the protocol in a way that resets one stream (section 5.4.2)."""
+class ConnectionFault(Fault):
+    """One that ends the connection (section 5.4.1)."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+
+class StreamFault(Fault):
+    """One that resets a stream (section 5.4.2)."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

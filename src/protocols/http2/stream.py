@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ...errors import AppError
 from ..asgi import ClientDisconnected, Field
 from ..context import Service
 from ..http1.response import Framing, encode, encode_lines, plain
 from ..request import RequestHead
 from ..sendfile import File, in_thread
-from ..stream import Room
+from ..stream import Room, length_mismatch
 from .flow import Output, Sending
 from .hpack import encode_field
 from .response import BARE, ResponseHeads
@@ -73,18 +72,8 @@ class Http2Stream(Sending):
 
     __slots__ = (
         *("_connection", "_heads", "_kind", "_length", "_output", "_request", "_sent", "_service", "_told"),
-        *(
-            "awaited",
-            "body_ended",
-            "body_until",
-            "client",
-            "credit",
-            "exchange",
-            "expected",
-            "is_tunnel",
-            "received",
-            "withheld",
-        ),
+        *("awaited", "body_ended", "body_until", "client", "credit", "exchange", "expected"),
+        *("is_tunnel", "received", "withheld"),
     )
 
     def __init__(
@@ -152,7 +141,7 @@ class Http2Stream(Sending):
         head, kind, length, _ = encode(shape, status, headers, BARE, size, True)
         if kind is LENGTH:
             if size != length and (size is not None or len(body) > length):
-                raise _mismatch(len(body) if size is None else size, length, size is None)
+                raise length_mismatch(len(body) if size is None else size, length, size is None)
             self._length = length
         elif kind is EMPTY:
             body = b""
@@ -172,7 +161,7 @@ class Http2Stream(Sending):
         else:
             sent = self._sent + len(body)
             if kind is LENGTH and sent != self._length and (sent > self._length or not more):
-                raise _mismatch(sent, self._length, more)
+                raise length_mismatch(sent, self._length, more)
             self._sent = sent
         if body or not more:
             self._output.send(self, b"", body, not more)
@@ -268,8 +257,3 @@ class Http2Stream(Sending):
             else:
                 exchange.disconnect(status)
         return exchange
-
-
-def _mismatch(sent: int, length: int, more: bool) -> AppError:
-    so_far = "so far " if more else ""
-    return AppError(f"response body has {sent} bytes {so_far}where Content-Length says {length}")

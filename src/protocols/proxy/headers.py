@@ -130,6 +130,18 @@ def _normal(text: str) -> str:
     return ipaddress.ip_address(text).compressed
 
 
+class Strangers:
+    """Peers that ``proxies`` does not trust."""
+
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
+
+    def unveil(self, base: Scope, headers: Fields, name: str) -> tuple[Scope, str]:
+        """``base`` and ``name`` as they are: what the headers of a stranger say is ignored, and that is logged."""
+        self._proxies.ignore(base["client"])
+        return base, name
+
+
 class Proxies:
     """Puts the client and the scheme that trusted proxies report into a scope."""
 
@@ -139,12 +151,17 @@ class Proxies:
         self._cached = lru_cache(maxsize=1024)(self._read)
         self._ignored: set[str] = set()
         """Peers that were logged because they are not trusted."""
+        self._strangers = Strangers(self)
 
     def trusts(self, client: Address | None, server: tuple[str, int | None] | None) -> bool:
         """Whether the peer ``client`` is trusted; if it is None, whether those on the UNIX socket ``server`` are."""
         if client is None:
             return self.trusted.trusts_unix(server[0] if server is not None and server[1] is None else "")
         return client[0] in self.trusted
+
+    def of_peer(self, client: Address | None, server: tuple[str, int | None] | None) -> Proxies | Strangers:
+        """What does with a peer's headers as it should: this object, if it :meth:`trusts` the peer."""
+        return self if self.trusts(client, server) else self._strangers
 
     def ignore(self, client: Address | None) -> None:
         """Log, once for each peer, that ``client`` (None on a UNIX socket) sends such headers and is not trusted.

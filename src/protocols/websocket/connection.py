@@ -240,7 +240,7 @@ class WebSocketConnection(asyncio.Protocol):
         if phase is Phase.CLOSING:
             self._await_close()
         elif phase is Phase.LINGER:
-            self.deadline = service.now + 1 + service.limits.linger_time
+            self.deadline = service.deadline_in(service.limits.linger_time)
         elif phase is Phase.CLOSED:
             self.deadline = service.now + ALERT_TIME
 
@@ -336,7 +336,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._phase = Phase.ENDING
             self._read(True)
             if session.busy:
-                self.deadline = self._service.now + 1 + END_TIME
+                self.deadline = self._service.deadline_in(END_TIME)
             else:
                 self._answer_end()
 
@@ -393,7 +393,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _await_close(self) -> None:
         """From now on it is the client's turn to answer the closing frame."""
         stopping = self._service.phase is ServicePhase.STOPPING
-        self.deadline = self._service.now + 1 + (self._service.limits.linger_time if stopping else CLOSE_TIME)
+        self.deadline = self._service.deadline_in(self._service.limits.linger_time if stopping else CLOSE_TIME)
 
     def taken(self) -> None:
         # Not now: an application that never has to wait for a message would never let the others have their turn.
@@ -450,7 +450,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._finish()
             return
         self._phase = Phase.LINGER
-        self.deadline = self._service.now + 1 + self._service.limits.linger_time
+        self.deadline = self._service.deadline_in(self._service.limits.linger_time)
         self._read(True)
         self._writer.close_for_writing()
 
