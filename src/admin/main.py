@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from ..config.options import Config
 from ..ipc import channel
 from ..ipc.waits import Waits
-from ..logs.files import MAX_FILES
-from ..logs.setup import adopt, set_level
+from ..logs import orders
 from ..protocols.facts import Facts
 from ..protocols.http1.connection import HttpConnection
 from ..worker.current import CurrentWorker
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 64
 """Connections at once. A further one takes the place of the one that has been idle for longest: a probe always gets in."""
-READ_SIZE = 65536
 END = "end"
 """The kind of the supervisor's message that ends the process."""
 
@@ -162,15 +160,14 @@ class Nobody:
 
 
 class Orders:
-    """What the supervisor says: log files were opened again, the log's level has changed. Its end is ours."""
+    """What the supervisor says: orders that concern the log. Its end is ours."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
-        known = {kind: channel.TO_WORKER[kind] for kind in (channel.REOPEN, channel.LEVEL)}
-        self._decoder = channel.Decoder({**known, END: channel.Shape()})
-        self._received: list[int] = []
+        self._log = orders.LogOrders(link)
+        self._decoder = channel.Decoder({**orders.TABLE, END: channel.Shape()})
         self._loop.add_reader(link.fileno(), self._read)
 
     async def ended(self) -> None:
@@ -179,8 +176,7 @@ class Orders:
 
     def _read(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._link, READ_SIZE, MAX_FILES)
-            self._received += descriptors
+            data = self._log.read()
             messages = self._decoder.feed(data)
         except BlockingIOError:
             return
@@ -192,8 +188,4 @@ class Orders:
                 self._end.set_result(None)
             return
         for message in messages:
-            if message["kind"] == channel.REOPEN:
-                adopt(dict(zip(message["files"], self._received, strict=False)))
-                self._received.clear()
-            else:
-                set_level(message["level"])
+            self._log.obey(message)

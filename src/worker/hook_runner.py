@@ -18,8 +18,7 @@ from ..errors import AppError
 from ..hooks import IN_RUNNER, Fleet
 from ..ipc import channel
 from ..ipc.channel import Shape, names, number, text, whole
-from ..logs import files as log_files
-from ..logs import setup as logs
+from ..logs import orders
 from . import hooks
 from .main import watch_lifeline
 
@@ -29,8 +28,7 @@ _OF_FLEET = Shape({"pid": whole, "size": whole, "generation": whole, "addresses"
 _OF_WORKER = Shape({"slot": whole, "pid": whole, "generation": whole, "exit_code": number, "cause": text})
 HEARS: channel.Table = {
     END: Shape(),
-    channel.REOPEN: channel.TO_WORKER[channel.REOPEN],
-    channel.LEVEL: channel.TO_WORKER[channel.LEVEL],
+    **orders.TABLE,
     **{hook: _OF_FLEET if kind is Fleet else _OF_WORKER for hook, kind in IN_RUNNER.items()},
 }
 
@@ -41,8 +39,7 @@ class HookRunner:
     def __init__(self, config: Config, link: socket.socket) -> None:
         self._config = config
         self._link = link
-        self._received: list[int] = []
-        """Descriptors that came with a message."""
+        self._log = orders.LogOrders(link)
         self._functions: dict[str, hooks.Function] | None = None
         # One loop for all calls, so that a hook may keep objects that belong to the loop, such as a client's connection.
         self._asyncio = asyncio.Runner()
@@ -55,12 +52,7 @@ class HookRunner:
                 for message in decoder.feed(data):
                     if message["kind"] == END:
                         return 0
-                    if message["kind"] == channel.REOPEN:
-                        logs.adopt(dict(zip(message["files"], self._received, strict=False)))
-                        self._received.clear()
-                    elif message["kind"] == channel.LEVEL:
-                        logs.choose_level(message["level"])
-                    else:
+                    if not self._log.obey(message):
                         self._call(message.pop("kind"), message)
         return 0
 
@@ -69,11 +61,9 @@ class HookRunner:
         # watch_lifeline has made the channel non-blocking.
         select.select([self._link], [], [])
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._link, 65536, log_files.MAX_FILES)
+            return self._log.read()
         except ConnectionResetError:
             return b""
-        self._received += descriptors
-        return data
 
     def _call(self, hook: str, details: dict[str, Any]) -> None:
         if self._functions is None:

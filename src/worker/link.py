@@ -9,13 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..ipc import channel
-from ..logs.files import MAX_FILES
-from ..logs.setup import adopt, choose_level
+from ..logs.orders import LogOrders
 
 logger = logging.getLogger("tricorn.error")
-
-READ_SIZE = 65536
-"""Bytes read at a time: far more than the supervisor ever says at once."""
 
 
 class SupervisorLink:
@@ -33,8 +29,7 @@ class SupervisorLink:
         self._lost = lost
         self._outbox = channel.Outbox(end)
         self._decoder = channel.Decoder(channel.TO_WORKER)
-        self._received: list[int] = []
-        """Descriptors that came through the channel, for the next message that speaks of some."""
+        self._log = LogOrders(end)
 
     def open(self) -> None:
         """Hear the supervisor from now on."""
@@ -62,8 +57,7 @@ class SupervisorLink:
 
     def _read(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._end, READ_SIZE, MAX_FILES)
-            self._received += descriptors
+            data = self._log.read()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -87,10 +81,5 @@ class SupervisorLink:
     def _hear(self, message: channel.Message) -> None:
         if message["kind"] == channel.PROBE:
             self.say(channel.ALIVE)
-        elif message["kind"] == channel.REOPEN:
-            adopt(dict(zip(message["files"], self._received, strict=False)))
-            self._received.clear()
-        elif message["kind"] == channel.LEVEL:
-            choose_level(message["level"])
-        else:
+        elif not self._log.obey(message):
             self._obey(message)
