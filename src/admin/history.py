@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from ..config.frozen import Value
-from ..ipc.counts import Counts, quantile
+from ..ipc.counts import Counts, grown, quantile
 from ..metrics.gather import Facts
 
 EVERY = 2.0
@@ -59,7 +59,7 @@ class History:
         self._before, self._at = facts.counts, now
         if before is None or seconds <= 0:
             return None
-        durations = [max(0.0, a - b) for a, b in zip(facts.counts.durations(), before.durations(), strict=True)]
+        durations = grown(before.durations(), facts.counts.durations())
         point = Point(
             wall,
             max(0.0, facts.counts.requests() - before.requests()) / seconds,

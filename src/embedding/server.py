@@ -261,9 +261,7 @@ class Server:
             logger.error("%s", error)
             assert self.lifespan is not None
             self.lifespan.should_exit = True
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.timeout_graceful_shutdown):
-                    await self.lifespan.inner.shutdown()
+            await self.lifespan.inner.shutdown_within(settings.timeout_graceful_shutdown)
             sys.exit(EXIT_STARTUP)
 
     def _make_access(self) -> Access | None:

@@ -1,4 +1,6 @@
-"""The messages between supervisor and worker: lines of JSON over a socketpair, for what is rare and must be in order.
+"""The messages between supervisor and worker: lines of JSON over a socketpair, which keeps them in order.
+
+What changes often, such as figures, goes by the scoreboard instead.
 
 From the worker:
 

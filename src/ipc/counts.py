@@ -216,6 +216,11 @@ class Counts:
         return [sum(values[1 + bucket] for values in self.blocks.values()) for bucket in range(BUCKETS)]
 
 
+def grown(before: Iterable[float], after: Iterable[float]) -> list[float]:
+    """How many responses of each duration have ended between two readings of the buckets."""
+    return [max(0.0, b - a) for a, b in zip(before, after, strict=False)]
+
+
 def quantile(buckets: Iterable[float], share: float) -> float | None:
     """The duration in seconds that the ``share`` (0 to 1) of responses stays within, taken as even within a bucket.
 

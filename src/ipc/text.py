@@ -1,9 +1,19 @@
-"""Text from other processes, made fit for the log: bounded, and without control characters."""
+"""Text for people: of other processes, made fit for the log (bounded, without control characters); addresses in URLs."""
 
 from __future__ import annotations
 
 LINE, LINES = 500, 16384
 """Characters of a text for one line of the log (a reason, a path), and of one for many lines (a traceback)."""
+
+
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses of listeners that mean all addresses, and what a client on the same machine can open instead."""
+
+
+def url_host(host: str) -> str:
+    """An IP address as the host of a URL for people: a wildcard becomes the loopback address, so it can be opened."""
+    shown = WILDCARDS.get(host, host)
+    return f"[{shown}]" if ":" in shown else shown
 
 
 def one_line(text: str, limit: int = LINE) -> str:

@@ -51,7 +51,7 @@ def cpu_of(supervisor: int, others: Iterable[int]) -> float | None:
     """Seconds of CPU time of all processes, with those of the supervisor's children that are gone. None if unknown."""
     ticks = 0
     for pid in (supervisor, *others):
-        fields = _stat(pid)
+        fields = stat_of(pid)
         if len(fields) < 15:
             if pid == supervisor:
                 return None
@@ -61,7 +61,11 @@ def cpu_of(supervisor: int, others: Iterable[int]) -> float | None:
     return float(ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def _stat(pid: int) -> list[str]:
+def stat_of(pid: int) -> list[str]:
+    """The fields of ``/proc/PID/stat`` behind the name, which may hold anything (proc(5)): the state is the first of them.
+
+    Empty if the process is gone, or the system has no ``/proc``.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()

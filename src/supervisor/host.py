@@ -98,12 +98,12 @@ class Host:
         self._log = logging.getLogger("tricorn.error")
         self.scoreboard = Scoreboard()
         self._oom = OomKills()
-        self.stalls = StallWatch(self.scoreboard)
+        self.stalls = StallWatch(self.scoreboard, lambda worker: self._signal(worker, worker_run.SAMPLE_SIGNAL))
         self.children: dict[int, Child] = {}
         self._handover = worker_run.open_handover() if development else None
         """Idle connections go through it from a worker that leaves to the next. A worker listens on it as on a listener."""
         self._departed: dict[int, str] = {}
-        """Names of the workers whose exits the fleet was told last, for what it says of them."""
+        """Names of the workers whose exits the fleet was told last. What the fleet says of them comes later than that."""
         self._pending: list[Fact] = []
         """Facts that came up while acting."""
         # What lives now lives as long as we do. Frozen, the collector does not touch it, so workers go on sharing its pages.
@@ -344,9 +344,10 @@ class Host:
     def _measure(self, action: Measure) -> None:
         self._pending.append(self._meter.measure(action, self.children.values()))
 
-    def _signal(self, worker: int, number: int) -> None:
+    def _signal(self, worker: int, number: int | None) -> None:
+        """Send the signal ``number``, if this system has it."""
         child = self.children.get(worker)
-        if child is not None:
+        if child is not None and number is not None:
             # Not reaped yet, so at worst a zombie: no other process can have this pid.
             os.kill(child.pid, number)
 

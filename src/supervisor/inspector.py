@@ -175,9 +175,7 @@ class Inspector:
 
 def describe_state(pid: int) -> str:
     """Why a process may not answer, from ``/proc``."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            state = file.read().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        state = ""
-    return STATES.get(state, "it does not handle signals")
+    # Late, because few workers do not answer.
+    from ..metrics.processes import stat_of
+
+    return STATES.get("".join(stat_of(pid)[:1]), "it does not handle signals")

@@ -15,6 +15,7 @@ from ..config.frozen import Value
 from ..config.identity import Identity, rights_for
 from ..config.options import OPTIONS, Config, check_excluded, flag, is_set
 from ..errors import SystemRefused
+from ..ipc.text import WILDCARDS, url_host
 
 ATTEMPTS = 10
 """Tries to find a port that is free on all hosts."""
@@ -149,9 +150,8 @@ def url(family: int, address: Any, scheme: str = "http") -> str:
     if family == socket.AF_UNIX:
         return f"unix:{address.decode(errors='replace') if isinstance(address, bytes) else address}"
     host, port = address[:2]
-    wildcard = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host)
-    shown = f"[{wildcard or host}]" if ":" in host else wildcard or host
-    return f"{scheme}://{shown}:{port}" + (f" (on all IPv{6 if ':' in host else 4} addresses)" if wildcard else "")
+    note = f" (on all IPv{6 if ':' in host else 4} addresses)" if host in WILDCARDS else ""
+    return f"{scheme}://{url_host(host)}:{port}{note}"
 
 
 # ------------------------------------------------------------------------------------------------------------------- TCP

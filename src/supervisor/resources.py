@@ -70,8 +70,11 @@ def usage_of(pid: int) -> Usage | None:
             return Usage(round(times.user + times.system, 3), process.memory_info().rss)
         except psutil.Error:
             return None
-    # proc(5): behind the name in parentheses, which may hold anything, utime is the 12th field, stime the 13th, rss the 22nd.
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    # Late, because only those who look at a fleet ask.
+    from ..metrics.processes import stat_of
+
+    # proc(5): utime is the 12th field behind the name, stime the 13th, rss the 22nd.
+    fields = stat_of(pid)
     if len(fields) < 22:
         return None
     ticks = int(fields[11]) + int(fields[12])

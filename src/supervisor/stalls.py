@@ -9,9 +9,8 @@ long it did not. Rows and messages may be false: a worker that lies gets signals
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..config.frozen import Value
 from ..ipc.channel import ACTIVE, Message
@@ -98,8 +97,10 @@ class Watched:
 class StallWatch:
     """Reports the stalls of all workers."""
 
-    def __init__(self, scoreboard: Scoreboard) -> None:
+    def __init__(self, scoreboard: Scoreboard, sample: Callable[[int], None]) -> None:
+        """``sample`` makes the worker with this id write down where it is."""
         self._scoreboard = scoreboard
+        self._sample = sample
         self._watched: dict[int, Watched] = {}
 
     def hear(self, child: Child, messages: Iterable[Message], now: float) -> None:
@@ -160,15 +161,9 @@ class StallWatch:
                 self._begin(watched, stall, now)
             return now + min(MAX_PAUSE, (now - beat) * (PAUSE - 1))
         child.stalls.begin()
-        self._ask(child)
+        self._sample(child.worker)
         stall.sampled_at = now
         return now + READING
-
-    @staticmethod
-    def _ask(child: Child) -> None:
-        if worker_run.SAMPLE_SIGNAL is not None:
-            # Not reaped yet, so at worst a zombie: no other process can have this pid.
-            os.kill(child.pid, worker_run.SAMPLE_SIGNAL)
 
     @staticmethod
     def _read(file: ReportFile, stall: Stall) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..config.options import Config
+from ..ipc.text import url_host
 from ..logging import set_traceback
 from ..logs.access import Access
 from ..protocols.asgi import Application, Field, Message, Receive, Scope, Send
@@ -59,8 +60,7 @@ def documentation_of(app: Any, listeners: Sequence[socket.socket], scheme: str, 
     if not isinstance(path, str) or not is_fastapi or tcp is None:
         return ""
     host, port = tcp.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{root_path}{path}"
+    return f"{scheme}://{url_host(host)}:{port}{root_path}{path}"
 
 
 class WithoutWaiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -51,6 +52,12 @@ class Lifespan:
             return
         self._inbox.put_nowait({"type": "lifespan.shutdown"})
         await self._stopped
+
+    async def shutdown_within(self, seconds: float) -> None:
+        """As :meth:`shutdown`, but wait no longer than so many ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.shutdown()
 
     def abandon(self) -> None:
         """Cancel the application's task, unless its shutdown is done. No caller will wait for it."""

@@ -153,9 +153,7 @@ class WorkerProcess:
             await serving.warm_up(seconds)
         except AppError:
             # It did start up, so it is shut down, as long as that is quick.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
-                    await self._lifespan.shutdown()
+            await self._lifespan.shutdown_within(LAST_WORDS)
             raise
 
     async def _serve(self, serving: Serving) -> None:

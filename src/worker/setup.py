@@ -88,7 +88,7 @@ class Setup:
 
     async def _read_origin(self, connection: socket.socket) -> Origin | None:
         """Take the header off the socket, and not a byte more: a TLS handshake may follow."""
-        # Late, for few servers are behind such a proxy.
+        # Late, because few servers are behind such a proxy.
         from ..protocols.proxy.protocol import HeaderReader, ProxyError
 
         reader = HeaderReader()

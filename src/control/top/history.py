@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...config.frozen import Value
-from ...ipc.counts import quantile
+from ...ipc.counts import grown, quantile
 from ..show import blocked
 
 WINDOW = 5.0
@@ -77,7 +77,7 @@ class History:
 
     def _row(self, worker: Mapping[str, Any], now: float) -> Row:
         then, before = self._first_of(worker["id"])
-        durations = _difference(before["durations"], worker["durations"])
+        durations = grown(before["durations"] or (), worker["durations"] or ())
         return Row(
             worker["id"],
             worker["slot"],
@@ -106,11 +106,6 @@ def _per_second(before: float | None, after: float | None, seconds: float) -> fl
     if before is None or after is None or seconds <= 0:
         return None
     return max(0.0, after - before) / seconds
-
-
-def _difference(before: Sequence[float] | None, after: Sequence[float] | None) -> list[float]:
-    """How many responses of each duration have ended in between."""
-    return [max(0.0, b - a) for a, b in zip(before or (), after or (), strict=False)]
 
 
 def sort_rows(rows: Sequence[Row], by: str, reverse: bool) -> list[Row]:

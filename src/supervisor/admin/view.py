@@ -16,7 +16,7 @@ from ...ipc.published import Published, read_all
 from ...ipc.scoreboard import Field, Row, Scoreboard
 from ...metrics.gather import Facts
 from ..control.metrics import make_facts
-from ..control.status import Supervised, status
+from ..control.status import Supervised, status, too_few
 from ..inspector import Receiver
 from ..phases import Phase, Plan, Stage
 from ..snapshot import LastReload, Result, Snapshot, WorkerSnapshot
@@ -123,9 +123,7 @@ class View:
             row = processes.row_of(worker.id)
             if worker.phase is Phase.READY and row is not None and now - row[Field.BEAT] <= told["health_time"]:
                 ready += 1
-        if ready < told["ready_min"]:
-            return f"{ready} {'worker is' if ready == 1 else 'workers are'} ready, fewer than --ready-min {told['ready_min']}"
-        return ""
+        return too_few(ready, told["ready_min"]) if ready < told["ready_min"] else ""
 
     def pids(self) -> list[int]:
         """The supervisor and all workers."""

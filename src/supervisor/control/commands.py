@@ -21,7 +21,7 @@ from .explanation import explained_status
 from .inspection import environment, requests, stacks
 from .metrics import metrics
 from .request import Request
-from .status import Supervised
+from .status import Supervised, too_few
 
 
 def difference(value: Any) -> int:
@@ -103,8 +103,7 @@ def _health(request: Request, snapshot: Snapshot, supervised: Supervised, now: f
     if snapshot.ready >= wanted:
         request.answer(DONE, found)
     else:
-        noun = "worker is" if snapshot.ready == 1 else "workers are"
-        request.answer(FAILED, {**found, "error": f"{snapshot.ready} {noun} ready, fewer than --ready-min {wanted}"})
+        request.answer(FAILED, {**found, "error": too_few(snapshot.ready, wanted)})
 
 
 QUESTIONS: Mapping[str, tuple[Shape, Callable[[Request, Snapshot, Supervised, float], None]]] = {

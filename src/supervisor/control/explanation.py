@@ -13,8 +13,9 @@ from ..answers import DONE
 from ..inspector import Inspected
 from ..phases import Phase
 from ..snapshot import Snapshot
+from ..stalls import Blocked
 from .request import Request
-from .status import Supervised, lateness, status
+from .status import Supervised, blocked_status, lateness, status
 
 LATE = 0.25
 """Seconds by which a beat is late before the worker is asked. On a busy machine the beats of loops that turn are late by some
@@ -50,7 +51,7 @@ def explain(told: dict[str, Any], found: Sequence[Inspected], late: Mapping[int,
         if (report := reports.get(worker["id"])) is not None:
             requests = report.requests
             # Which of several requests it is only the samples of --report-stalls say.
-            request = name_request(f"{requests[0].method} {requests[0].path}") if len(requests) == 1 else None
-            worker["blocked"] = {"seconds": round(late[worker["id"]], 3), "request": request, "line": report.line or None}
+            request = name_request(f"{requests[0].method} {requests[0].path}") if len(requests) == 1 else ""
+            worker["blocked"] = blocked_status(Blocked(late[worker["id"]], request, report.line))
             worker["in_flight"] = max(worker["in_flight"], len(requests))
     return told

@@ -91,6 +91,11 @@ def status(snapshot: Snapshot, supervised: Supervised, now: float) -> dict[str, 
     }
 
 
+def too_few(ready: int, wanted: int) -> str:
+    """Why a fleet with so many ``ready`` workers is not ready itself, if fewer than ``wanted`` are."""
+    return f"{ready} {'worker is' if ready == 1 else 'workers are'} ready, fewer than --ready-min {wanted}"
+
+
 def last_reload(reload: LastReload | None, now: float) -> dict[str, Any] | None:
     """The last reload; None before the first."""
     if reload is None:
