@@ -1,5 +1,6 @@
 """Write docs/tricornctl.1, the man page, from the command line of tricornctl:  python docs/man_ctl.py > docs/tricornctl.1"""
 
+from man import escaped
 from tricorn import __version__
 from tricorn.control.main import build_parser
 from tricorn.control.reference import Argument, usages
@@ -26,12 +27,6 @@ The control socket, if neither --socket nor --pid names a supervisor.
 .SH SEE ALSO
 .BR tricorn (1)
 """
-
-
-def escaped(text: str) -> str:
-    """``text`` with roff's special characters escaped (man-pages(7))."""
-    text = text.replace("\\", "\\e").replace("-", "\\-")
-    return "\\&" + text if text.startswith((".", "'")) else text
 
 
 def entry(argument: Argument) -> str:
