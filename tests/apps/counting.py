@@ -18,7 +18,9 @@ async def app(scope, receive, send):
     REQUESTS.labels(scope["path"]).inc()
     SIZES.observe(5)
     BUSY.set(1)
-    PEAK.set(float(scope["query_string"] or 0))
+    if scope["query_string"]:
+        # A request without a number would put the peak back to zero.
+        PEAK.set(float(scope["query_string"]))
     body = b"%d" % os.getpid()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
