@@ -12,6 +12,7 @@ import tomllib
 import venv
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 CHECKOUT = BENCHMARKS.parent
@@ -21,16 +22,21 @@ DEFAULT_VENV = CACHE / f"venv-{sys.version_info.major}.{sys.version_info.minor}"
 
 SCRIPT = """#!{python}
 import sys
-from tricorn.cli import main
-sys.exit(main())
+from {module} import {function}
+sys.exit({function}())
 """
 
 
 def requirements() -> list[str]:
     """The lines of requirements.txt and what Tricorn itself needs, its ``speed`` extra included."""
     lines = [line.partition("#")[0].strip() for line in (BENCHMARKS / "requirements.txt").read_text().splitlines()]
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return [line for line in lines if line] + project["dependencies"] + project["optional-dependencies"]["speed"]
+    declared = project()
+    return [line for line in lines if line] + declared["dependencies"] + declared["optional-dependencies"]["speed"]
+
+
+def project() -> dict[str, Any]:
+    """The table ``[project]`` of pyproject.toml."""
+    return tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 
 
 def prepare(folder: Path, refresh: bool = False) -> Path:
@@ -64,7 +70,8 @@ def link_tricorn(folder: Path) -> None:
             package.unlink()
         package.symlink_to(CHECKOUT / "src")
     script = folder / "bin" / "tricorn"
-    script.write_text(SCRIPT.format(python=folder / "bin" / "python"))
+    module, _, function = project()["scripts"]["tricorn"].partition(":")
+    script.write_text(SCRIPT.format(python=folder / "bin" / "python", module=module, function=function))
     script.chmod(0o755)
 
 

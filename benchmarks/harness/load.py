@@ -27,6 +27,7 @@ class Load:
     connections: int = 64
     workers: int = 1
     access_log: bool = False
+    tls: bool = False
     quick: bool = False
     default: bool = True
     kind: str = "http"
@@ -62,7 +63,7 @@ def wrk(load: Load, port: int, seconds: int, cores: set[int] | None) -> Mapping[
     """Runs wrk, with one thread; what ``lua/report.lua`` printed."""
     command = [
         *("wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{seconds}s"),
-        *("--timeout", "5s", "--latency", "--script", f"{load.script}.lua", f"http://{HOST}:{port}{load.path}"),
+        *("--timeout", "5s", "--latency", "--script", f"{load.script}.lua", f"http{'s' * load.tls}://{HOST}:{port}{load.path}"),
     ]
     with processes.on_cores(cores):
         done = subprocess.run(command, cwd=LUA, capture_output=True, text=True)
@@ -98,6 +99,8 @@ LOADS: tuple[Load, ...] = (
     Load("get-1", "Bare GET, 1 connection, 1 worker", connections=1),
     Load("get-1000", "Bare GET, 1,000 connections, 1 worker", connections=1000),
     Load("close", "A connection per request, 64 at once, 1 worker", "/closing", "close"),
+    Load("tls-close", "A TLS connection per request, 64 at once, 1 worker", "/closing", "close", tls=True),
+    Load("tls-large", "Response of 100 KB over TLS, 64 connections, 1 worker", "/large", tls=True),
     Load("get-log", "Bare GET with access log, 64 connections, 1 worker", access_log=True),
     Load("get-n", "Bare GET, 64 connections, {workers} workers", workers=0),
     Load("browser-n", "GET as a browser sends it, 64 connections, {workers} workers", "/items", "browser", workers=0),
@@ -116,5 +119,5 @@ EXPECTED: Mapping[str, bytes] = {
 def check(running: Running) -> None:
     """Whether the server gives the right answers at all; raises MeasurementFailed if not."""
     for path, body in EXPECTED.items():
-        if ask(running.port, path)[0] != body:
+        if ask(running.port, path, tls=running.tls)[0] != body:
             raise MeasurementFailed(f"{running.server.name} answers {path} wrongly")

@@ -95,22 +95,22 @@ def rotated(servers: Sequence[Server], number: int) -> list[Server]:
     return [*servers[first:], *servers[:first]]
 
 
-def group(scenario: Load) -> tuple[str, int, bool]:
-    """Scenarios of the same kind, number of workers and logging are measured on the same processes."""
-    return scenario.kind, scenario.workers, scenario.access_log
+def group(scenario: Load) -> tuple[str, int, bool, bool]:
+    """Scenarios of the same kind, number of workers, logging and encryption are measured on the same processes."""
+    return scenario.kind, scenario.workers, scenario.access_log, scenario.tls
 
 
 @contextlib.contextmanager
 def all_running(found: Results, loads: Sequence[Load], servers: Sequence[Server]) -> Iterator[list[Running]]:
     """Every server that starts and answers correctly; what happened to the others goes to the rows' failures."""
-    kind, workers, access_log = group(loads[0])
+    kind, workers, access_log, tls = group(loads[0])
     with contextlib.ExitStack() as stack:
         alive = []
         for server in servers:
-            if kind not in server.kinds or (access_log and server.name.startswith(report.LIMIT)):
+            if kind not in server.kinds or (access_log and server.name.startswith(report.LIMIT)) or (tls and not server.tls):
                 continue
             try:
-                running = stack.enter_context(Running(server, workers, access_log=access_log))
+                running = stack.enter_context(Running(server, workers, access_log=access_log, tls=tls))
                 load.check(running)
                 alive.append(running)
             except (StartFailed, MeasurementFailed, OSError) as error:

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import processes
+from . import certificate, processes
 from .environment import BENCHMARKS, CACHE, CHECKOUT
 
 HOST = "127.0.0.1"
@@ -33,6 +34,8 @@ class Server:
     """Arguments that switch the access log off."""
     logged: str = ""
     """Arguments that switch the access log on, to standard output or error."""
+    tls: str = ""
+    """Arguments that serve TLS, with ``{cert}`` and ``{key}`` to fill in; empty if it can't."""
     watch: str | None = None
     """Arguments that reload when a file changes; None if it can't."""
     hup: bool = False
@@ -44,19 +47,29 @@ class Server:
 
     def argv(self, app: str, port: int, workers: int, extra: str) -> list[str]:
         words = shlex.split(f"{self.command} {extra}")
-        words = [word.format(app=app, port=port, workers=workers) for word in words]
+        cert, key = certificate.FILES
+        words = [word.format(app=app, port=port, workers=workers, cert=cert, key=key) for word in words]
         bin_folder = Path(sys.prefix) / "bin"
         return [str(bin_folder / words[0]), *words[1:]]
 
 
+UVICORNS_TLS = "--ssl-certfile {cert} --ssl-keyfile {key}"
+GUNICORNS_TLS = "--certfile {cert} --keyfile {key}"
+GRANIANS_TLS = "--ssl-certificate {cert} --ssl-keyfile {key}"
+
+
 def tricorn(name: str, options: str, default: bool = False, kinds: tuple[str, ...] = ("http", "websocket")) -> Server:
     command = f"tricorn {{app}} --host 127.0.0.1 --port {{port}} --workers {{workers}} {options}"
-    return Server(name, "tricorn", command, quiet="--no-access-log", watch="--reload", hup=True, default=default, kinds=kinds)
+    return Server(
+        name, "tricorn", command, "--no-access-log", tls=UVICORNS_TLS, watch="--reload", hup=True, default=default, kinds=kinds
+    )
 
 
 def uvicorn(name: str, options: str, default: bool = False, kinds: tuple[str, ...] = ("http", "websocket")) -> Server:
     command = f"uvicorn {{app}} --host 127.0.0.1 --port {{port}} --workers {{workers}} {options}"
-    return Server(name, "uvicorn", command, quiet="--no-access-log", watch="--reload", hup=True, default=default, kinds=kinds)
+    return Server(
+        name, "uvicorn", command, "--no-access-log", tls=UVICORNS_TLS, watch="--reload", hup=True, default=default, kinds=kinds
+    )
 
 
 def granian(
@@ -66,18 +79,23 @@ def granian(
         f"granian {{app}} --interface asgi --host 127.0.0.1 --port {{port}} --workers {{workers}} --http {http} --backlog 2048 "
         f"--respawn-failed-workers {options}"
     )
-    return Server(name, "granian", command, logged="--access-log", watch="--reload", hup=True, default=default, kinds=kinds)
+    logged = "--access-log"
+    return Server(
+        name, "granian", command, "", logged, tls=GRANIANS_TLS, watch="--reload", hup=True, default=default, kinds=kinds
+    )
 
 
 def gunicorn(name: str, options: str, default: bool = False) -> Server:
     command = f"gunicorn {{app}} -k asgi --bind 127.0.0.1:{{port}} --workers {{workers}} {options}"
-    return Server(name, "gunicorn", command, logged="--access-logfile -", watch="--reload", hup=True, default=default)
+    logged = "--access-logfile -"
+    return Server(name, "gunicorn", command, "", logged, tls=GUNICORNS_TLS, watch="--reload", hup=True, default=default)
 
 
 def hypercorn(name: str, options: str, default: bool = False) -> Server:
     command = f"hypercorn {{app}} --bind 127.0.0.1:{{port}} --workers {{workers}} {options}"
     kinds = ("http", "websocket", "http2")
-    return Server(name, "hypercorn", command, logged="--access-logfile -", watch="--reload", default=default, kinds=kinds)
+    logged = "--access-logfile -"
+    return Server(name, "hypercorn", command, "", logged, tls=GUNICORNS_TLS, watch="--reload", default=default, kinds=kinds)
 
 
 def canned(name: str, options: str, default: bool = False) -> Server:
@@ -121,12 +139,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def ask(port: int, path: str = "/", timeout: float = 5, count: int = 1) -> list[bytes]:
+def ask(port: int, path: str = "/", timeout: float = 5, count: int = 1, *, tls: bool = False) -> list[bytes]:
     """The bodies of ``count`` requests sent at the same time on new connections.
 
     Raises OSError as the socket does, and also for an answer that is none or has another status than 200.
     """
-    opened = [http.client.HTTPConnection(HOST, port, timeout=timeout) for _ in range(count)]
+    opened = [connection_to(port, timeout, tls) for _ in range(count)]
     try:
         for connection in opened:
             connection.request("GET", path, headers={"Connection": "close"})
@@ -136,6 +154,13 @@ def ask(port: int, path: str = "/", timeout: float = 5, count: int = 1) -> list[
     finally:
         for connection in opened:
             connection.close()
+
+
+def connection_to(port: int, timeout: float, tls: bool) -> http.client.HTTPConnection:
+    """Not opened yet; over TLS any certificate is taken."""
+    if not tls:
+        return http.client.HTTPConnection(HOST, port, timeout=timeout)
+    return http.client.HTTPSConnection(HOST, port, timeout=timeout, context=ssl._create_unverified_context())
 
 
 def body_of(response: http.client.HTTPResponse) -> bytes:
@@ -157,14 +182,18 @@ class Running:
         workers: int = 1,
         *,
         access_log: bool = False,
+        tls: bool = False,
         watch: bool = False,
         app: str = "apps:app",
         folder: Path = BENCHMARKS,
         pinned: bool = True,
         wait: bool = True,
     ) -> None:
-        self.server, self.workers, self.port = server, workers, free_port()
+        self.server, self.workers, self.port, self.tls = server, workers, free_port(), tls
         extra = server.logged if access_log else server.quiet
+        if tls:
+            certificate.make()
+            extra = f"{extra} {server.tls}"
         if watch:
             extra = f"{extra} {server.watch}"
         self._argv = server.argv(app, self.port, workers, extra)
@@ -206,7 +235,7 @@ class Running:
         until = time.monotonic() + timeout
         while time.monotonic() < until and self.process.poll() is None:
             try:
-                return ask(self.port, path)[0]
+                return ask(self.port, path, tls=self.tls)[0]
             except OSError:
                 time.sleep(0.0005)
         raise StartFailed(f"{self.server.name} did not start: {self.last_words()}")
