@@ -13,7 +13,6 @@ from ..ipc import channel
 from ..ipc.waits import Waits
 from ..logs import orders
 from ..protocols.facts import Facts
-from ..protocols.http1.connection import HttpConnection
 from ..worker.current import CurrentWorker
 from ..worker.lifespan import Lifespan
 from ..worker.main import watch_lifeline
@@ -133,7 +132,7 @@ class AdminServing(Serving):
             # The deadline of a connection that answers a request is infinite, and that of an idle one the earlier the longer
             # it has been idle.
             min(connections, key=lambda connection: connection.deadline).abort()
-        return HttpConnection(self.service, transport, facts)
+        return super()._make_connection(transport, facts)
 
 
 class Nobody:

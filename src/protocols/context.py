@@ -12,10 +12,8 @@ from typing import Any, Protocol
 
 from .asgi import Application, Scope
 from .date import http_date
+from .defaults import Defaults
 from .delivery import Deliveries, Sender
-from .http1 import head_limits
-from .http1.codec import Codec
-from .http1.response import Defaults
 from .limits import Limits
 from .meters import Meters, Unread
 from .proxy.headers import Proxies
@@ -136,7 +134,7 @@ class Service:
 
     # Slots: of more attributes than thirty without, each would be found the slow way (CPython 3.11).
     __slots__ = (
-        *("_context", "_empty", "_sweep_at", "access", "app", "begun", "codec", "connections", "date_header", "defaults"),
+        *("_context", "_empty", "_sweep_at", "access", "app", "begun", "connections", "date_header", "defaults"),
         *(
             "deliveries",
             "end",
@@ -145,7 +143,6 @@ class Service:
             "http2",
             "idle_until",
             "in_flight",
-            "lane",
             "limits",
             "loop",
             "make_task",
@@ -158,9 +155,7 @@ class Service:
         self,
         app: Application,
         loop: asyncio.AbstractEventLoop,
-        codec: Codec,
         *,
-        fast: Callable[[], head_limits.Parse] | None = None,
         limits: Limits | None = None,
         defaults: Defaults | None = None,
         date_header: bool = True,
@@ -185,10 +180,6 @@ class Service:
         """Whether transports write several pieces at once without copying. asyncio's own do copy them before Python 3.12, and
         from then on, until 3.12.9 and 3.13.2, don't tell when their buffer is full (CVE-2024-12254)."""
         self.limits = limits or Limits()
-        self.codec = codec
-        self.lane = head_limits.lanes_within(self.limits, fast) if fast is not None else lambda: _not_plain
-        """Makes a new connection's fast lane, which parses a whole request head that is plain and within the limits, or says
-        None."""
         self.defaults = defaults or Defaults()
         self.date_header = date_header
         self.root_path = root_path
@@ -353,11 +344,6 @@ class Service:
     def _check_empty(self) -> None:
         if self._empty is not None and not self._empty.done() and not self.connections and not self.in_flight:
             self._empty.set_result(None)
-
-
-def _not_plain(raw: bytes) -> RequestHead | None:
-    """A fast lane that takes nothing."""
-    return None
 
 
 MakeTask = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]

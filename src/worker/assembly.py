@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from ..config.options import DEFAULTS, Config
+from ..protocols.defaults import Defaults
 from ..protocols.http1 import fast
 from ..protocols.http1.codec import Codec
 from ..protocols.http1.head_limits import Parse
-from ..protocols.http1.response import Defaults
 from ..protocols.limits import Limits
 from ..protocols.request import RequestHead
 from .setup import Setup, trusted_by

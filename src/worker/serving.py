@@ -19,6 +19,7 @@ from ..protocols.asgi import Application, Scope
 from ..protocols.context import Phase, Service, Successor, Upgrade
 from ..protocols.facts import Facts
 from ..protocols.http1.connection import HttpConnection
+from ..protocols.http1.shared import Http1
 from ..protocols.proxy.headers import Proxies
 from ..protocols.request import RequestHead
 from ..protocols.scope import connection_scope
@@ -95,6 +96,7 @@ class Serving:
         self._acceptor = Acceptor(loop, listeners, self._make_connection, setup.admit, place)
         self._handover = Handover(handover, loop, self._acceptor.take) if handover is not None else None
         self.service = self._make_service(app)
+        self._http1 = Http1(self.service, codec_of(config.http), lane_of(config.http))
         self._recycling = Recycling(config, owner.retire)
         self._heartbeat = Heartbeat(self._row, self._meters, self.service, self._tick)
         self._pulse = Pulse(self.service, self._row, owner, config) if is_wanted(config) else None
@@ -206,8 +208,6 @@ class Serving:
         return Service(
             app if config.ready_path is None else Readiness(app, config.ready_path, lambda: self._current.is_ready),
             self._loop,
-            codec_of(config.http),
-            fast=lane_of(config.http),
             limits=make_limits(config),
             defaults=make_defaults(config),
             date_header=config.date_header,
@@ -236,7 +236,7 @@ class Serving:
         """The connection that ``facts`` call for. Without TLS the first bytes may call for another (see HttpConnection)."""
         if facts.alpn == "h2":
             return self._make_http2(transport, *connection_scope(self.service, facts), None)
-        return HttpConnection(self.service, transport, facts)
+        return HttpConnection(self._http1, transport, facts)
 
     def _make_http2(self, transport: asyncio.Transport, scope: Scope, peer: str, is_unwanted: bool | None) -> asyncio.Protocol:
         """Load HTTP/2 when the first client speaks it: behind a proxy none does, and it would slow down the start."""
@@ -251,7 +251,7 @@ class Serving:
         if self._websocket is None:
             from .websocket import make_upgrade
 
-            self._websocket = make_upgrade(self.service, self._config, self._access.line if self.service.access else None)
+            self._websocket = make_upgrade(self._http1, self._config, self._access.line if self.service.access else None)
         if self._pulse is not None:
             self._pulse.wake()
         return self._websocket(transport, head, base, client)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..config.options import Config
-from ..protocols.context import Service, Upgrade
+from ..protocols.context import Upgrade
+from ..protocols.http1.shared import Http1
 from ..protocols.websocket.connection import upgrade
 from ..protocols.websocket.settings import Settings, reader_of
 
 
-def make_upgrade(service: Service, config: Config, access: Callable[[str], None] | None) -> Upgrade:
+def make_upgrade(http1: Http1, config: Config, access: Callable[[str], None] | None) -> Upgrade:
     """The function that makes WebSocket connections; ``access`` writes a line to the access log."""
     settings = Settings(
         # Uvicorn has two names for the library websockets; here both mean the same reader.
@@ -22,4 +23,4 @@ def make_upgrade(service: Service, config: Config, access: Callable[[str], None]
         deflate=config.ws_per_message_deflate,
         access=access,
     )
-    return upgrade(service, settings)
+    return upgrade(http1, settings)

@@ -1,4 +1,4 @@
-"""An exchange and its scope know no version of HTTP: no module of http1, and none of its words on the wire."""
+"""What all protocols share knows none of them, and an exchange none of HTTP/1.1's words on the wire."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pytest
 from support.import_rules import imports_of, read_package
 
 SOURCE = Path(__file__).parents[2] / "src"
-NEUTRAL = ("protocols.exchange", "protocols.scope", "protocols.stream", "protocols.application", "protocols.request")
+PROTOCOLS = (".protocols.http1", ".protocols.http2", ".protocols.websocket")
 WORDS = re.compile(r"HTTP/1|\\r\\n|%x|chunk|keep.alive|content-length|transfer-encoding", re.IGNORECASE)
 
 
-@pytest.mark.parametrize("name", [*NEUTRAL, "protocols.writer"])
-def test_imports_nothing_of_one_version(name: str) -> None:
+def test_what_protocols_share_imports_none_of_them() -> None:
     package = read_package(SOURCE)
-    found = imports_of(name, package[name], frozenset(package))
-    assert not [target for target in found if target.startswith(".protocols.http")]
+    shared = [name for name in package if name.startswith("protocols.") and name.count(".") == 1]
+    assert "protocols.context" in shared
+    found = [(name, target) for name in shared for target in imports_of(name, package[name], frozenset(package))]
+    assert not [(name, target) for name, target in found if target.startswith(PROTOCOLS)]
 
 
 @pytest.mark.parametrize("name", ["protocols.exchange", "protocols.scope"])

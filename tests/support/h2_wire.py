@@ -11,6 +11,7 @@ from support.h2_raw import read_frames
 from support.wire import CODECS, App, FakeTransport, Seen, Wire, echo, turn
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import read_facts
+from tricorn.protocols.http1.shared import Http1
 from tricorn.protocols.http2 import frames
 from tricorn.protocols.http2.connection import make_http2
 from tricorn.protocols.limits import Limits
@@ -57,9 +58,9 @@ class H2Wire(Wire):
         self.loop = asyncio.get_running_loop()
         self.seen: list[Seen] = []
         if service is None:
-            parse, lane = CODECS["auto"]
-            service = Service(self._watch(app), self.loop, parse, fast=lane, limits=limits, **options)  # type: ignore[arg-type]
+            service = Service(self._watch(app), self.loop, limits=limits, **options)  # type: ignore[arg-type]
         self.service = service
+        self.http1 = Http1(service, *CODECS["auto"])
         self.transport = FakeTransport(self.loop, extra)
         self.connection: Any = make_http2(service)(self.transport, *connection_scope(service, read_facts(self.transport)), None)
         self.transport.protocol = self.connection

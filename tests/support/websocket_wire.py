@@ -73,7 +73,7 @@ class Peer(Wire):
         self.log: list[str] = []
         super().__init__(app, **options)
         chosen = settings or Settings(access=self.log.append)
-        self.service.websocket = upgrade(self.service, chosen)
+        self.service.websocket = upgrade(self.http1, chosen)
 
     async def open(self, *headers: str, path: str = "/", behind: bytes = b"") -> None:
         """Send the handshake, and ``behind`` in the same breath."""

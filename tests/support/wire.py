@@ -16,6 +16,8 @@ from tricorn.protocols.facts import read_facts
 from tricorn.protocols.http1 import fast, h11_codec, httptools_codec
 from tricorn.protocols.http1.codec import Codec
 from tricorn.protocols.http1.connection import HttpConnection
+from tricorn.protocols.http1.response import ResponseHeads
+from tricorn.protocols.http1.shared import Http1
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.request import RequestHead
 
@@ -189,21 +191,24 @@ class Wire:
         *,
         limits: Limits | None = None,
         service: Service | None = None,
+        heads: ResponseHeads | None = None,
         extra: dict[str, Any] | None = None,
         misses_tls: bool = False,
         **options: Any,
     ) -> None:
         """``options`` are Service's, ``extra`` is what the transport tells of itself, ``misses_tls`` is as in Facts.
 
-        A ``service`` may be shared by several connections. Must be made on a running loop."""
+        A ``service`` may be shared by several connections, ``heads`` by several services. Must be made on a running loop."""
         self.loop = asyncio.get_running_loop()
         self.seen: list[Seen] = []
         if service is None:
-            parse, lane = CODECS[codec]
-            service = Service(self._watch(app), self.loop, parse, fast=lane, limits=limits, **options)  # type: ignore[arg-type]
+            service = Service(self._watch(app), self.loop, limits=limits, **options)  # type: ignore[arg-type]
         self.service = service
+        self.http1 = Http1(service, *CODECS[codec])
+        if heads is not None:
+            self.http1.heads = heads
         self.transport = FakeTransport(self.loop, extra)
-        self.connection = HttpConnection(service, self.transport, read_facts(self.transport, misses_tls=misses_tls))
+        self.connection = HttpConnection(self.http1, self.transport, read_facts(self.transport, misses_tls=misses_tls))
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)
 

@@ -9,7 +9,6 @@ import asyncio
 
 from ...errors import BadRequest
 from ..context import Phase as ServicePhase
-from ..context import Service
 from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..departure import has_left, is_silent
 from ..exchange import Exchange
@@ -18,8 +17,8 @@ from ..request import PLAIN, RequestHead
 from ..scope import connection_scope
 from ..writer import Writer
 from .phase import BROKEN, CLOSED, DISCARD, EXCHANGE, HEAD, IDLE, LINGER
-from .reader import RequestReader
 from .response import plain
+from .shared import Http1
 from .stream import Http1Stream
 
 STOPPING = ServicePhase.STOPPING
@@ -61,15 +60,16 @@ class HttpConnection(asyncio.Protocol):
 
     # Slots: of more attributes than thirty without, each would be found the slow way.
     __slots__ = (
-        *("_eof", "_exchange", "_last", "_peer", "_phase", "_proxies", "_reader", "_reading", "_refusal"),
+        *("_eof", "_exchange", "_http1", "_last", "_peer", "_phase", "_proxies", "_reader", "_reading", "_refusal"),
         *("_resting", "_scope", "_service", "_stream", "_surplus", "_writer", "deadline", "transport"),
     )
 
-    def __init__(self, service: Service, transport: asyncio.Transport, facts: Facts) -> None:
-        self._service = service
+    def __init__(self, http1: Http1, transport: asyncio.Transport, facts: Facts) -> None:
+        self._http1 = http1
+        self._service = service = http1.service
         self.transport = transport
         self._scope, self._peer = connection_scope(service, facts)
-        self._reader = RequestReader(service.lane(), service.codec, service.limits)
+        self._reader = http1.make_reader()
         self._writer = Writer(service, transport)
         self._stream: Http1Stream | None = None
         """None until there is a first request, and when the connection is lost: it knows this object."""
@@ -185,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
                 service.meters.counter(head.method, self._refusal[0])(0.0)
                 self._refuse(*self._refusal, method=head.method)
                 return
-            stream = self._stream = Http1Stream(service, self._writer, self)
+            stream = self._stream = Http1Stream(self._http1, self._writer, self)
         terms = head.terms
         if terms is not PLAIN:
             if terms.proxied and self._proxies is not None:
@@ -528,7 +528,7 @@ class HttpConnection(asyncio.Protocol):
         came = bytes(self._reader.buffer[:MAX_METHOD]).partition(b" ")[0].decode("latin-1")
         is_head = (came if method is None else method) == "HEAD"
         self._reader.clear()
-        self._writer.write_last(plain(status, reason, self._service.defaults, extra=extra, with_body=not is_head))
+        self._writer.write_last(plain(status, reason, self._http1.heads, extra=extra, with_body=not is_head))
         if method is None:
             self._service.meters.counter(came, status)(0.0)
             if self._service.access is not None:

@@ -8,13 +8,13 @@ from typing import Protocol
 
 from ..asgi import Field
 from ..context import Phase as ServicePhase
-from ..context import Service
 from ..delivery import Sender
 from ..request import RequestHead
 from ..sendfile import File
 from ..stream import Room, length_mismatch
 from ..writer import Writer
 from .response import Framing, encode, encode_lines, plain, reason
+from .shared import Http1
 
 LENGTH, CHUNKED, CLOSE, EMPTY = Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE, Framing.EMPTY
 SERVING = ServicePhase.SERVING
@@ -51,12 +51,13 @@ class Http1Stream:
     """
 
     __slots__ = (
-        *("_body", "_chunk", "_chunk_size", "_connection", "_file", "_keep_alive", "_length", "_service", "_writer"),
+        *("_body", "_chunk", "_chunk_size", "_connection", "_file", "_heads", "_keep_alive", "_length", "_service", "_writer"),
         *("body_sent", "client", "request", "withheld"),
     )
 
-    def __init__(self, service: Service, writer: Writer, connection: Owner) -> None:
-        self._service = service
+    def __init__(self, http1: Http1, writer: Writer, connection: Owner) -> None:
+        self._service = http1.service
+        self._heads = http1.heads
         self._writer = writer
         self._connection = connection
         # The connection sets these three for each request; a call would be 1 % of it.
@@ -105,7 +106,7 @@ class Http1Stream:
                 return writer.room
             size = len(body)
         persists = service.phase is SERVING and not self.withheld
-        head, kind, length, keep_alive = encode(self.request, status, headers, service.defaults, size, persists)
+        head, kind, length, keep_alive = encode(self.request, status, headers, self._heads, size, persists)
         if kind is LENGTH:
             if size != length and (size is not None or len(body) > length):
                 raise length_mismatch(len(body) if size is None else size, length, size is None)
@@ -214,7 +215,7 @@ class Http1Stream:
     def refuse(self, status: int, text: str, extra: bytes = b"") -> None:
         """As Stream's; ``extra``: further header lines."""
         with_body = self.request.method != "HEAD"
-        data = plain(status, text, self._service.defaults, extra=extra, with_body=with_body)
+        data = plain(status, text, self._heads, extra=extra, with_body=with_body)
         self.body_sent = len(text.encode("utf-8", "replace")) if with_body else 0
         self._keep_alive = False
         self._end(data)

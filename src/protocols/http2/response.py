@@ -6,7 +6,9 @@ place for the rules, and its memories work for both versions of HTTP.
 
 from __future__ import annotations
 
-from ..http1.response import HARMLESS, MEANINGFUL, Defaults
+from ..defaults import Defaults
+from ..http1.response import HARMLESS, MEANINGFUL
+from ..http1.response import ResponseHeads as Http1Heads
 from ..memory import remember
 from .hpack import encode_field
 
@@ -18,7 +20,7 @@ _LONGEST = 1024
 _MOST = 1024
 """Heads, or lines, that are remembered; then all are forgotten."""
 
-BARE = Defaults(b"", b"", b"")
+BARE = Http1Heads(Defaults(b""))
 """Adds nothing: what all responses have is kept as a block of its own, because the Date changes every second."""
 
 

@@ -6,13 +6,16 @@ The file is long because it is one object: each event of transport, client, sess
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Protocol
 
-from ..asgi import Scope
+from ..asgi import Field, Scope
 from ..context import Phase as ServicePhase
-from ..context import Service, Upgrade
+from ..context import Upgrade
 from ..delivery import ALERT_TIME, is_blocked, mark, reset_when_closed, waiting
+from ..http1.response import switching
+from ..http1.shared import Http1
 from ..http1.stream import Http1Stream
 from ..request import RequestHead, Terms
 from ..stream import Stream
@@ -35,9 +38,9 @@ RESTART = 1012
 _PING = b"tricorn"
 
 
-def upgrade(service: Service, settings: Settings) -> Upgrade:
-    """What takes over the service's connections that ask for WebSocket."""
-    return lambda transport, head, base, client: WebSocketConnection(service, settings, transport, head, base, client)
+def upgrade(http1: Http1, settings: Settings) -> Upgrade:
+    """What takes over the connections of the worker that ask for WebSocket, of HTTP/1.1 and of HTTP/2."""
+    return lambda transport, head, base, client: WebSocketConnection(http1, settings, transport, head, base, client)
 
 
 class AnyStream(Stream, Protocol):
@@ -78,7 +81,20 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_base", "_client", "_early", "_farewell", "_head", "_mark", "_opened", "_phase", "_ping_due", "_pong", "_reader"),
+        *(
+            "_base",
+            "_client",
+            "_early",
+            "_farewell",
+            "_head",
+            "_http1",
+            "_mark",
+            "_opened",
+            "_phase",
+            "_ping_due",
+            "_pong",
+            "_reader",
+        ),
         *(
             "_reading",
             "_service",
@@ -95,7 +111,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        service: Service,
+        http1: Http1,
         settings: Settings,
         transport: asyncio.Transport,
         head: RequestHead,
@@ -103,17 +119,18 @@ class WebSocketConnection(asyncio.Protocol):
         client: str,
     ) -> None:
         """``head``: the request that asks for WebSocket; ``base``: the scope's common part; ``client``: for the access log."""
-        self._service = service
+        self._http1 = http1
+        self._service = http1.service
         self._settings = settings
         self._head = head
         self._base = base
         self._client = client
         self.transport = transport
-        self._writer = Writer(service, transport)
+        self._writer = Writer(http1.service, transport)
         self._stream: AnyStream | None = transport.get_extra_info("http_stream")
         """None when the connection is lost: it knows this object. With HTTP/2 the transport is a stream, and tells of it."""
         if self._stream is None:
-            self._stream = stream = Http1Stream(service, self._writer, self)
+            self._stream = stream = Http1Stream(http1, self._writer, self)
             # An HTTP response is the last on the connection, whatever the request says.
             stream.client = client
             stream.request = head.with_terms(Terms(head.terms.version, keep_alive=False))
@@ -359,6 +376,10 @@ class WebSocketConnection(asyncio.Protocol):
                 self.transport.pause_reading()
 
     # Called by the session (see session.Wire).
+
+    def switching(self, lines: bytes, headers: Iterable[Field]) -> bytes:
+        """With HTTP/2 the tunnel translates it (see http2/tunnel.py)."""
+        return switching(lines, headers, self._http1.heads)
 
     def accepted(self, response: bytes) -> None:
         self._opened = True

@@ -18,7 +18,6 @@ from ..application import converse
 from ..asgi import WEBSOCKET_VERSIONS, ClientDisconnected, Field, Message, Scope
 from ..context import Service
 from ..exchange import as_bytes
-from ..http1.response import switching
 from ..request import RequestHead
 from ..scope import request_scope
 from ..stream import Stream
@@ -54,6 +53,12 @@ _OPEN = Phase.OPEN
 
 class Wire(Protocol):
     """The session's connection, as the session knows it."""
+
+    def switching(self, lines: bytes, headers: Iterable[Field]) -> bytes:
+        """The response that lets the client in, with the protocol's ``lines`` and the application's ``headers``.
+
+        Raises :class:`AppError`.
+        """
 
     def accepted(self, response: bytes) -> None:
         """The application lets the client in."""
@@ -259,7 +264,7 @@ class Session:
 
     def _accept(self, message: Message) -> None:
         lines, headers = answer(self._offer, message.get("subprotocol"), message.get("headers") or ())
-        response = switching(lines, headers, self._service.defaults)
+        response = self._wire.switching(lines, headers)
         if self._offer.deflate is not None:
             self._deflater = Deflater(self._offer.deflate)
         self.phase = Phase.OPEN

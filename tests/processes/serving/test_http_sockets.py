@@ -15,12 +15,12 @@ from support.wire import CODECS, Receive, Seen, Send, read_responses
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
+from tricorn.protocols.http1.shared import Http1
 
 
 async def serve_rows(kind: str, path: Path) -> list[str]:
     """Every row from a client of its own that half-closes when it has sent all; returns what went wrong."""
     loop = asyncio.get_running_loop()
-    parse, lane = CODECS["auto"]
 
     def connect() -> Opening:
         requests: list[Seen] = []
@@ -31,8 +31,8 @@ async def serve_rows(kind: str, path: Path) -> list[str]:
 
         # One service for each connection, so that each knows its own requests.
         waiting.append(requests)
-        service = Service(noted, loop, parse, fast=lane)  # type: ignore[arg-type]
-        return Opening(partial(HttpConnection, service))
+        service = Service(noted, loop)  # type: ignore[arg-type]
+        return Opening(partial(HttpConnection, Http1(service, *CODECS["auto"])))
 
     waiting: list[list[Seen]] = []
     if kind == "tcp":

@@ -25,6 +25,7 @@ from tricorn.errors import AppError
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
+from tricorn.protocols.http1.shared import Http1
 from tricorn.protocols.sendfile import AT_ONCE, READ_AT_ONCE, SMALL, File, in_thread
 from tricorn.protocols.writer import Writer
 
@@ -50,10 +51,9 @@ def file(tmp_path: Path) -> Path:
 async def fetch(app: App, data: bytes, limit: int | None = None) -> bytes:
     """What comes back over a real socket until its end, or its first ``limit`` bytes before the client leaves."""
     loop = asyncio.get_running_loop()
-    parse, lane = CODECS["auto"]
-    service = Service(app, loop, parse, fast=lane)  # type: ignore[arg-type]
+    service = Service(app, loop)  # type: ignore[arg-type]
     ours, theirs = socket.socketpair()
-    await loop.connect_accepted_socket(lambda: Opening(partial(HttpConnection, service)), ours)
+    await loop.connect_accepted_socket(lambda: Opening(partial(HttpConnection, Http1(service, *CODECS["auto"]))), ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
     writer.write(data)
     if limit is not None:

@@ -25,6 +25,7 @@ from tricorn import protocols
 from tricorn.protocols.context import Phase, Service
 from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
+from tricorn.protocols.http1.shared import Http1
 from tricorn.protocols.limits import Limits
 from tricorn.protocols.websocket.connection import upgrade
 from tricorn.protocols.websocket.settings import Settings, reader_of
@@ -128,10 +129,10 @@ async def live(codec: str, ws: str, served: ssl.SSLContext | None, trusts: ssl.S
     """All stories at once, twice: the second time ends in a drain. Returns what is left of them."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)
-    parse, lane = CODECS[codec]
-    service = Service(app, loop, parse, fast=lane, limits=Limits(linger_time=0.1, request_head_time=1))  # type: ignore[arg-type]
-    service.websocket = upgrade(service, Settings(reader=reader_of(ws)))
-    server = await loop.create_server(lambda: Opening(partial(HttpConnection, service)), "127.0.0.1", 0, ssl=served)
+    service = Service(app, loop, limits=Limits(linger_time=0.1, request_head_time=1))  # type: ignore[arg-type]
+    http1 = Http1(service, *CODECS[codec])
+    service.websocket = upgrade(http1, Settings(reader=reader_of(ws)))
+    server = await loop.create_server(lambda: Opening(partial(HttpConnection, http1)), "127.0.0.1", 0, ssl=served)
     port = server.sockets[0].getsockname()[1]
     # What the first request and the first WebSocket bring with them for all others.
     await asyncio.gather(*(vanish(port, data, trusts) for data in (STORIES[0], STORIES[1], STORIES[14])))

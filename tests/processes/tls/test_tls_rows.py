@@ -17,13 +17,13 @@ from tricorn.config.options import Config
 from tricorn.protocols.context import Service
 from tricorn.protocols.facts import Opening
 from tricorn.protocols.http1.connection import HttpConnection
+from tricorn.protocols.http1.shared import Http1
 from tricorn.worker.tls import load
 
 
 async def serve_rows(files: tuple[str, str], trusting: ssl.SSLContext) -> list[str]:
     """Every row from a client of its own; returns what went wrong."""
     loop = asyncio.get_running_loop()
-    parse, lane = CODECS["auto"]
     context = load(Config(app="a:b", ssl_certfile=files[0], ssl_keyfile=files[1]))
     requests: list[Seen] = []
 
@@ -31,8 +31,10 @@ async def serve_rows(files: tuple[str, str], trusting: ssl.SSLContext) -> list[s
         requests.append(Seen(scope))
         await app(scope, receive, send)
 
-    service = Service(noted, loop, parse, fast=lane)
-    server = await loop.create_server(lambda: Opening(partial(HttpConnection, service)), "127.0.0.1", 0, ssl=context)
+    service = Service(noted, loop)
+    server = await loop.create_server(
+        lambda: Opening(partial(HttpConnection, Http1(service, *CODECS["auto"]))), "127.0.0.1", 0, ssl=context
+    )
     wrong = []
     for row in rows():
         requests.clear()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support.play import GET, OLD, answer, body, run, sends, start
 from support.wire import Receive, Send, Wire
-from tricorn.protocols.http1.response import Defaults, plain
+from tricorn.protocols.defaults import Defaults
+from tricorn.protocols.http1.response import ResponseHeads, plain
 
 HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
 CLOSING = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -273,42 +274,41 @@ def test_one_applications_remembered_head_is_not_anothers() -> None:
 
 
 def test_a_head_remembered_of_a_connection_that_closed_does_not_close_others() -> None:
-    defaults = Defaults()
+    heads = ResponseHeads(Defaults())
     for name in (b"a", b"b"):
         messages = [start((b"x-closing-first", name)), body(b"c")]
         for data, connection in [(CLOSING, "close"), (CLOSING, "close"), (GET, None), (CLOSING, "close"), (GET, None)]:
-            (response,) = respond(messages, data, defaults=defaults).responses()
+            (response,) = respond(messages, data, heads=heads).responses()
             assert (response["connection"], response["content-length"]) == (connection, "1")
 
 
 def test_responses_of_one_size_are_not_taken_for_each_other() -> None:
     kinds = [(status, value, given) for status in (200, 201) for value in (b"a", b"b") for given in (False, True)]
-    defaults, shared = Defaults(), list[tuple[bytes, bytes]]()
+    heads, shared = ResponseHeads(Defaults()), list[tuple[bytes, bytes]]()
     for status, value, given in [*kinds, *kinds, *kinds[::-1], *(kind for kind in kinds for _ in range(3))]:
         # An application may use one list for all of its responses.
         shared[:] = [(b"x", value), *([(b"content-length", b"1")] if given else [])]
         messages = [start(status=status) | {"headers": shared}, body(b"c")]
-        (response,) = respond(messages, defaults=defaults).responses()
+        (response,) = respond(messages, heads=heads).responses()
         found = (response.status, response["x"], response["content-length"], response.body)
         assert found == (status, value.decode(), "1", b"c")
         shared.append((b"y", b"z"))
 
 
 def test_no_secrets_are_remembered_of_responses() -> None:
-    defaults = Defaults()
+    heads = ResponseHeads(Defaults())
     for _ in range(3):
-        respond([start((b"Set-Cookie", b"secret=1"), (b"vary", b"y")), body(b"a")], defaults=defaults)
-    cache = defaults.cache
-    assert cache.heads
-    assert cache.lines
-    assert "secret" not in repr((cache.heads, cache.lines, cache.recent))
+        respond([start((b"Set-Cookie", b"secret=1"), (b"vary", b"y")), body(b"a")], heads=heads)
+    assert heads.encoded
+    assert heads.lines
+    assert "secret" not in repr((heads.encoded, heads.lines, heads.recent))
 
 
 def test_our_own_answers_are_whole_responses() -> None:
-    data = plain(400, "b\u00e4d", Defaults(), extra=b"retry-after: 1\r\n")
+    data = plain(400, "b\u00e4d", ResponseHeads(Defaults()), extra=b"retry-after: 1\r\n")
     head, _, text = data.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"content-length: %d\r\n" % len(text) in head
     assert b"connection: close" in head
     assert b"retry-after: 1" in head
-    assert plain(400, "bad", Defaults(), with_body=False).endswith(b"\r\n\r\n")
+    assert plain(400, "bad", ResponseHeads(Defaults()), with_body=False).endswith(b"\r\n\r\n")

@@ -36,7 +36,7 @@ async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 def open_wire(app: App, **settings: Any) -> H2Wire:
     wire = H2Wire(app)
-    wire.service.websocket = upgrade(wire.service, Settings(**settings))
+    wire.service.websocket = upgrade(wire.http1, Settings(**settings))
     return wire
 
 
