@@ -35,7 +35,8 @@ In development (``--reload``) the old code must not answer any more, so a third 
 of an older generation drains at once, and its successor gets the connections on which no request has come yet.
 
 This file is long because it is the cells of one table of transitions, over one state. What has a state or a theory of its own
-stands beside it: ``wanted.py`` (size, plan and reload), ``planning.py``, ``backoff.py``, ``wishes.py``, ``waiting.py``.
+stands beside it: ``wanted.py`` (size and plan), ``rollout.py`` (a reload's way), ``planning.py``, ``answers.py`` (who waits for
+what), ``backoff.py``, ``wishes.py``; and what is logged, in ``telling.py`` and ``waiting.py``.
 """
 
 from __future__ import annotations
@@ -47,9 +48,8 @@ from typing import Any
 from ..config.options import Config
 from ..errors import EXIT_CRASHES, EXIT_STARTUP
 from ..ipc.waits import PATIENCE
-from .answers import DONE, SENSELESS, Answers, Goal, Known, Reloaded, Resized, Restarted, Stopped, View, failed
+from .answers import DONE, SENSELESS, Answers, Goal, Known, Resized, Restarted, Stopped, View, failed
 from .backoff import Crashes
-from .canary import Verdict, misfit, terms_of
 from .messages import (
     Action,
     Beat,
@@ -65,14 +65,12 @@ from .messages import (
     Finish,
     Kill,
     Level,
-    Measure,
     Measured,
     Quit,
     Ready,
     Recycle,
     ReopenLogs,
     ReportHang,
-    Say,
     SetLevel,
     Spawn,
     Unready,
@@ -96,18 +94,16 @@ from .phases import (
     Worker,
 )
 from .planning import displaced, surplus, vacancies
+from .rollout import Rollout
 from .snapshot import Result, Snapshot, WorkerSnapshot
 from .tally import Tally, reason_to_leave
+from .telling import Teller
 from .waiting import describe_workers
-from .wanted import Layer, Wanted
+from .wanted import Layer, Wanted, count_workers
 from .wishes import StopWishes
 
 OVERSLEPT = 1.0
 """Seconds by which a deadline may be missed. After more, the fleet concludes that it was suspended."""
-UNMEASURED = 5.0
-"""Seconds beyond a canary's limit after which it is rolled back without evidence, which comes within milliseconds else."""
-RISK = "one that crashes is replaced from the code on disk, which may fail"
-"""What a reload that failed leaves behind, as the end of the line that tells of it."""
 WAKING_UP = 2.0
 """Seconds that every worker gets after a suspension, to turn its event loop again."""
 
@@ -128,16 +124,15 @@ class Fleet:
         self._crashes = Crashes(jitter)
         self._answers = Answers()
         self._tally = Tally()
-        self._told = ""
-        """The start failure that was logged last: many workers report the same one, and it is logged once."""
+        self._teller = Teller(self._act)
+        self._say = self._teller.say
+        self._rollout = Rollout(self.wanted, self._crashes, self._teller)
         self._leave_at: float | None = None
         """When the shutdown delay ends."""
         self._tell_at: float | None = None
         """When to say what a stop waits for."""
         self._is_typed = False
         """Whether somebody typed the order to stop."""
-        self._saved: str | None = None
-        """The saved files that caused the last reload, in words; empty once that is logged, None if there were none."""
         self._retry_at: float | None = None
         """When the next slot may be filled that waits for its backoff."""
         self._announced: float | None = None
@@ -158,7 +153,8 @@ class Fleet:
             self._record(fact, now)
         self._expire(now)
         self._urge(now)
-        self._try_canary(now)
+        if self.stage in RUNNING and (measure := self._rollout.watch_canary(self.workers.values(), now)) is not None:
+            self._actions.append(measure)
         self._retire(now)
         self._fill(now)
         self.wanted.settle(self.workers.values(), now)
@@ -211,13 +207,14 @@ class Fleet:
                 self._answers.wait(fact.ticket, Stopped())
                 self._quit(now)
             case Reload():
-                self._answers.wait(fact.ticket, self._reload(fact, now))
+                self._answers.wait(fact.ticket, self._rollout.reload(fact, self.stage, now))
             case Resize():
                 self._answers.wait(fact.ticket, self._resize(fact))
             case Restart():
                 self._answers.wait(fact.ticket, self._restart(fact))
             case Measured():
-                self._weigh(fact, now)
+                if self.stage in RUNNING:
+                    self._rollout.weigh(fact, now)
             case Reopen():
                 self._actions.append(ReopenLogs(fact.ticket))
             case SetLogLevel():
@@ -240,27 +237,16 @@ class Fleet:
         wanted = self.wanted
         worker.enter(Phase.READY, now + worker.plan.config.timeout_worker_healthcheck)
         if fact.error is not None:
-            self._tell_error(fact.error)
+            self._teller.start_failed(fact.error)
             worker.error = fact.error
             self._say("shows this error to every client, until a file is saved", worker, Level.WARNING)
         elif wanted.is_development and worker.plan is wanted.plan and not wanted.is_settled and wanted.last_reload is not None:
-            self._tell_new_code(worker, now - wanted.last_reload.began)
+            self._teller.serves_new_code(worker, now - wanted.last_reload.began)
         else:
             self._say(f"ready in {(now - worker.since) * 1000:.0f} ms", worker)
         self._crashes.failures.pop(worker.slot, None)
         if self.stage is Stage.BOOTING:
             self.stage = Stage.SERVING
-
-    def _tell_new_code(self, worker: Worker, took: float) -> None:
-        """One line for a save, however many workers there are; a line for each worker after SIGHUP."""
-        text = f"reloaded in {took * 1000:.0f} ms"
-        if self._saved is None:
-            self._say(text, worker)
-            return
-        if self._saved:
-            self._say(f"{self._saved}: {text}")
-            self._saved = ""
-        self._say("serves the new code", worker, Level.DEBUG)
 
     def _became_ready_too_late(self, worker: Worker, fact: Ready, now: float) -> None:
         # It may have connections already. It has the order to leave, so it drains.
@@ -317,7 +303,7 @@ class Fleet:
             return
         if self.wanted.is_canary(worker):
             self._say(what, worker, Level.WARNING)
-            self._roll_back(f"a worker {what}", Result.ROLLED_BACK, now)
+            self._rollout.roll_back(f"a worker {what}", Result.ROLLED_BACK, now)
             return
         self._crashes.died(worker.slot, now, worker.since)
         self._count_crash(worker, what, now)
@@ -340,64 +326,20 @@ class Fleet:
             return
         if self.wanted.is_canary(worker):
             self._say(error, worker if named else None, Level.ERROR)
-            self._roll_back(error, Result.ABANDONED, now)
+            self._rollout.roll_back(error, Result.ABANDONED, now)
             return
         if self.wanted.canary is None and self.wanted.is_replacing(self.workers.values()):
             self._say(error, worker if named else None, Level.ERROR)
-            self._abandon(error, now)
+            self._rollout.abandon(error, self.workers.values(), now)
             return
-        self._tell_error(error, worker if named else None)
+        self._teller.start_failed(error, worker if named else None)
         self._crashes.failed(worker.slot, now, error)
         # Before any worker was ready the slot is not tried again, so there is nothing to say.
         if self.stage is Stage.SERVING:
             self._count_crash(worker, "failed to start", now)
             self._crashes.causes[worker.slot] = f"failed to start: {error.strip().rpartition(chr(10))[2]}"
 
-    def _tell_error(self, error: str, worker: Worker | None = None) -> None:
-        if error != self._told:
-            self._told = error
-            self._say(error, worker, Level.ERROR)
-
     # ------------------------------------------------------------------------------------------------------------ orders
-
-    def _reload(self, order: Reload, now: float) -> Goal:
-        if self.stage not in RUNNING:
-            return Known(*failed("the server stops", result=Result.ABANDONED.value))
-        if order.broken:
-            return self._refuse_reload(order.broken, now, ", the configuration is broken")
-        config = order.config or self.wanted.plan.config
-        if error := misfit(config, order.canary):
-            return Known(SENSELESS, {"error": error})
-        # While nobody was ready yet there are no others to compare a canary with.
-        terms = terms_of(config, order.canary) if self.stage is Stage.SERVING else None
-        if terms is not None and not (config.surge and self.wanted.settled.config.surge):
-            return self._refuse_reload("--surge 0 leaves no room for a canary", now)
-        self.wanted.reload(config, now if order.since is None else order.since, terms)
-        # The new code deserves a fresh start, also in slots where the old code crashed again and again.
-        self._crashes.forgive()
-        self._told = ""
-        self._saved = order.saved or None
-        if terms is not None:
-            number = terms.count(self.wanted.size)
-            self._say(f"Reload: {number} {'canary' if number == 1 else 'canaries'} first, beside {self._size_in_words()}")
-        elif self._saved is None:
-            self._say(f"Reload: replacing {self._size_in_words()}")
-        else:
-            # The line for everybody comes when the new code serves.
-            self._say(f"{self._saved} changed: reloading", level=Level.DEBUG)
-        return Reloaded(self.wanted.plan.generation, now)
-
-    def _refuse_reload(self, error: str, now: float, what: str = "") -> Goal:
-        self._say(f"Reload abandoned{what}: {error}", level=Level.ERROR)
-        generation = self.wanted.refuse(error, now)
-        return Known(*failed(error, result=Result.ABANDONED.value, generation=generation, seconds=0.0))
-
-    def _abandon(self, error: str, now: float) -> None:
-        ready = [worker for worker in self.workers.values() if worker.standing is Phase.READY]
-        newer = sum(worker.plan is self.wanted.plan for worker in ready)
-        self.wanted.abandon(error, now)
-        mixed = f", {newer} of {len(ready)} with the new code" if newer else ""
-        self._say(f"Reload abandoned: the workers that run go on serving{mixed}; {RISK}", level=Level.ERROR)
 
     def _resize(self, order: Resize) -> Goal:
         if self.stage not in RUNNING:
@@ -406,7 +348,7 @@ class Fleet:
         if order.ticket is not None and not 1 <= size <= MAX_SIZE:
             return Known(SENSELESS, {"error": f"{size} workers: must be 1 to {MAX_SIZE}"})
         self.wanted.resize(size)
-        self._say(f"Now {self._size_in_words()}")
+        self._say(f"Now {count_workers(self.wanted.size)}")
         return Resized(self.wanted.size)
 
     def _restart(self, order: Restart) -> Goal:
@@ -423,9 +365,6 @@ class Fleet:
         # A worker that is starting is a new one already.
         starting = [worker.id for worker in its if worker.standing is Phase.STARTING]
         return Restarted(order.slot, max(starting, default=next(self._ids)))
-
-    def _size_in_words(self) -> str:
-        return f"{self.wanted.size} {'worker' if self.wanted.size == 1 else 'workers'}"
 
     def _stop(self, order: Stop, now: float) -> None:
         self._answers.wait(order.ticket, Stopped())
@@ -604,43 +543,6 @@ class Fleet:
         """When an empty slot may be filled: sooner if no worker is ready or about to be."""
         return self._crashes.due(slot, any(w.phase in (Phase.STARTING, Phase.READY) for w in self.workers.values()))
 
-    def _try_canary(self, now: float) -> None:
-        """Begin to watch the canary when all of its workers are ready; from then on, ask for evidence from time to time."""
-        canary = self.wanted.canary
-        if canary is None or self.stage not in RUNNING:
-            return
-        if canary.since is None:
-            mine = self.wanted.layers(self.workers.values())[-1]
-            if {worker.slot for worker in mine.workers if worker.phase is Phase.READY}.issuperset(range(mine.size)):
-                canary.begin(now)
-                self._actions.append(Measure(canary.generation, canary.terms.max_latency, fresh=True))
-                self._say(f"Canary serves, for {canary.terms.seconds:g} s before the others follow")
-        elif canary.look(now):
-            if canary.is_expired(now, late=UNMEASURED):
-                self._roll_back("what it answered could not be measured", Result.ROLLED_BACK, now)
-            else:
-                self._actions.append(Measure(canary.generation, canary.terms.max_latency))
-
-    def _weigh(self, fact: Measured, now: float) -> None:
-        canary = self.wanted.canary
-        if canary is None or canary.since is None or canary.generation != fact.generation or self.stage not in RUNNING:
-            return
-        verdict, why = canary.decide(fact.evidence, now)
-        if verdict is Verdict.WORSE:
-            self._roll_back(f"{why} ({fact.evidence})", Result.ROLLED_BACK, now)
-        elif verdict is Verdict.FINE:
-            self._say(f"Canary is as good as the others ({fact.evidence}): replacing {self._size_in_words()}")
-            self.wanted.promote()
-
-    def _roll_back(self, why: str, result: Result, now: float) -> None:
-        """Give the canary up. Its workers are drained by the next decision, which follows at once."""
-        self.wanted.roll_back(why, result, now)
-        if result is Result.ROLLED_BACK:
-            self._say(f"Canary rolled back: {why}; the old workers go on serving; {RISK}", level=Level.ERROR)
-        else:
-            text = "Reload abandoned, the canary does not start: the workers that run go on serving"
-            self._say(f"{text}; {RISK}", level=Level.ERROR)
-
     def _tell_reloaded(self, now: float) -> None:
         text = self.wanted.tell_complete(self.workers.values(), self.stage in RUNNING, now)
         if text:
@@ -676,8 +578,8 @@ class Fleet:
 
     # --------------------------------------------------------------------------------------------------------------- act
 
-    def _say(self, text: str, worker: Worker | None = None, level: Level = Level.INFO) -> None:
-        self._actions.append(Say(level, text, None if worker is None else worker.id))
+    def _act(self, action: Action) -> None:
+        self._actions.append(action)
 
     def _drain(self, worker: Worker, patient: bool, now: float, hand_off: bool = False) -> None:
         seconds = worker.may_drain_for(patient)

@@ -21,6 +21,11 @@ from .snapshot import LastReload, Result
 from .waiting import describe_workers
 
 
+def count_workers(size: int) -> str:
+    """``size`` workers, in words."""
+    return f"{size} {'worker' if size == 1 else 'workers'}"
+
+
 class Layer(Value):
     """One plan, how many workers it is wanted for, and those that count for it."""
 
