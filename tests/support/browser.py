@@ -33,13 +33,14 @@ FLAGS = [
 class Browser:
     """A browser with a profile of its own in ``profile``; as a context manager it is gone afterwards."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *flags: str) -> None:
         self._profile = profile
+        self._flags = flags
 
     def __enter__(self) -> Browser:
         assert PROGRAM is not None
         self._process = subprocess.Popen(
-            [PROGRAM, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
+            [PROGRAM, *FLAGS, *self._flags, f"--user-data-dir={self._profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -87,7 +88,7 @@ class Tab:
         self._link.__exit__(kind, error, traceback)
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """The value of a JavaScript expression in the page, or that of its promise."""
         answer = self._evaluate(script)
         assert "result" in answer, answer
         assert "exceptionDetails" not in answer["result"], answer
@@ -98,7 +99,7 @@ class Tab:
         return base64.b64decode(self._ask("Page.captureScreenshot")["result"]["data"])
 
     def _evaluate(self, script: str) -> Any:
-        return self._ask("Runtime.evaluate", expression=script, returnByValue=True)
+        return self._ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
 
     def _ask(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)

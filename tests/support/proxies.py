@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -122,6 +123,14 @@ http {{
 """
 
 
+class NginxToHttp2(Nginx):
+    """It speaks HTTP/2 with the server, as nginx does with gRPC."""
+
+    def config(self) -> str:
+        whole = re.sub(r"proxy_pass .*;", "grpc_pass grpc://app;", super().config())
+        return re.sub(r"proxy_(http_version|set_header) .*;", "", whole)
+
+
 class HAProxy(Proxy):
     name = "haproxy"
 
@@ -143,7 +152,7 @@ defaults
     http-reuse {self.options.get("reuse", "always")}
     retries 0
 frontend clients
-    bind 127.0.0.1:{self.port}
+    bind 127.0.0.1:{self.port} {self.options.get("listen", "")}
     http-request set-header X-Forwarded-Proto http
     default_backend app
 backend app
