@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..metrics.exposition import OPENMETRICS, PROMETHEUS, expose, is_openmetrics
 from ..metrics.gather import Facts, gather
-from ..metrics.processes import accept_queues, cpu_of, memory_of
+from ..metrics.processes import cpu_of, memory_of
+from ..metrics.queues import accept_queues
 from ..protocols.asgi import Field, Receive, Scope, Send
 from . import hosts
 from .history import EVERY, History

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from ..ipc.address import Address
 from ..metrics.gather import Facts
 
 
@@ -26,8 +27,8 @@ class Source(Protocol):
     def pids(self) -> list[int]:
         """The supervisor and all workers."""
 
-    def listeners(self) -> list[str]:
-        """Where clients reach the server, as URLs."""
+    def listeners(self) -> Iterable[Address]:
+        """Where the workers' listeners listen."""
 
     def events(self) -> list[dict[str, Any]]:
         """The last lines of the log, oldest first: ``time`` (of the wall clock), ``level``, ``text``."""

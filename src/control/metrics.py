@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ipc.address import Address
 from ..metrics.exposition import expose
 from ..metrics.gather import decode, gather
-from ..metrics.processes import accept_queues, cpu_of, memory_of
+from ..metrics.processes import cpu_of, memory_of
+from ..metrics.queues import accept_queues
 
 
 def render(answer: dict[str, Any]) -> str:
@@ -14,7 +16,7 @@ def render(answer: dict[str, Any]) -> str:
     supervisor, *workers = answer["pids"]
     facts = decode(
         answer["facts"],
-        accept_queues=accept_queues(answer["listeners"]),
+        accept_queues=accept_queues(Address(host, port) for host, port in answer["listeners"]),
         memory_bytes=memory_of(answer["pids"]),
         cpu_seconds=cpu_of(supervisor, workers),
     )

@@ -13,6 +13,7 @@ from ..config.frozen import replace
 from ..config.identity import Identity
 from ..config.options import OPTIONS, Config, check_needed
 from ..errors import ConfigError, SystemRefused
+from ..ipc.address import Address, address_of
 from ..version import __version__
 from ..worker.main import describe, name_process, preload
 from .control.entrance import SERVER, ControlEntrance
@@ -117,23 +118,34 @@ def open_control(
     listener = open_listener(config, identity)
     if listener is None:
         return None
-    since, urls = host.now(), tuple(listeners.urls(scheme_of(config)))
+    since = host.now()
+    # Now, because the listeners are closed before the last client has gone.
+    places = places_of(config, listeners)
 
     def make() -> ControlServer:
         # Late, because most supervisors start without a client.
         from .control.server import ControlServer
 
-        return ControlServer(listener, host.wakeup, own, supervised_by(config, urls, since, host))
+        return ControlServer(listener, host.wakeup, own, supervised_by(config, places, since, host))
 
     return ControlEntrance(listener, host.wakeup, own, make)
 
 
-def supervised_by(config: Config, urls: tuple[str, ...], since: float, host: Host) -> Supervised:
-    """What questions about this supervisor, which runs ``since`` then, are answered from."""
+Places = tuple[tuple[str, ...], tuple[Address, ...]]
+"""The listeners: as URLs for people, and as addresses."""
+
+
+def places_of(config: Config, listeners: Listeners) -> Places:
+    """Where ``listeners`` listen."""
+    return tuple(listeners.urls(scheme_of(config))), tuple(map(address_of, listeners.sockets))
+
+
+def supervised_by(config: Config, places: Places, since: float, host: Host) -> Supervised:
+    """What questions about this supervisor, which runs ``since`` then and listens on ``places``, are answered from."""
     from .control.status import Supervised
     from .control.workers import Workers
 
-    return Supervised(config.app, urls, since, Workers(host), os.getpid())
+    return Supervised(config.app, *places, since, Workers(host), os.getpid())
 
 
 def make_app_metrics(identity: Identity | None, finally_: ExitStack) -> str:
@@ -161,7 +173,7 @@ def make_admin(
     from .admin.auxiliary import AdminObserver, AdminProcess
     from .admin.view import Exhibit
 
-    supervised = supervised_by(config, tuple(listeners.urls(scheme_of(config))), host.now(), host)
+    supervised = supervised_by(config, places_of(config, listeners), host.now(), host)
     exhibit = Exhibit(own.keep(Published()), host.scoreboard, supervised)
     process = AdminProcess(config, () if admin is None else admin.sockets, listeners.sockets, exhibit, app_metrics)
     host.auxiliaries.add(process)

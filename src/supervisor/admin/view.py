@@ -10,7 +10,9 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ...config.frozen import replace
 from ...config.options import Config
+from ...ipc.address import Address
 from ...ipc.counts import WIDTH, Counts
 from ...ipc.published import Published, read_all
 from ...ipc.scoreboard import Field, Row, Scoreboard
@@ -79,10 +81,7 @@ class View:
     def status(self, now: float) -> dict[str, Any]:
         """What ``tricornctl status --json`` says."""
         snapshot, processes = self._read()
-        supervised = self._supervised
-        return status(
-            snapshot, Supervised(supervised.app, supervised.listeners, supervised.since, processes, supervised.pid), now
-        )
+        return status(snapshot, replace(self._supervised, processes=processes), now)
 
     def facts(self, queues: Mapping[str, int], memory: float | None, cpu: float | None, now: float) -> Facts:
         """What the metrics are made of."""
@@ -129,9 +128,9 @@ class View:
         """The supervisor and all workers."""
         return [self._supervised.pid, *(worker[7] for worker in self._refresh().get("members", ()) if worker[7])]
 
-    def listeners(self) -> list[str]:
-        """Where clients reach the server, as URLs."""
-        return list(self._supervised.listeners)
+    def listeners(self) -> tuple[Address, ...]:
+        """Where the workers' listeners listen."""
+        return self._supervised.addresses
 
     def events(self) -> list[dict[str, Any]]:
         """The last lines of the log."""

@@ -20,7 +20,10 @@ def metrics(request: Request, snapshot: Snapshot, supervised: Supervised, now: f
     rows = [row for worker in workers if (row := processes.row_of(worker)) is not None]
     facts = make_facts(snapshot, rows, processes.counts(), {}, None, None, now)
     pids = [supervised.pid, *(pid for worker in workers if (pid := processes.pid_of(worker)) is not None)]
-    request.answer(DONE, {"facts": encode(facts), "pids": pids, "listeners": list(supervised.listeners)})
+    request.answer(
+        DONE,
+        {"facts": encode(facts), "pids": pids, "listeners": [[address.host, address.port] for address in supervised.addresses]},
+    )
 
 
 def make_facts(

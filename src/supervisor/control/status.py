@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from ...config.frozen import Value
+from ...ipc.address import Address
 from ...ipc.counts import Counts
 from ...ipc.scoreboard import ACTIVE_PERIOD, BEAT_PERIOD, MAX_CONNECTIONS, MAX_COUNT, Field, Row
 from ...version import __version__
@@ -64,6 +65,8 @@ class Supervised(Value):
     app: str
     listeners: tuple[str, ...]
     """Where clients reach the fleet, as URLs."""
+    addresses: tuple[Address, ...]
+    """Where the listeners listen."""
     since: float
     """When the supervisor started, in seconds of CLOCK_MONOTONIC."""
     processes: Processes

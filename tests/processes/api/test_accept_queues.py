@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.harness import wait_until
-from tricorn.metrics.processes import accept_queues
-from tricorn.supervisor.listeners import url
+from tricorn.ipc.address import Address, address_of
+from tricorn.metrics.queues import accept_queues
 
 
 def listen(stack: ExitStack, family: int, address: object) -> socket.socket:
@@ -45,6 +45,22 @@ def test_listeners_of_one_port_are_told_apart(tmp_path: Path, wildcard: bool) ->
             connect(stack, socket.AF_INET, ("127.0.0.1", port))
         for _ in range(2):
             connect(stack, socket.AF_UNIX, unix.getsockname())
-        urls = [url(listener.family, listener.getsockname()) for listener in listeners]
-        wanted = [3, 0, 2, 1][: len(urls)]
-        wait_until(lambda: list(accept_queues(urls).values()) == wanted, what=f"{wanted} waiting")
+        addresses = [address_of(listener) for listener in listeners]
+        wanted = [3, 0, 2, 1][: len(addresses)]
+        wait_until(lambda: list(accept_queues(addresses).values()) == wanted, what=f"{wanted} waiting")
+
+
+@pytest.mark.parametrize(
+    ("address", "label"),
+    [
+        (Address("127.0.0.1", 80), "127.0.0.1:80"),
+        (Address("0.0.0.0", 80), "0.0.0.0:80"),
+        (Address("::", 80), "[::]:80"),
+        (Address("fe80::1%eth0", 80), "[fe80::1%eth0]:80"),
+        (Address("/run/a socket"), "unix:/run/a socket"),
+        (Address("\0abstract"), "unix:@abstract"),
+        (Address("/run/\udcff"), "unix:/run/?"),
+    ],
+)
+def test_a_label_is_the_address(address: Address, label: str) -> None:
+    assert address.label == label

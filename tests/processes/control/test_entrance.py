@@ -64,7 +64,7 @@ def test_a_mistake_of_ours_closes_only_the_socket(host: Host, tmp_path: object, 
     listener = open_listener(Config(app="a:b", control_socket=path))
     assert listener is not None
     # No URLs, no processes: there is no status to tell.
-    supervised = Supervised("a:b", (), host.now(), None, os.getpid())  # type: ignore[arg-type]
+    supervised = Supervised("a:b", (), (), host.now(), None, os.getpid())  # type: ignore[arg-type]
     entrance = ControlEntrance(listener, host.wakeup, own, lambda: ControlServer(listener, host.wakeup, own, supervised))
     host.attach(entrance)
     fleet = Fleet(Config(app="a:b"), lambda: 0.0)
@@ -93,7 +93,7 @@ def test_a_mistake_closes_only_the_socket_wherever_it_is(
     path = f"{tmp_path}/control"
     listener = open_listener(Config(app="a:b", control_socket=path))
     assert listener is not None
-    supervised = Supervised("a:b", (), host.now(), Workers(host), os.getpid())
+    supervised = Supervised("a:b", (), (), host.now(), Workers(host), os.getpid())
     entrance = ControlEntrance(listener, host.wakeup, own, lambda: ControlServer(listener, host.wakeup, own, supervised))
     host.attach(entrance)
     with connect(path) as client, caplog.at_level(logging.ERROR, logger="tricorn.error"):
