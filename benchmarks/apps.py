@@ -48,13 +48,40 @@ async def tokens(scope, receive, send):
     await send(stream_end)
 
 
+async def events(scope, receive, send):
+    await send(stream_start)
+    for _ in range(CHUNKS):
+        await send(stream_body)
+        await asyncio.sleep(0.005)
+    await send(stream_end)
+
+
+async def form(scope, receive, send):
+    """Parsed by Starlette, which is imported only where this is measured."""
+    from starlette.requests import Request
+
+    async with Request(scope, receive).form() as found:
+        await text(send, b"%d" % found["file"].size)
+
+
 async def text(send, body):
     headers = [TEXT, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
+async def kept(scope, receive, send):
+    """As ``post``, with the whole body in memory, as most frameworks have it."""
+    pieces, more = [], True
+    while more:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    await text(send, b"%d" % len(b"".join(pieces)))
+
+
 async def post(scope, receive, send):
+    """Counts the body's bytes, and drops them."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -119,7 +146,17 @@ async def lifespan(receive, send):
             return
 
 
-ROUTES = {"/large": large, "/stream": stream, "/tokens": tokens, "/post": post, "/pid": pid, "/slow": slow}
+ROUTES = {
+    "/large": large,
+    "/stream": stream,
+    "/tokens": tokens,
+    "/events": events,
+    "/post": post,
+    "/kept": kept,
+    "/form": form,
+    "/pid": pid,
+    "/slow": slow,
+}
 SOCKETS = {"/broadcast": websocket_broadcast}
 
 

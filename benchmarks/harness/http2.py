@@ -50,8 +50,7 @@ class Http2Load(Load):
             "duration_us": float(time[1]) * _UNITS[time[2]],
             "status": failed,
             "timeout": late,
-            "p50_us": 0.0,
-            "p99_us": 0.0,
+            **dict.fromkeys(("p50_us", "p90_us", "p99_us", "p999_us"), 0.0),
         }
 
 

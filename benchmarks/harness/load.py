@@ -13,7 +13,7 @@ from .servers import HOST, Running, ask
 
 LUA = Path(__file__).parent / "lua"
 Sample = dict[str, float]
-"""What was measured once, by the name of the metric; see ``report.METRICS`` for their units."""
+"""What was measured once, by the name of the metric; see ``results.METRICS`` for their units."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Load:
     title: str
     path: str = "/"
     script: str = "get"
+    argument: str = ""
+    """What the script is given."""
     connections: int = 64
     workers: int = 1
     access_log: bool = False
@@ -32,11 +34,13 @@ class Load:
     default: bool = True
     kind: str = "http"
     """Which servers take part: those with this word in their ``kinds``."""
+    least: int = 1
+    """The seconds a turn takes at least, for requests that take long."""
     metrics: tuple[str, ...] = ("cpu_us", "rps", "p50_ms", "p99_ms", "busy", "others", "errors")
 
     def warm_up(self, running: Running) -> None:
         """Lets the interpreter specialise and the caches fill."""
-        self.run(running.port, 1, processes.load_cores(running.workers))
+        self.run(running.port, self.least, processes.load_cores(running.workers))
 
     def run(self, port: int, seconds: int, cores: set[int] | None) -> Mapping[str, float]:
         """Sends requests for ``seconds``; what ``sample_of`` takes."""
@@ -44,7 +48,7 @@ class Load:
 
     def measure(self, running: Running, seconds: int) -> Sample:
         """One turn, in ``seconds``; raises MeasurementFailed if it would be worth nothing."""
-        before = running.tree()
+        seconds, before = max(seconds, self.least), running.tree()
         spent, loading, machine = processes.cpu_of(before), processes.children_seconds(), processes.machine_seconds()
         result = self.run(running.port, seconds, processes.load_cores(running.workers))
         after = running.tree()
@@ -64,6 +68,7 @@ def wrk(load: Load, port: int, seconds: int, cores: set[int] | None) -> Mapping[
     command = [
         *("wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{seconds}s"),
         *("--timeout", "5s", "--latency", "--script", f"{load.script}.lua", f"http{'s' * load.tls}://{HOST}:{port}{load.path}"),
+        *(("--", load.argument) if load.argument else ()),
     ]
     with processes.on_cores(cores):
         done = subprocess.run(command, cwd=LUA, capture_output=True, text=True)
@@ -82,12 +87,40 @@ def sample_of(result: Mapping[str, float], spent: float) -> Sample:
     return {
         "cpu_us": spent / requests * 1e6,
         "rps": requests / seconds,
-        "p50_ms": result["p50_us"] / 1e3,
-        "p99_ms": result["p99_us"] / 1e3,
+        **{f"{name}_ms": result[f"{name}_us"] / 1e3 for name in ("p50", "p90", "p99", "p999")},
         "busy": spent / seconds,
         "errors": errors,
     }
 
+
+@dataclass(frozen=True)
+class Rate(Load):
+    """A constant rate: ``fraction`` of what the same server takes at most, measured right before."""
+
+    fraction: float = 1.0
+    default: bool = False
+    metrics: tuple[str, ...] = ("p50_ms", "p99_ms", "p999_ms", "rps", "cpu_us", "others", "errors")
+
+    def measure(self, running: Running, seconds: int) -> Sample:
+        most = sample_of(wrk(self, running.port, 1, processes.load_cores(running.workers)), 0)["rps"]
+        paced = Load(self.name, self.title, script="rate", argument=f"{most * self.fraction:.0f}", workers=self.workers)
+        return paced.measure(running, seconds)
+
+
+def closing(workers: int, connections: int) -> Load:
+    """Whether sharing the accept queue costs latency."""
+    title = f"A connection per request, {connections} at once, {workers} workers: latency"
+    metrics = ("p50_ms", "p90_ms", "p99_ms", "cpu_us", "rps", "others", "errors")
+    path, script = "/closing", "close"
+    return Load(f"close-{workers}-{connections}", title, path, script, "", connections, workers, default=False, metrics=metrics)
+
+
+def by_workers(workers: int) -> Load:
+    """What a request costs, and how that grows with the number of workers."""
+    return Load(f"get-w{workers}", f"Bare GET, 64 connections, {workers} workers", workers=workers, default=False)
+
+
+MB = 10**6
 
 LOADS: tuple[Load, ...] = (
     Load("get", "Bare GET, 64 connections, 1 worker", quick=True),
@@ -96,6 +129,14 @@ LOADS: tuple[Load, ...] = (
     Load("large", "Response of 100 KB, 64 connections, 1 worker", "/large", quick=True),
     Load("stream", "Stream of 20 chunks of 1 KB, 64 connections, 1 worker", "/stream", quick=True),
     Load("tokens", "20 chunks of 1 KB, a pause after each, 64 connections, 1 worker", "/tokens"),
+    Load("events", "20 events of 1 KB, 5 ms apart, 64 connections, 1 worker", "/events"),
+    Load("upload", "Upload of 1 MB, 16 connections, 1 worker", "/post", "upload", str(MB), 16),
+    Load("upload-kept", "Upload of 1 MB that is collected, 16 connections, 1 worker", "/kept", "upload", str(MB), 16),
+    Load(
+        "upload-unread", "Upload of 1 MB that is not read, 16 connections, 1 worker", "/", "upload", str(MB), 16, default=False
+    ),
+    Load("upload-large", "Upload of 100 MB, 2 connections, 1 worker", "/post", "upload", str(100 * MB), 2, least=4),
+    Load("multipart", "Form with a file of 64 KiB, to Starlette, 16 connections, 1 worker", "/form", "multipart", "", 16),
     Load("get-1", "Bare GET, 1 connection, 1 worker", connections=1),
     Load("get-1000", "Bare GET, 1,000 connections, 1 worker", connections=1000),
     Load("close", "A connection per request, 64 at once, 1 worker", "/closing", "close"),
@@ -105,6 +146,14 @@ LOADS: tuple[Load, ...] = (
     Load("get-n", "Bare GET, 64 connections, {workers} workers", workers=0),
     Load("browser-n", "GET as a browser sends it, 64 connections, {workers} workers", "/items", "browser", workers=0),
     Load("get-n-1000", "Bare GET, 1,000 connections, {workers} workers", connections=1000, workers=0),
+    *(by_workers(workers) for workers in (2, 8, 16, 32, 64)),
+    *(closing(workers, connections) for workers in (2, 4, 8, 32) for connections in (4, 16, 64)),
+    *(
+        Rate(
+            f"rate-{percent}", f"{percent} % of the highest rate, 64 connections, 2 workers", workers=2, fraction=percent / 100
+        )
+        for percent in (50, 80)
+    ),
 )
 
 EXPECTED: Mapping[str, bytes] = {

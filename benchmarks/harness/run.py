@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import environment, load, plot, report
+from .connections import HELD
 from .http2 import HTTP2_LOADS
 from .load import LOADS, Load, MeasurementFailed, Sample
 from .moments import MOMENTS, Moment
@@ -22,7 +23,8 @@ from .sharing import SHARING
 from .websocket import SOCKET_LOADS, SOCKET_MOMENTS
 
 SCENARIOS: dict[str, Load | Moment] = {
-    scenario.name: scenario for scenario in (*LOADS, *HTTP2_LOADS, *SOCKET_LOADS, *MOMENTS, *SOCKET_MOMENTS, *SAVES, *SHARING)
+    scenario.name: scenario
+    for scenario in (*LOADS, *HTTP2_LOADS, *SOCKET_LOADS, *MOMENTS, *SOCKET_MOMENTS, *HELD, *SAVES, *SHARING)
 }
 PICTURE = "benchmarks.png"
 

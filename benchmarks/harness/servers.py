@@ -36,6 +36,8 @@ class Server:
     """Arguments that switch the access log on, to standard output or error."""
     tls: str = ""
     """Arguments that serve TLS, with ``{cert}`` and ``{key}`` to fill in; empty if it can't."""
+    patient: str = ""
+    """Arguments that keep an idle connection open for minutes; empty if it can't."""
     watch: str | None = None
     """Arguments that reload when a file changes; None if it can't."""
     hup: bool = False
@@ -53,49 +55,73 @@ class Server:
         return [str(bin_folder / words[0]), *words[1:]]
 
 
-UVICORNS_TLS = "--ssl-certfile {cert} --ssl-keyfile {key}"
-GUNICORNS_TLS = "--certfile {cert} --keyfile {key}"
-GRANIANS_TLS = "--ssl-certificate {cert} --ssl-keyfile {key}"
-
-
 def tricorn(name: str, options: str, default: bool = False, kinds: tuple[str, ...] = ("http", "websocket")) -> Server:
-    command = f"tricorn {{app}} --host 127.0.0.1 --port {{port}} --workers {{workers}} {options}"
-    return Server(
-        name, "tricorn", command, "--no-access-log", tls=UVICORNS_TLS, watch="--reload", hup=True, default=default, kinds=kinds
-    )
+    return like_uvicorn("tricorn", name, options, default, kinds)
 
 
 def uvicorn(name: str, options: str, default: bool = False, kinds: tuple[str, ...] = ("http", "websocket")) -> Server:
-    command = f"uvicorn {{app}} --host 127.0.0.1 --port {{port}} --workers {{workers}} {options}"
+    return like_uvicorn("uvicorn", name, options, default, kinds)
+
+
+def like_uvicorn(command: str, name: str, options: str, default: bool, kinds: tuple[str, ...]) -> Server:
     return Server(
-        name, "uvicorn", command, "--no-access-log", tls=UVICORNS_TLS, watch="--reload", hup=True, default=default, kinds=kinds
+        name,
+        command,
+        f"{command} {{app}} --host 127.0.0.1 --port {{port}} --workers {{workers}} {options}",
+        quiet="--no-access-log",
+        tls="--ssl-certfile {cert} --ssl-keyfile {key}",
+        patient="--timeout-keep-alive 300",
+        watch="--reload",
+        hup=True,
+        default=default,
+        kinds=kinds,
     )
 
 
 def granian(
     name: str, options: str, default: bool = False, http: str = "1", kinds: tuple[str, ...] = ("http", "websocket")
 ) -> Server:
-    command = (
-        f"granian {{app}} --interface asgi --host 127.0.0.1 --port {{port}} --workers {{workers}} --http {http} --backlog 2048 "
-        f"--respawn-failed-workers {options}"
-    )
-    logged = "--access-log"
     return Server(
-        name, "granian", command, "", logged, tls=GRANIANS_TLS, watch="--reload", hup=True, default=default, kinds=kinds
+        name,
+        "granian",
+        f"granian {{app}} --interface asgi --host 127.0.0.1 --port {{port}} --workers {{workers}} --http {http} --backlog 2048 "
+        f"--respawn-failed-workers {options}",
+        logged="--access-log",
+        tls="--ssl-certificate {cert} --ssl-keyfile {key}",
+        patient="--http1-header-read-timeout 60000 --backpressure 20000",
+        watch="--reload",
+        hup=True,
+        default=default,
+        kinds=kinds,
     )
 
 
 def gunicorn(name: str, options: str, default: bool = False) -> Server:
-    command = f"gunicorn {{app}} -k asgi --bind 127.0.0.1:{{port}} --workers {{workers}} {options}"
-    logged = "--access-logfile -"
-    return Server(name, "gunicorn", command, "", logged, tls=GUNICORNS_TLS, watch="--reload", hup=True, default=default)
+    return Server(
+        name,
+        "gunicorn",
+        f"gunicorn {{app}} -k asgi --bind 127.0.0.1:{{port}} --workers {{workers}} {options}",
+        logged="--access-logfile -",
+        tls="--certfile {cert} --keyfile {key}",
+        patient="--keep-alive 300",
+        watch="--reload",
+        hup=True,
+        default=default,
+    )
 
 
 def hypercorn(name: str, options: str, default: bool = False) -> Server:
-    command = f"hypercorn {{app}} --bind 127.0.0.1:{{port}} --workers {{workers}} {options}"
-    kinds = ("http", "websocket", "http2")
-    logged = "--access-logfile -"
-    return Server(name, "hypercorn", command, "", logged, tls=GUNICORNS_TLS, watch="--reload", default=default, kinds=kinds)
+    return Server(
+        name,
+        "hypercorn",
+        f"hypercorn {{app}} --bind 127.0.0.1:{{port}} --workers {{workers}} {options}",
+        logged="--access-logfile -",
+        tls="--certfile {cert} --keyfile {key}",
+        patient="--keep-alive 300",
+        watch="--reload",
+        default=default,
+        kinds=("http", "websocket", "http2"),
+    )
 
 
 def canned(name: str, options: str, default: bool = False) -> Server:
@@ -183,6 +209,7 @@ class Running:
         *,
         access_log: bool = False,
         tls: bool = False,
+        patient: bool = False,
         watch: bool = False,
         app: str = "apps:app",
         folder: Path = BENCHMARKS,
@@ -194,6 +221,8 @@ class Running:
         if tls:
             certificate.make()
             extra = f"{extra} {server.tls}"
+        if patient:
+            extra = f"{extra} {server.patient}"
         if watch:
             extra = f"{extra} {server.watch}"
         self._argv = server.argv(app, self.port, workers, extra)
@@ -267,3 +296,7 @@ class Running:
     def tree(self) -> list[int]:
         """The pids of all its processes."""
         return processes.tree(self.process.pid)
+
+    def private_memory(self) -> int:
+        """Bytes of all its processes that they share with nobody."""
+        return sum(processes.memory(pid).private for pid in self.tree())

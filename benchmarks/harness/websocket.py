@@ -104,23 +104,18 @@ class Sockets(Load):
         )
 
 
-def idle_connections(server: Server, workers: int, *, deflate: bool, settle: float = 0.5) -> Sample:
-    """KiB per connection: what ``MANY`` add to a server that has had a few, each after one message of 125 bytes."""
+def idle_connections(server: Server, workers: int, *, deflate: bool, many: int = MANY, settle: float = 0.5) -> Sample:
+    """KiB per connection: what ``many`` add to a server that has had a few, each after one message of 125 bytes."""
     with Running(server, workers) as running:
         connect = functools.partial(client, running, path="/", size=125, deflate=deflate, all=False)
         with connect(connections=20):
             pass
         time.sleep(settle)
-        before = private_memory(running)
-        with connect(connections=MANY):
+        before = running.private_memory()
+        with connect(connections=many):
             time.sleep(settle)
-            after = private_memory(running)
-        return {"kib_connection": (after - before) / MANY / 1024, "private_mib": after / 2**20}
-
-
-def private_memory(running: Running) -> int:
-    """Bytes of all the server's processes that they share with nobody."""
-    return sum(processes.memory(pid).private for pid in running.tree())
+            after = running.private_memory()
+        return {"kib_connection": (after - before) / many / 1024, "private_mib": after / 2**20}
 
 
 def echo(size: int, words: str, connections: int, deflate: bool = False) -> Sockets:
@@ -130,11 +125,21 @@ def echo(size: int, words: str, connections: int, deflate: bool = False) -> Sock
     return Sockets(name, title, connections=connections, size=size, deflate=deflate, quick=name == "ws-125")
 
 
-def idle(deflate: bool) -> Moment:
+def idle(deflate: bool, many: int = MANY) -> Moment:
     name, how = ("ws-idle-deflate", " with permessage-deflate") if deflate else ("ws-idle", "")
-    title = f"Idle WebSockets{how}, {MANY:,}, 1 worker"
-    measure = functools.partial(idle_connections, deflate=deflate)
-    return Moment(name, title, ("kib_connection", "private_mib"), measure, kind="websocket")
+    title = f"Idle WebSockets{how}, {many:,}, 1 worker"
+    measure = functools.partial(idle_connections, deflate=deflate, many=many)
+    usual = many == MANY
+    name = name if usual else f"{name}-{many}"
+    return Moment(name, title, ("kib_connection", "private_mib"), measure, default=usual, kind="websocket")
+
+
+def broadcast(connections: int) -> Sockets:
+    name = "ws-broadcast" if connections == MANY else f"ws-broadcast-{connections}"
+    title = f"WebSocket broadcast of 125 B to {connections:,} connections, 1 worker"
+    metrics = ("cpu_us_message", "deliver_ms", "mps", "busy", "others")
+    usual = connections == MANY
+    return Sockets(name, title, connections=connections, broadcast=True, default=usual, metrics=metrics)
 
 
 SOCKET_LOADS: tuple[Sockets, ...] = (
@@ -143,12 +148,6 @@ SOCKET_LOADS: tuple[Sockets, ...] = (
         for deflate in (False, True)
         for size, words, connections in ((125, "125 B", 64), (4096, "4 KB", 64), (2**20, "1 MB", 4))
     ),
-    Sockets(
-        "ws-broadcast",
-        f"WebSocket broadcast of 125 B to {MANY:,} connections, 1 worker",
-        connections=MANY,
-        broadcast=True,
-        metrics=("cpu_us_message", "deliver_ms", "mps", "busy", "others"),
-    ),
+    *map(broadcast, (MANY, 5 * MANY)),
 )
-SOCKET_MOMENTS = (idle(deflate=False), idle(deflate=True))
+SOCKET_MOMENTS = tuple(idle(deflate, many) for many in (MANY, 10 * MANY) for deflate in (False, True))
