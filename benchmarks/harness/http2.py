@@ -1,4 +1,4 @@
-"""HTTP/2 scenarios, by prior knowledge. wrk does not speak it: the client is nghttp2's h2load, which tells no percentiles."""
+"""HTTP/2 scenarios, by prior knowledge or over TLS. wrk does not speak it: the client is h2load, which tells no percentiles."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Http2Load(Load):
                 body.write(b"x" * self.body)
                 body.flush()
                 command += ["-d", body.name]
-            done = subprocess.run([*command, f"http://{HOST}:{port}{self.path}"], capture_output=True, text=True)
+            done = subprocess.run(
+                [*command, f"http{'s' * self.tls}://{HOST}:{port}{self.path}"], capture_output=True, text=True
+            )
         counts, time = _COUNTS.search(done.stdout), _TIME.search(done.stdout)
         if done.returncode or counts is None or time is None:
             raise MeasurementFailed(f"h2load failed: {(done.stderr or done.stdout).strip()}")
@@ -60,4 +62,5 @@ HTTP2_LOADS: tuple[Load, ...] = (
     Http2Load("h2-post", "HTTP/2, POST of 1 KB, 8 connections of 8 streams, 1 worker", "/post", body=1024),
     Http2Load("h2-large", "HTTP/2, response of 100 KB, 8 connections of 8 streams, 1 worker", "/large"),
     Http2Load("h2-stream", "HTTP/2, stream of 20 pieces of 1 KB, 8 connections of 8 streams, 1 worker", "/stream"),
+    Http2Load("h2-tls", "HTTP/2 over TLS, bare GET, 8 connections of 8 streams, 1 worker", tls=True),
 )

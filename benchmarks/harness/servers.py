@@ -141,6 +141,7 @@ TABLE = (
     uvicorn("uvicorn-wsproto", "--loop uvloop --http httptools --ws wsproto", default=True, kinds=("websocket",)),
     uvicorn("uvicorn-asyncio-h11", "--loop asyncio --http h11"),
     uvicorn("uvicorn-asyncio", "--loop asyncio --http httptools"),
+    uvicorn("uvicorn-zttp", "--loop uvloop --http zttp --http2", default=True, kinds=("http2",)),
     granian("granian", "--loop uvloop", default=True),
     granian("granian-asyncio", "--loop asyncio"),
     granian("granian-auto", "--loop uvloop", default=True, http="auto", kinds=("http2",)),
