@@ -28,8 +28,6 @@ MEMORY_EVERY = 10.0
 """Seconds between two readings of the memory: the kernel walks through all pages for it."""
 STREAM_EVERY = 1.0
 """Seconds between two events."""
-BEHIND = 10
-"""Log lines that a new stream is told first."""
 
 Answer = tuple[int, list[Field], bytes]
 """Status, headers, body."""

@@ -12,7 +12,6 @@ PIECE = select.PIPE_BUF
 """Bytes that a descriptor said to be writable takes without blocking (pipe(7))."""
 PATIENCE = 0.05
 """Seconds to wait for a slow reader before lines are dropped; only once, until it reads again."""
-UNREAD = "no process reads it"
 
 
 class Descriptor:

@@ -21,7 +21,9 @@ from ..config.identity import Identity
 from ..config.options import Config
 from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, REOPEN, UNREADY, encode
 from ..ipc.counts import Counts
+from ..ipc.handover import open_ends
 from ..ipc.scoreboard import Field, Scoreboard
+from ..logs import setup as logs
 from ..worker import main as worker_run
 from .answers import DONE, FAILED
 from .auxiliary import WORKER_EXIT, Auxiliaries
@@ -100,7 +102,7 @@ class Host:
         self._oom = OomKills()
         self.stalls = StallWatch(self.scoreboard, lambda worker: self._signal(worker, worker_run.SAMPLE_SIGNAL))
         self.children: dict[int, Child] = {}
-        self._handover = worker_run.open_handover() if development else None
+        self._handover = open_ends() if development else None
         """Idle connections go through it from a worker that leaves to the next. A worker listens on it as on a listener."""
         self._departed: dict[int, str] = {}
         """Names of the workers whose exits the fleet was told last. What the fleet says of them comes later than that."""
@@ -353,7 +355,7 @@ class Host:
 
     def _reopen_logs(self, action: ReopenLogs) -> None:
         # We open them, because the workers may not be allowed to.
-        files, errors = worker_run.reopen_logs()
+        files, errors = logs.reopen()
         self.auxiliaries.reopen_logs(files)
         for child in self.children.values():
             child.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
@@ -377,7 +379,7 @@ class Host:
             self._control.answer(action, self.now())
 
     def _set_level(self, action: SetLevel) -> None:
-        worker_run.set_log_level(action.level)
+        logs.choose_level(action.level)
         for child in self.children.values():
             child.link.send(encode(LEVEL, level=action.level))
         self.auxiliaries.set_level(action.level)

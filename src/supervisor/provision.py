@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..config.options import Config
-from ..worker import main as worker_run
+from ..worker import late
 from .phases import Stage
 from .snapshot import Snapshot
 
@@ -24,7 +24,7 @@ class Provision:
 
     def __init__(self, config: Config, own: Sequence[str] = ()) -> None:
         """``own`` names modules that the supervisor itself may need."""
-        self._names = [*own, *worker_run.late_modules(config)]
+        self._names = [*own, *late.names(config)]
         self.due: float | None = None
         """When to import the next module."""
 
@@ -35,5 +35,5 @@ class Provision:
         elif self.due is None:
             self.due = now + SETTLED
         elif self.due <= now:
-            worker_run.import_next(self._names)
+            late.import_next(self._names)
             self.due = now + PAUSE if self._names else None

@@ -77,7 +77,6 @@ class Wakeup:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._selector.register(self._reader, selectors.EVENT_READ, _SIGNALS)
-        self._parent = parent
         if parent is not None:
             self._selector.register(own.keep(parent), selectors.EVENT_READ, _PARENT)
         # A full socket is no loss: it wakes us as well, and every wake-up looks at everything.

@@ -28,13 +28,12 @@ from ..config.frozen import Value
 from ..config.options import OPTIONS, Config, flag
 from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..ipc import channel
-from ..ipc.handover import Ends, open_ends
+from ..ipc.handover import Ends
 from ..ipc.scoreboard import Scoreboard
 from ..ipc.text import many_lines
 from ..logging import set_process_name
-from ..logs import setup as logs
 from ..protocols.asgi import Application
-from . import endure, hang_report, late, stalls, tls
+from . import endure, hang_report, stalls, tls
 from .assembly import codec_of
 from .current import CurrentWorker, enter
 from .interfaces import make_app
@@ -94,11 +93,6 @@ def main(config: Config, birth: Birth) -> int:
     finally:
         _run_exit_functions()
     return 0
-
-
-def open_handover() -> Ends:
-    """The queue through which workers hand their connections on, for :class:`Birth`."""
-    return open_ends()
 
 
 def _serve(config: Config, birth: Birth, began: float) -> None:
@@ -223,29 +217,6 @@ def loop_factory(choice: str, app_dir: str = "") -> Callable[[], asyncio.Abstrac
 
         factory = uvloop.new_event_loop
     return factory
-
-
-def late_modules(config: Config) -> list[str]:
-    """The names of modules that requests may need and the first answer does not; for :func:`import_next`."""
-    return late.names(config)
-
-
-def import_next(names: list[str]) -> None:
-    """Import the first of ``names``, and remove it from the list."""
-    late.import_next(names)
-
-
-def reopen_logs() -> tuple[dict[str, int], list[str]]:
-    """In the supervisor: open log files again, which may have been moved away.
-
-    Returns their descriptors for the workers, and why files can't be opened.
-    """
-    return logs.reopen()
-
-
-def set_log_level(level: str) -> None:
-    """In the supervisor: log only from ``level`` on. Workers that are forked later inherit that."""
-    logs.choose_level(level)
 
 
 def preload(config: Config) -> None:

@@ -24,7 +24,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "logs": frozenset({"logging", "config", "ipc", "protocols"}),
     "worker": frozenset({"hooks", "logging", "logs", "config", "ipc", "protocols"}),
     "admin": frozenset({"worker", "logs", "config", "ipc", "protocols", "metrics"}),
-    "supervisor": frozenset({"hooks", "worker", "config", "ipc", "metrics", "admin"}),
+    "supervisor": frozenset({"hooks", "worker", "logs", "config", "ipc", "metrics", "admin"}),
     "embedding": frozenset({"supervisor", "worker", "logging", "logs", "config", "ipc", "protocols"}),
     "testing": frozenset({"embedding"}),
     "pytest_plugin": frozenset({"testing"}),
@@ -42,13 +42,14 @@ BASIC = frozenset({"version", "errors", "config.frozen"})
 """What every module may know, for it is as the standard library is."""
 
 DOORS: Mapping[tuple[str, str], frozenset[str]] = {
-    ("supervisor", "worker"): frozenset({"worker.main", "worker.template", "worker.hook_runner"}),
+    ("supervisor", "worker"): frozenset({"worker.main", "worker.template", "worker.hook_runner", "worker.late"}),
+    ("supervisor", "logs"): frozenset({"logs.setup"}),
     ("supervisor", "admin"): frozenset({"admin.main"}),
     ("cli", "worker"): frozenset({"worker.main", "worker.interfaces", "worker.hooks"}),
     ("", "worker"): frozenset({"worker.current"}),
 }
 """Where a room may import only some modules of another. The supervisor knows what to run after a fork: as a worker, to fork
-workers, to call hooks, to answer operators."""
+workers, to call hooks, to answer operators; and what to import before. Of the logs it opens files and chooses the level."""
 
 PURE = frozenset(
     ["__future__", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math", "operator", "typing"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-ESCAPE = b"\x1b"
 SEQUENCES = {
     b"A": "up",
     b"B": "down",

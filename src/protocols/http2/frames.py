@@ -48,7 +48,6 @@ LARGEST_FRAME = 0xFFFFFF
 
 HEAD = struct.Struct(">IBI")
 """A frame's head: its payload's bytes times 256 plus its type, its flags, its stream."""
-HEAD_SIZE = HEAD.size
 NUMBER = struct.Struct(">I")
 SETTING = struct.Struct(">HI")
 
