@@ -249,6 +249,13 @@ class Config(Value):
         "At this path Tricorn itself answers 200 'ready', or 503 once a stop was announced (see --shutdown-delay).",
         section="Processes",
     )
+    preload: str = option(
+        "off",
+        "Import installed packages, or the application too, in one process, and fork workers from it: they share its memory.",
+        section="Processes",
+        choices=("off", "packages", "app"),
+        needs_supervisor=True,
+    )
     warm_path: tuple[str, ...] = option(
         (),
         "Before a worker is ready, ask its application for this path; a failure is a failed start; may be given several times.",

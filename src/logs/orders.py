@@ -10,6 +10,8 @@ from .setup import adopt, choose_level
 
 TABLE: channel.Table = {kind: channel.TO_WORKER[kind] for kind in (channel.REOPEN, channel.LEVEL)}
 """The orders."""
+MAX_DESCRIPTORS = max(MAX_FILES, 3)
+"""That come with one message. A template gets three with an order to fork."""
 READ_SIZE = 65536
 """Bytes read at a time: far more than the supervisor ever says at once."""
 
@@ -25,16 +27,20 @@ class LogOrders:
 
     def read(self) -> bytes:
         """What has come; empty when the supervisor has closed its end. Raises OSError, BlockingIOError if nothing has."""
-        data, descriptors, _, _ = socket.recv_fds(self._link, READ_SIZE, MAX_FILES)
+        data, descriptors, _, _ = socket.recv_fds(self._link, READ_SIZE, MAX_DESCRIPTORS)
         self._received += descriptors
         return data
+
+    def take(self) -> list[int]:
+        """The descriptors that came with the message that was read last, if it is none of these orders."""
+        taken, self._received = self._received, []
+        return taken
 
     def obey(self, message: channel.Message) -> bool:
         """Obey ``message`` if it concerns the log; returns whether it does."""
         match message["kind"]:
             case channel.REOPEN:
-                adopt(dict(zip(message["files"], self._received, strict=False)))
-                self._received.clear()
+                adopt(dict(zip(message["files"], self.take(), strict=False)))
             case channel.LEVEL:
                 choose_level(message["level"])
             case _:

@@ -35,8 +35,9 @@ In development (``--reload``) the old code must not answer any more, so a third 
 of an older generation drains at once, and its successor gets the connections on which no request has come yet.
 
 This file is long because it is the cells of one table of transitions, over one state. What has a state or a theory of its own
-stands beside it: ``wanted.py`` (size and plan), ``rollout.py`` (a reload's way), ``planning.py``, ``answers.py`` (who waits for
-what), ``backoff.py``, ``wishes.py``; and what is logged, in ``telling.py`` and ``waiting.py``.
+stands beside it: ``wanted.py`` (size and plan), ``rollout.py`` (a reload's way), ``templates.py`` (what forks workers),
+``planning.py``, ``answers.py`` (who waits for what), ``backoff.py``, ``wishes.py``; and what is logged, in ``telling.py`` and
+``waiting.py``.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ from .messages import (
     Kill,
     Level,
     Measured,
+    NotForked,
     Quit,
     Ready,
     Recycle,
@@ -73,6 +75,9 @@ from .messages import (
     ReportHang,
     SetLevel,
     Spawn,
+    TemplateGone,
+    TemplateLost,
+    TemplateReady,
     Unready,
     Violated,
     Waiting,
@@ -95,9 +100,10 @@ from .phases import (
 )
 from .planning import displaced, surplus, vacancies
 from .rollout import Rollout
-from .snapshot import Result, Snapshot, WorkerSnapshot
+from .snapshot import Result, Snapshot, TemplateSnapshot, WorkerSnapshot
 from .tally import Tally, reason_to_leave
 from .telling import Teller
+from .templates import Templates
 from .waiting import describe_workers
 from .wanted import Layer, Wanted, count_workers
 from .wishes import StopWishes
@@ -122,11 +128,12 @@ class Fleet:
         self._wishes = StopWishes()
         self._ids = count(1)
         self._crashes = Crashes(jitter)
+        self.templates = Templates(jitter)
         self._answers = Answers()
         self._tally = Tally()
         self._teller = Teller(self._act)
         self._say = self._teller.say
-        self._rollout = Rollout(self.wanted, self._crashes, self._teller)
+        self._rollout = Rollout(self.wanted, self._crashes, self.templates, self._teller)
         self._leave_at: float | None = None
         """When the shutdown delay ends."""
         self._tell_at: float | None = None
@@ -155,12 +162,15 @@ class Fleet:
         self._urge(now)
         if self.stage in RUNNING and (measure := self._rollout.watch_canary(self.workers.values(), now)) is not None:
             self._actions.append(measure)
+        if self.stage in RUNNING:
+            self._actions += self.templates.begin(self.wanted.plan, now)
         self._retire(now)
         self._fill(now)
         self.wanted.settle(self.workers.values(), now)
         self._tell_reloaded(now)
         self._tell_waiting(now)
         self._finish()
+        self._actions += self.templates.end(self._plans(), now)
         self._answer(now)
         self._announced = self.next_deadline()
         return self._actions
@@ -169,6 +179,7 @@ class Fleet:
         """When :meth:`handle` must be called even if no fact comes in; None if never."""
         times = [worker.deadline for worker in self.workers.values()]
         times += [worker.answer_by for worker in self.workers.values() if worker.answer_by is not None]
+        times += self.templates.deadlines(self.wanted.plan)
         times += [at for at in (self._leave_at, self._retry_at, self._tell_at, self.wanted.tell_at) if at is not None]
         if self.stage in RUNNING and self.wanted.canary is not None and self.wanted.canary.look_at is not None:
             times.append(self.wanted.canary.look_at)
@@ -195,6 +206,7 @@ class Fleet:
             self._tally.exits,
             wanted.reloads,
             canary,
+            tuple(TemplateSnapshot(t.id, t.phase, t.plan.generation, t.since, t.has_app) for t in self.templates.all.values()),
         )
 
     # ------------------------------------------------------------------------------------------------------------ record
@@ -215,6 +227,12 @@ class Fleet:
             case Measured():
                 if self.stage in RUNNING:
                     self._rollout.weigh(fact, now)
+            case TemplateReady():
+                self.templates.became_ready(fact)
+            case TemplateLost():
+                self._actions += self.templates.lose(fact, now)
+            case TemplateGone():
+                self._actions += self.templates.remove(fact, now)
             case Reopen():
                 self._actions.append(ReopenLogs(fact.ticket))
             case SetLogLevel():
@@ -278,6 +296,10 @@ class Fleet:
         # A developer need not know of each old worker that leaves as it should.
         is_usual = self.wanted.is_development and fact.cause == "exit code 0"
         self._say(f"drained: {fact.cause}", worker, Level.DEBUG if is_usual else Level.INFO)
+
+    def _was_not_forked(self, worker: Worker, fact: NotForked, now: float) -> None:
+        # Its slot is empty again. That is the template's fault, so nothing is counted against the slot.
+        del self.workers[worker.id]
 
     def _became_deaf(self, worker: Worker, fact: Deaf, now: float) -> None:
         self._kill_blamed(worker, "closed its channel to the supervisor", now)
@@ -433,6 +455,7 @@ class Fleet:
         if self._announced is not None and now - self._announced > OVERSLEPT:
             if self.wanted.canary is not None:
                 self.wanted.canary.postpone(now - self._announced)
+            self.templates.forgive_suspension(now - self._announced + WAKING_UP)
             for worker in self.workers.values():
                 worker.deadline += now - self._announced + WAKING_UP
                 if worker.answer_by is not None:
@@ -443,6 +466,11 @@ class Fleet:
             self._enter_stopping(now)
         for worker in [worker for worker in self.workers.values() if worker.deadline <= now]:
             ON_DEADLINE[worker.phase](self, worker, now)
+        self._actions += self.templates.expire(now)
+
+    def _plans(self) -> list[Plan]:
+        """The plans that workers may be born as from now on, without another reload."""
+        return [self.wanted.plan, self.wanted.settled] if self.stage in RUNNING else []
 
     def _urge(self, now: float) -> None:
         """Repeat by a signal an order to drain that was not answered: perhaps the application reads the worker's channel."""
@@ -498,6 +526,9 @@ class Fleet:
                 self._drain(worker, patient=True, now=now)
         for layer in self.wanted.layers(self.workers.values()):
             self._retire_layer(layer, now)
+        if self.templates.is_awaited(self.wanted.plan):
+            # Nobody could take the place of one that leaves.
+            return
         if (leaving := displaced(self.workers.values(), self.wanted.size, self.wanted.plan)) is not None:
             self._drain(leaving, patient=True, now=now)
 
@@ -526,6 +557,9 @@ class Fleet:
 
     def _spawn(self, plan: Plan, slots: list[int], room: int, now: float) -> None:
         """Fork workers of ``plan`` for ``slots``, as far as there is room and their backoff is over."""
+        if self.templates.is_awaited(plan):
+            return
+        template = self.templates.ready(plan)
         for slot in slots:
             if self.stage is Stage.BOOTING and self._crashes.has_failed(slot):
                 continue
@@ -537,7 +571,8 @@ class Fleet:
                 deadline = now + plan.config.timeout_worker_startup
                 worker = Worker(next(self._ids), slot, plan, since=now, deadline=deadline)
                 self.workers[worker.id] = worker
-                self._actions.append(Spawn(worker.id, slot, plan.generation, plan.config))
+                source = template.id if template is not None else None
+                self._actions.append(Spawn(worker.id, slot, plan.generation, plan.config, source))
 
     def _due(self, slot: int) -> float:
         """When an empty slot may be filled: sooner if no worker is ready or about to be."""
@@ -560,7 +595,8 @@ class Fleet:
             self._say(f"Waiting for {describe_workers(workers, now)}, up to {grace:g} s; {again}")
 
     def _finish(self) -> None:
-        if self.stage is Stage.BOOTING and not any(worker.is_occupying for worker in self.workers.values()):
+        is_idle = not any(w.is_occupying for w in self.workers.values()) and not self.templates.is_awaited(self.wanted.plan)
+        if self.stage is Stage.BOOTING and is_idle:
             self._code = EXIT_STARTUP
             self.stage = Stage.STOPPING
         if self.stage not in RUNNING and not self.workers:
@@ -645,6 +681,7 @@ ON_FACT: Mapping[tuple[Phase, type[WorkerFact]], Callable[[Fleet, Worker, Any, f
 """What a fact means to a worker in a phase; to a hung worker, in the phase in which it hung. Other facts change nothing, except
 that a worker that has exited is gone, whatever its phase."""
 IN_ANY_PHASE: Mapping[type[WorkerFact], Callable[[Fleet, Worker, Any, float], None]] = {
+    NotForked: Fleet._was_not_forked,
     Violated: Fleet._violated,
     Waiting: Fleet._waits,
 }

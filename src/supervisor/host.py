@@ -41,17 +41,20 @@ from .messages import (
     Deaf,
     Drain,
     DrainBySignal,
+    EndTemplate,
     Exited,
     Fact,
     Finish,
     Kill,
     Measure,
+    NotForked,
     Quit,
     ReopenLogs,
     ReportHang,
     Say,
     SetLevel,
     Spawn,
+    StartTemplate,
     Unready,
 )
 from .orphans import Orphans
@@ -63,14 +66,20 @@ from .terminal import Terminal
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
+    from ..worker.forking import Heritage
     from .control.entrance import ControlEntrance
     from .origin import Origin
+    from .preload import TemplateProcesses
     from .reload.development import Development
 
 DEAF = 1.0
 """Seconds from the end of a worker's channel to the end of its process; normally microseconds lie between them."""
 LAST_HOOKS = 5.0
 """Seconds that hooks get to finish when no worker is left."""
+
+
+class NoFork(Exception):
+    """A template could not fork a worker."""
 
 
 class Host:
@@ -121,23 +130,33 @@ class Host:
         self.auxiliaries = Auxiliaries(self.wakeup, forker, self._end)
         self._development = self._develop(development, main) if development else None
         self.inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
-        self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover, self._development)
+        self._main, self._forker = main, forker
+        self.templates: TemplateProcesses | None = None
+        """Those of ``--preload``, from the first on."""
+        self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover)
         self._meter = CanaryMeter(self.scoreboard.counts, self.counted_by)
 
     def _develop(self, config: Config, main: Main) -> Development:
         # Late, because production needs none of it.
-        from ..worker.template import Heritage
         from .reload.development import Development
 
-        heritage = Heritage(self._listeners, self.scoreboard, self._handover, main, live)
         is_warm = config.reload_warm and self._orphans.adopt(set())
-        return Development(config, self._origin, heritage, self.auxiliaries, is_warm)
+        return Development(config, self._origin, self._heritage(main), self.auxiliaries, is_warm)
+
+    def _heritage(self, main: Main) -> Heritage:
+        """What workers inherit that a template forks."""
+        # Late, because most supervisors have no template.
+        from ..worker.forking import Heritage
+
+        return Heritage(self._listeners, self.scoreboard, self._handover, main, live)
 
     def __enter__(self) -> Host:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.auxiliaries.dismiss_all()
+        if self.templates is not None:
+            self.templates.end_all()
         self._orphans.close()
         self.wakeup.close()
         for child in self.children.values():
@@ -189,6 +208,8 @@ class Host:
                 facts += self._hear(self.children[speaker])
             elif isinstance(speaker, str):
                 facts += self.auxiliaries.hear(speaker, self.now())
+            elif isinstance(speaker, tuple):
+                facts += self._preload().hear(speaker[1], self.now())
             else:
                 self._serve_control(speaker.attend)
         if self._control is not None:
@@ -247,7 +268,10 @@ class Host:
                 has_left_orphans = has_left_orphans or status != 0 or child.is_cut_short
             else:
                 has_left_orphans = self._orphans.reaped(pid) or has_left_orphans
-                facts += self.auxiliaries.exited(pid, self.now(), describe_exit(status, lambda: False))
+                cause = describe_exit(status, lambda: False)
+                facts += self.auxiliaries.exited(pid, self.now(), cause)
+                if self.templates is not None:
+                    facts += self.templates.exited(pid, cause, self.now())
             children.discard(pid)
         if has_left_orphans:
             self._orphans.end(self._known(), self.now())
@@ -256,8 +280,9 @@ class Host:
         return facts
 
     def _known(self) -> set[int]:
-        """The pids of workers and auxiliaries."""
-        return {child.pid for child in self.children.values()} | self.auxiliaries.pids
+        """The pids of workers, auxiliaries and templates."""
+        templates = self.templates.pids if self.templates is not None else set()
+        return {child.pid for child in self.children.values()} | self.auxiliaries.pids | templates
 
     def _bury(self, child: Child, status: int) -> list[Fact]:
         """A worker is gone with ``status`` (waitpid(2)): returns what it said last, and its exit."""
@@ -300,7 +325,10 @@ class Host:
         if self._development is not None:
             self._development.prepare(action.config)
         try:
-            child = self._spawner.spawn(action)
+            child = self._spawner.spawn(action, self._template_of(action))
+        except NoFork:
+            self._pending.append(NotForked(action.worker))
+            return
         except (OSError, IndexError) as error:
             # No process, memory or descriptor left: to the fleet this is a worker that died at once.
             self._pending.append(Exited(action.worker, f"could not be forked: {error}"))
@@ -308,6 +336,40 @@ class Host:
             return
         self.children[action.worker] = child
         self.wakeup.watch(child.link.channel, child.worker)
+
+    def _template_of(self, action: Spawn) -> Callable[[worker_run.Birth], int | None] | None:
+        """What forks the worker, if it is a template."""
+        if self._development is not None:
+            return self._development.fork
+        if action.template is None:
+            return None
+        templates, template = self._preload(), action.template
+
+        def fork(birth: worker_run.Birth) -> int:
+            pid, facts = templates.fork(template, birth, self.now())
+            self._pending += facts
+            if pid is None:
+                raise NoFork
+            return pid
+
+        return fork
+
+    def _preload(self) -> TemplateProcesses:
+        if self.templates is None:
+            # Late, because most do without.
+            from .preload import TemplateProcesses
+
+            self._orphans.adopt(self._known())
+            self.templates = TemplateProcesses(self.wakeup, self._forker, self._heritage(self._main))
+        return self.templates
+
+    def _start_template(self, action: StartTemplate) -> None:
+        if self._origin is not None:
+            self._origin.directory.enter_again_if_gone()
+        self._pending += self._preload().start(action, self.now())
+
+    def _end_template(self, action: EndTemplate) -> None:
+        self._preload().end(action.template)
 
     def _drain(self, action: Drain) -> None:
         child = self.children.get(action.worker)
@@ -357,6 +419,8 @@ class Host:
         # We open them, because the workers may not be allowed to.
         files, errors = logs.reopen()
         self.auxiliaries.reopen_logs(files)
+        if self.templates is not None:
+            self.templates.reopen_logs(encode(REOPEN, files=list(files)), files)
         for child in self.children.values():
             child.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
         if action.ticket is not None:
@@ -383,6 +447,8 @@ class Host:
         for child in self.children.values():
             child.link.send(encode(LEVEL, level=action.level))
         self.auxiliaries.set_level(action.level)
+        if self.templates is not None:
+            self.templates.tell_level(encode(LEVEL, level=action.level))
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close their listeners.
@@ -418,6 +484,8 @@ def _reap_all() -> Iterator[tuple[int, int]]:
 
 PERFORM: Mapping[type[Action], Callable[[Host, Any], None]] = {
     Spawn: Host._spawn,
+    StartTemplate: Host._start_template,
+    EndTemplate: Host._end_template,
     Unready: Host._unready,
     Drain: Host._drain,
     DrainBySignal: lambda host, action: host._signal(action.worker, DRAIN_SIGNAL),

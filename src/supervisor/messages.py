@@ -83,6 +83,40 @@ class Waiting(Value):
     waits: Waits
 
 
+class NotForked(Value):
+    """The template could not fork the worker: there is none."""
+
+    worker: int
+
+
+class TemplateReady(Value):
+    """The template has imported what workers share."""
+
+    template: int
+    has_app: bool
+    """Whether that is the application, too."""
+
+
+class TemplateLost(Value):
+    """The template lives, but does not do what it is for."""
+
+    template: int
+    why: str
+    """For people: what it does or does not do."""
+    is_outdated: bool = False
+    """Whether it is not to blame: the installed packages have changed."""
+
+
+class TemplateGone(Value):
+    """The template's process is gone, or could not even be forked."""
+
+    template: int
+    cause: str
+    """As of :class:`Exited`."""
+    has_learned: bool = False
+    """Whether it has found out something without which the next one would not do better."""
+
+
 class Measured(Value):
     """What the canaries of a generation, and all other workers, have answered: asked for by :class:`Measure`."""
 
@@ -90,8 +124,9 @@ class Measured(Value):
     evidence: Evidence
 
 
-WorkerFact = Ready | Failed | Beat | Exited | Recycle | Delivering | Waiting | Violated | Deaf
-Fact = WorkerFact | Measured | Order
+WorkerFact = Ready | Failed | Beat | Exited | NotForked | Recycle | Delivering | Waiting | Violated | Deaf
+TemplateFact = TemplateReady | TemplateLost | TemplateGone
+Fact = WorkerFact | TemplateFact | Measured | Order
 
 # -------------------------------------------------------------------------------------------------------------- actions
 
@@ -112,6 +147,22 @@ class Spawn(Value):
     slot: int
     generation: int
     config: Config
+    template: int | None = None
+    """The template, of the same generation, that forks it; None if the host does."""
+
+
+class StartTemplate(Value):
+    """Fork a template."""
+
+    template: int
+    generation: int
+    config: Config
+
+
+class EndTemplate(Value):
+    """SIGKILL for a template. It serves nobody."""
+
+    template: int
 
 
 class Unready(Value):
@@ -217,6 +268,8 @@ class Finish(Value):
 
 Action = (
     Spawn
+    | StartTemplate
+    | EndTemplate
     | Unready
     | Drain
     | DrainBySignal

@@ -16,20 +16,23 @@ from .orders import Reload
 from .phases import RUNNING, Phase, Stage, Worker
 from .snapshot import Result
 from .telling import Teller
+from .templates import Templates
 from .wanted import Wanted, count_workers
 
 UNMEASURED = 5.0
 """Seconds beyond a canary's limit after which it is rolled back without evidence, which comes within milliseconds else."""
 RISK = "one that crashes is replaced from the code on disk, which may fail"
+NO_RISK = "one that crashes is replaced by its template, with the code that it has"
 """What a reload that failed leaves behind, as the end of the line that tells of it."""
 
 
 class Rollout:
     """Carries out orders to reload, and decides on canaries."""
 
-    def __init__(self, wanted: Wanted, crashes: Crashes, teller: Teller) -> None:
+    def __init__(self, wanted: Wanted, crashes: Crashes, templates: Templates, teller: Teller) -> None:
         self._wanted = wanted
         self._crashes = crashes
+        self._templates = templates
         self._teller = teller
 
     def reload(self, order: Reload, stage: Stage, now: float) -> Goal:
@@ -62,7 +65,7 @@ class Rollout:
         newer = sum(worker.plan is self._wanted.plan for worker in ready)
         self._wanted.abandon(error, now)
         mixed = f", {newer} of {len(ready)} with the new code" if newer else ""
-        self._teller.say(f"Reload abandoned: the workers that run go on serving{mixed}; {RISK}", level=Level.ERROR)
+        self._teller.say(f"Reload abandoned: the workers that run go on serving{mixed}; {self._risk()}", level=Level.ERROR)
 
     def watch_canary(self, workers: Collection[Worker], now: float) -> Measure | None:
         """Watch the canary from when all of its workers are ready; returns a request for evidence, from time to time."""
@@ -101,7 +104,11 @@ class Rollout:
             text = f"Canary rolled back: {why}; the old workers go on serving"
         else:
             text = "Reload abandoned, the canary does not start: the workers that run go on serving"
-        self._teller.say(f"{text}; {RISK}", level=Level.ERROR)
+        self._teller.say(f"{text}; {self._risk()}", level=Level.ERROR)
+
+    def _risk(self) -> str:
+        template = self._templates.ready(self._wanted.settled)
+        return NO_RISK if template is not None and template.has_app else RISK
 
     def _refuse(self, error: str, now: float, what: str = "") -> Goal:
         self._teller.say(f"Reload abandoned{what}: {error}", level=Level.ERROR)

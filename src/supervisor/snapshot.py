@@ -6,6 +6,7 @@ from enum import Enum
 
 from ..config.frozen import Value
 from .phases import RUNNING, Phase, Plan, Stage
+from .templates import TemplatePhase
 
 
 class Result(Enum):
@@ -46,6 +47,18 @@ class WorkerSnapshot(Value):
     """Why the last worker of its slot died, in one line; empty if none did. An end that was ordered is no death."""
 
 
+class TemplateSnapshot(Value):
+    """One template."""
+
+    id: int
+    phase: TemplatePhase
+    generation: int
+    since: float
+    """When it was forked, in seconds of CLOCK_MONOTONIC."""
+    has_app: bool
+    """Whether it shares the application, and not only packages."""
+
+
 class Snapshot(Value):
     """A fleet between two decisions; equal to the one before if nothing has changed."""
 
@@ -68,6 +81,8 @@ class Snapshot(Value):
     """Reloads that ended, by result."""
     canary: str = ""
     """With a canary: what it and the others have answered, in words."""
+    templates: tuple[TemplateSnapshot, ...] = ()
+    """With ``--preload``: all that are not gone yet."""
 
     @property
     def generation(self) -> int:

@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from ..config.options import Config
 from ..ipc import begun
@@ -19,9 +18,6 @@ from .forker import Forker
 from .messages import Spawn
 from .report_file import ReportFile
 
-if TYPE_CHECKING:
-    from .reload.development import Development
-
 KEPT_GENERATIONS = 4
 """Generations of which the departed workers' counts are kept: more than serve at a time."""
 Main = Callable[[Config, worker_run.Birth], int]
@@ -31,7 +27,7 @@ Main = Callable[[Config, worker_run.Birth], int]
 class Spawner:
     """Makes workers that run ``main``, and takes back what they had when they are gone.
 
-    All workers share ``listeners`` and ``handover``. With ``--reload-warm``, a template of ``development`` may fork them.
+    All workers share ``listeners`` and ``handover``.
     """
 
     def __init__(
@@ -41,19 +37,20 @@ class Spawner:
         listeners: tuple[socket.socket, ...],
         scoreboard: Scoreboard,
         handover: Ends | None,
-        development: Development | None,
     ) -> None:
         self._forker = forker
         self._main = main
         self._listeners = listeners
         self._scoreboard = scoreboard
         self._handover = handover
-        self._development = development
         self._departed: dict[int, Counts] = {}
         """What workers counted that are gone, by generation, of the newest ones."""
 
-    def spawn(self, order: Spawn) -> Child:
-        """Make the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent."""
+    def spawn(self, order: Spawn, fork: Callable[[worker_run.Birth], int | None] | None = None) -> Child:
+        """Make the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent.
+
+        A template may ``fork`` it, which returns the pid, or None to have it forked here; what it raises is raised.
+        """
         with ExitStack() as undo:
             row = self._scoreboard.claim()
             undo.callback(self._scoreboard.release, row)
@@ -77,7 +74,7 @@ class Spawner:
                     stalls=stalls.fileno(),
                     handover=self._handover,
                 )
-                pid = self._development.fork(birth) if self._development is not None else None
+                pid = fork(birth) if fork is not None else None
                 pid = pid or self._forker.fork_with(theirs, lambda _: self._be_worker(order.config, birth))
             undo.pop_all()
         self._forker.own.keep(report)

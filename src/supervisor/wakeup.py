@@ -40,8 +40,8 @@ class Attended(Protocol):
         """Read or send, a little; never waits. ``now`` is in seconds of CLOCK_MONOTONIC."""
 
 
-Speaker = int | str | Attended
-"""A worker by its id, an auxiliary by its name, or a part of the control socket."""
+Speaker = int | str | tuple[str, int] | Attended
+"""A worker by its id, an auxiliary by its name, a template by that word and its id, or a part of the control socket."""
 
 _SIGNALS, _TERMINAL, _PARENT = object(), object(), object()
 """What else the selector watches."""

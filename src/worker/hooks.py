@@ -7,22 +7,41 @@ import difflib
 import inspect
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from ..config.options import Config
 from ..errors import AppError
-from ..hooks import HOOKS, ON_WORKER_READY, ON_WORKER_START, ON_WORKER_STOP, Worker
+from ..hooks import (
+    HOOKS,
+    ON_TEMPLATE_LOADED,
+    ON_WORKER_FORKED,
+    ON_WORKER_READY,
+    ON_WORKER_START,
+    ON_WORKER_STOP,
+    Worker,
+)
 from .loader import locate, trimmed
 
 logger = logging.getLogger("tricorn.error")
 
 Function = Callable[[Any], Any]
 
+BEFORE_LOOP = (ON_TEMPLATE_LOADED, ON_WORKER_FORKED, ON_WORKER_START)
+"""Hooks that are called where there is no event loop."""
+
 
 def load(config: Config) -> dict[str, Function]:
-    """The functions that ``--hooks`` names, by hook. Raises AppError that names the option, its value and the cause."""
-    name = config.hooks or ""
-    found = locate(name, config.app_dir, "--hooks")
+    """The functions that ``--hooks`` names, by hook. Raises AppError that names the option, its value and the cause.
+
+    A class is made an instance of once in a process and its forks.
+    """
+    return _load(config.hooks or "", config.app_dir)
+
+
+@cache
+def _load(name: str, app_dir: str) -> dict[str, Function]:
+    found = locate(name, app_dir, "--hooks")
     try:
         if inspect.isclass(found):
             found = found()
@@ -45,7 +64,7 @@ def _fault_of(hook: str, function: Any) -> str | None:
         return f"{hook} is no hook; {f'did you mean {close[0]}?' if close else 'there are ' + ', '.join(HOOKS)}"
     if not callable(function):
         return f"{hook} is not callable"
-    if hook == ON_WORKER_START and inspect.iscoroutinefunction(function):
+    if hook in BEFORE_LOOP and inspect.iscoroutinefunction(function):
         return f"{hook} must not be async: it is called before there is an event loop"
     try:
         inspect.signature(function).bind(None)

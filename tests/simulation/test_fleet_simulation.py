@@ -60,6 +60,21 @@ class Process:
     next_beat: float = NEVER
 
 
+@dataclass(eq=False, slots=True)
+class SimulatedTemplate:
+    """A simulated template, whatever the fleet believes."""
+
+    id: int
+    generation: int
+    alive: bool = True
+    ready: bool = False
+    """Whether the fleet was told that it is ready."""
+    works: bool = True
+    """Whether it forks when it is asked; a hung one does not."""
+    ended: bool = False
+    """Whether the fleet has ended it, or was told that it is lost or gone."""
+
+
 @dataclass(slots=True)
 class World:
     """The host of one life."""
@@ -81,6 +96,9 @@ class World:
     quality: dict[int, str] = field(default_factory=dict)
     """How the generations of canaries do."""
     measured_since: dict[int, float] = field(default_factory=dict)
+    templates: dict[int, SimulatedTemplate] = field(default_factory=dict)
+    luckless: bool = False
+    """Whether no template ever becomes ready, also when all else is calm."""
 
     def later(self, seconds: float, kind: str, subject: Any, detail: Any = None) -> None:
         self.scheduled += 1
@@ -91,8 +109,49 @@ class World:
 
     # ------------------------------------------------------------------------------------------- what processes really do
 
+    def start_template(self, action: m.StartTemplate) -> None:
+        template = self.templates[action.template] = SimulatedTemplate(action.template, action.generation)
+        roll = 1.0 if self.is_calm else self.random.random()
+        delay = self.random.choice((0.0, 0.1, 1.0, self.random.uniform(0, 90)))
+        if self.luckless or roll < 0.1:
+            if self.random.random() < 0.5:
+                self.later(delay, "template", template, "gone")
+        elif roll < 0.25:
+            self.later(delay, "template", template, "learned")
+        else:
+            self.later(0.05 if self.is_calm else delay, "template", template, "ready")
+
+    def template_happens(self, template: SimulatedTemplate, what: str, facts: list[m.Fact]) -> None:
+        if not template.alive:
+            return
+        if what == "ready":
+            template.ready = True
+            facts.append(m.TemplateReady(template.id, self.random.random() < 0.5))
+            for fault, probability in (("hung", 0.2), ("gone", 0.2), ("violated", 0.1)):
+                if self.chance(probability):
+                    self.later(self.random.expovariate(0.1), "template", template, fault)
+        elif what == "hung":
+            template.works = False
+        elif what == "violated":
+            template.ended = True
+            facts.append(m.TemplateLost(template.id, "wrote rubbish"))
+        else:
+            template.alive, template.ended = False, True
+            facts.append(m.TemplateGone(template.id, "exit code 0", what == "learned"))
+
+    def fork(self, template: SimulatedTemplate, process: Process) -> bool:
+        """Whether the template forks; if not, the host tells the fleet at once."""
+        is_outdated = self.chance(0.03)
+        if template.works and template.alive and not is_outdated:
+            return True
+        self.later(0.0, "fact", process, m.NotForked(process.id))
+        self.later(0.0, "lost", template, m.TemplateLost(template.id, "forks no worker", is_outdated))
+        return False
+
     def spawn(self, action: m.Spawn) -> None:
         process = self.processes[action.worker] = Process(action.worker, action.slot, born=self.now)
+        if action.template is not None and not self.fork(self.templates[action.template], process):
+            return
         roll = 1.0 if self.is_calm else self.random.random()
         delay = self.random.choice((0.02, 0.1, 1.0, self.random.uniform(0, 90)))
         if roll < 0.1:
@@ -147,6 +206,12 @@ class World:
                 self.processes[worker].leaving = True
                 if not self.chance(0.02):
                     self.later(0.001, "exit", self.processes[worker], "killed by SIGKILL")
+            case m.StartTemplate():
+                self.start_template(action)
+            case m.EndTemplate(template):
+                self.templates[template].ended = True
+                if not self.chance(0.02):
+                    self.later(0.001, "template", self.templates[template], "killed")
             case m.ReportHang(worker):
                 self.processes[worker].examined = True
             case m.Measure():
@@ -192,11 +257,18 @@ class World:
                     self.tickets[detail.ticket] = self.now, detail
             elif kind == "measured":
                 facts.append(detail)
+            elif kind == "template":
+                self.template_happens(process, detail, facts)
+            elif kind == "lost":
+                process.ended = True
+                facts.append(detail)
             elif kind == "late" or (kind == "fact" and process.alive):
                 facts.append(detail)
                 if isinstance(detail, m.Ready | m.Beat) and process.alive and not process.leaving:
                     process.ready, process.examined = True, False
                 process.told = process.told or isinstance(detail, m.Waiting)
+                if isinstance(detail, m.NotForked):
+                    process.alive, process.reported = False, True
             elif process.alive:
                 self._happen(kind, process, detail, facts)
         for process in self.processes.values():
@@ -277,6 +349,7 @@ class Life:
             app="simulated:app",
             workers=random.randint(1, 5),
             reload=random.random() < 0.2,
+            preload=random.choice(("off", "off", "packages", "app")),
             surge=random.choice((0, 1, 1, 1, 2, 3)),
             timeout_worker_startup=random.choice((0.5, 5, 60)),
             timeout_worker_healthcheck=random.choice((2, 5, 30)),
@@ -284,7 +357,7 @@ class Life:
             limit_crashes=random.choice((None, None, 0, 3, 10)),
             shutdown_delay=random.choice((0, 0, 4)),
         )
-        self.world = World(random)
+        self.world = World(random, luckless=random.random() < 0.1)
         self.fleet = Fleet(self.config, random.random)
         self.was_ready = False
 
@@ -341,7 +414,8 @@ class Life:
         else:
             assert (result, wanted.settled) == (Result.ROLLED_BACK, before), f"{quality}: {result}"
             assert wanted.last_reload.ended is not None
-            assert wanted.last_reload.ended - began < 8 + 10
+            waits = wanted.settled.config.timeout_worker_startup if world.luckless else 0
+            assert wanted.last_reload.ended - began < 8 + 10 + waits
         self._until(lambda: not world.tickets, "the canary's order was never answered")
 
     def _perhaps_with_ticket(self, order: Order) -> Order:
@@ -353,8 +427,8 @@ class Life:
             return replace(order, broken="--workers many: must be a whole number")
         if isinstance(order, Reload) and self.random.random() < 0.2:
             # Made as a reload makes it: a new configuration, which may want another number of workers.
-            workers, reload = self.random.randint(1, 5), self.config.reload
-            config = Config(app="simulated:new", workers=workers, reload=reload, timeout_worker_healthcheck=5)
+            workers, reload, preload = self.random.randint(1, 5), self.config.reload, self.config.preload
+            config = Config(app="simulated:new", workers=workers, reload=reload, preload=preload, timeout_worker_healthcheck=5)
             return replace(order, config=config)
         return order
 
@@ -397,6 +471,7 @@ class Life:
                 assert action.worker > newest, "a worker's id was used again"
                 assert not stopping, "a worker was forked after an order to stop"
                 assert action.slot < self.fleet.wanted.size, "a worker was forked for a slot that is not wanted"
+                self._check_source(action)
                 newest = action.worker
             elif isinstance(action, m.Drain | m.DrainBySignal | m.CallOff | m.Quit | m.Kill | m.ReportHang | m.Unready):
                 assert action.worker in world.processes, "an action for a worker that never was"
@@ -410,6 +485,27 @@ class Life:
             if isinstance(action, m.ReopenLogs) and action.ticket is not None:
                 # The host answers it.
                 world.tickets.pop(action.ticket)
+
+    def _check_source(self, spawn: m.Spawn) -> None:
+        """A worker is forked only by a template of its own generation, which is ready and was not ended."""
+        if spawn.template is None:
+            return
+        template = self.world.templates[spawn.template]
+        assert template.generation == spawn.generation, "a worker was forked by the template of another generation"
+        assert template.ready, "a worker was forked by a template that is not ready"
+        assert not template.ended, "a worker was forked by a template that is over"
+
+    def _check_templates(self) -> None:
+        world, fleet = self.world, self.fleet
+        living = [one for one in world.templates.values() if not one.ended]
+        assert not living or fleet.stage in RUNNING, "a template is left after an order to stop"
+        wanted = [fleet.wanted.plan.generation, fleet.wanted.settled.generation]
+        generations = [one.generation for one in living]
+        assert set(generations) <= set(wanted), "a template of a generation that is over is left"
+        assert len(generations) == len(set(generations)), "a generation has two templates"
+        lost = any(one.ended and one.generation == wanted[0] for one in world.templates.values())
+        learned = any(one.generation == wanted[0] and not one.ended for one in world.templates.values())
+        assert not lost or learned or not fleet.templates.is_awaited(fleet.wanted.plan), "workers wait for no template"
 
     def _check_answer(self, answer: m.Answer) -> None:
         world, wanted = self.world, self.fleet.wanted
@@ -475,6 +571,7 @@ class Life:
                 w for w in fleet.workers.values() if w.phase is Phase.READY and w.plan.generation < fleet.wanted.plan.generation
             ]
             assert not old, "old code is served after a save"
+        self._check_templates()
         deadline = fleet.next_deadline()
         assert deadline is None or deadline > world.now, "a deadline in the past: a busy loop"
         if self.random.random() < 0.1:
@@ -491,6 +588,18 @@ class Life:
             and sorted(worker.slot for worker in workers) == list(range(fleet.wanted.size))
             and all(worker.phase is Phase.READY and not worker.recycling for worker in workers)
             and all(worker.plan.generation >= fleet.wanted.plan.generation for worker in workers)
+            and self._has_template()
+        )
+
+    def _has_template(self) -> bool:
+        """Whether there is a template, if there can be one."""
+        plan, is_wanted = self.fleet.wanted.plan, self.config.preload != "off" and not self.config.reload
+        return not is_wanted or self.world.luckless or self.fleet.templates.ready(plan) is not None or self._is_given_up()
+
+    def _is_given_up(self) -> bool:
+        return any(
+            isinstance(what, list) and any(isinstance(one, m.Say) and "is given up" in one.text for one in what)
+            for _, what in self.world.story[-2000:]
         )
 
     def _check_end(self) -> None:
@@ -504,7 +613,7 @@ class Life:
 
 def shorten(text: str) -> str:
     """Leave out what does not concern the fleet, and the configuration that each worker is born with."""
-    text = re.sub(r", config=Config\(.*?shutdown_delay=\d+\)(?=\))", "", text)
+    text = re.sub(r", config=Config\(.*?timeout_ssl_handshake=\d+\)", "", text)
     return re.sub(r"Config\(app=.*?(workers=\d+).*?(timeout_graceful.*?)\)", r"Config(\1, \2)", text)
 
 

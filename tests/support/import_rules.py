@@ -42,7 +42,9 @@ BASIC = frozenset({"version", "errors", "config.frozen"})
 """What every module may know, for it is as the standard library is."""
 
 DOORS: Mapping[tuple[str, str], frozenset[str]] = {
-    ("supervisor", "worker"): frozenset({"worker.main", "worker.template", "worker.hook_runner", "worker.late"}),
+    ("supervisor", "worker"): frozenset(
+        {"worker.main", "worker.preload", "worker.template", "worker.forking", "worker.hook_runner", "worker.late"}
+    ),
     ("supervisor", "logs"): frozenset({"logs.setup"}),
     ("supervisor", "admin"): frozenset({"admin.main"}),
     ("cli", "worker"): frozenset({"worker.main", "worker.interfaces", "worker.hooks"}),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...config.frozen import Value
 from ...config.options import Config
+from ...worker.forking import Heritage
 from ...worker.main import Birth
-from ...worker.template import Heritage
 from ..auxiliary import Auxiliaries
 from .template import Warming
 from .watch_link import Watching

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
-import select
 import socket
-import time
-from contextlib import suppress
 from typing import Any
 
 from ...config.options import Config
-from ...ipc.channel import Message, Table, Violation, encode
+from ...ipc.channel import Message, Table, encode
 from ...ipc.text import one_line
 from ...worker import template
+from ...worker.forking import Heritage
+from ..asking import ask_for_worker
 from ..link import Link
 from ..messages import Fact
 
 logger = logging.getLogger("tricorn.error")
 
-PATIENCE = 1.0
-"""Seconds in which a template must have forked. It takes some milliseconds, and the supervisor waits for it, as for fork."""
 MAX_MODULES = 20_000
 """Modules to import beforehand; more are not remembered."""
 MAX_HARMFUL = 20
@@ -35,7 +31,7 @@ class Warming:
     keeps = ()
     says: Table = template.SAYS
 
-    def __init__(self, config: Config, heritage: template.Heritage) -> None:
+    def __init__(self, config: Config, heritage: Heritage) -> None:
         self.wanted = False
         self.config = config
         """What its workers are born with; the process has no other."""
@@ -86,35 +82,12 @@ class Warming:
 
         None if the process is outdated (it then exits). Raises OSError when it does not answer.
         """
-        deadline = time.monotonic() + PATIENCE
-        answer = select.poll()
-        answer.register(link.channel, select.POLLIN)
-        if not link.send_fds(encode(template.FORK, birth=birth), descriptors):
-            raise TimeoutError("the template does not read")
-        while True:
-            if not answer.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError("the template does not answer")
-            try:
-                messages = link.read(time.monotonic())
-            except Violation as violation:
-                raise ConnectionError(f"the template wrote {violation}") from None
-            if link.is_over:
-                raise ConnectionError("the template is gone")
-            for message in messages:
-                if message["kind"] == template.FORKED:
-                    return self._child(message["pid"], deadline)
-                if message["kind"] == template.STALE:
-                    logger.debug("An installed package has changed: making a new template")
-                    self._seen = 0
-                    return None
-                self.hear(message)
+        return ask_for_worker(link, birth, descriptors, self._is_refusal)
 
-    @staticmethod
-    def _child(pid: int, deadline: float) -> int:
-        """``pid``, once it is our child: when the process between has exited. Raises OSError if it is not by ``deadline``."""
-        while time.monotonic() < deadline:
-            with suppress(ChildProcessError):
-                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                return pid
-            time.sleep(0.001)
-        raise ConnectionError("the template named a process that is not ours")
+    def _is_refusal(self, message: Message) -> bool:
+        if message["kind"] == template.STALE:
+            logger.debug("An installed package has changed: making a new template")
+            self._seen = 0
+            return True
+        self.hear(message)
+        return False

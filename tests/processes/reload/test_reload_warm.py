@@ -22,7 +22,7 @@ from support.editing import (
     wait_until_watching,
 )
 from support.harness import Server, children_of, get, is_alive
-from tricorn.worker.template import reseed
+from tricorn.worker.forking import part_ways
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the template needs Linux' prctl and /proc")
 
@@ -294,5 +294,5 @@ def test_numpy_is_seeded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     before = generator.random()
     generator.seed(1)
     monkeypatch.setitem(sys.modules, "numpy.random", SimpleNamespace(seed=generator.seed))  # type: ignore[arg-type]
-    reseed()
+    part_ways()
     assert generator.random() != before
