@@ -2,7 +2,7 @@
 """Measures Tricorn beside other ASGI servers; without options everything, in about an hour.
 
 python benchmarks/bench.py                     everything, printed
-python benchmarks/bench.py --write             and written to docs/benchmarks.md and docs/benchmarks.png
+python benchmarks/bench.py --write             and written to docs/benchmarks.md and its pictures beside it
 python benchmarks/bench.py --quick             the most important, in about three minutes
 python benchmarks/bench.py --only get --servers tricorn,uvicorn,canned --rounds 3
 python benchmarks/bench.py --list              the names of scenarios and servers
@@ -36,7 +36,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
         nargs="?",
         const=environment.CHECKOUT / "docs",
         metavar="FOLDER",
-        help="write benchmarks.md and its picture to this folder (docs)",
+        help="write benchmarks.md and its pictures to this folder (docs)",
     )
     parser.add_argument("--with", dest="merge", metavar="FILE", help="report also what this file of the results holds")
     parser.add_argument(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from .chapters import CHAPTERS, WHY
 from .results import METRICS, Results, Row
 
 OURS = "tricorn"
@@ -37,6 +38,11 @@ right after each other, because a machine's speed changes from minute to minute,
   sent. Opening and closing connections is not counted. "CPUs used" well below 1.0 means that the client was the limit. In the
   broadcast the application awaits `send` for one connection after the other. **KiB per connection** is the private memory
   of all processes that 1,000 connections add, each having had one message. **uvicorn** is with `--ws websockets-sansio`.
+- **Constant rate**: wrk waits between requests, as wrk2 does; its timers count milliseconds. A request that comes late because
+  all connections wait is sent as soon as one is free, and the latencies that the requests behind a slow one would have had are
+  added.
+- **Idle connections**: a client opens them one after another, each asks once. "KiB per connection" is the private memory of all
+  processes that they add.
 - **Streams**: the application sends its 20 messages without waiting for anything but `send`. Tricorn makes one chunk of what is
   sent in one turn of the event loop; other servers make one of each message. In scenario `tokens` the application waits for a
   turn of the loop after each message, so that each leaves by itself.
@@ -88,32 +94,35 @@ def summary(results: Results) -> str:
     return table(["", *servers], lines)
 
 
-def losses(results: Results) -> list[str]:
-    """Every metric in which a peer does better than we do, in words."""
-    found = []
-    for row in results.rows.values():
-        for metric in row.metrics:
-            found += worse(row, metric)
-    return found
+def losses(results: Results) -> str:
+    """A table of the metrics in which a peer does better than we do, and why, where that is known."""
+    found = [
+        [*line, WHY.get(name, "")]
+        for name, row in results.rows.items()
+        for metric in row.metrics
+        for line in worse(row, metric)
+    ]
+    head = ["scenario", "figure", OURS, "the best", "", "by turns", "why"]
+    return table(head, found) if found else "Nothing, in this run."
 
 
-def worse(row: Row, metric: str) -> list[str]:
-    """The peers that beat us in one metric of one scenario by more than 2 %, which is less than the noise."""
-    lower, ours = METRICS[metric].lower, row.median(OURS, metric)
-    if lower is None or ours is None:
+def worse(row: Row, metric: str) -> list[list[str]]:
+    """The peer that is best in one metric of one scenario, if it beats us by more than 2 %, which is less than the noise.
+
+    A line of the table, or none.
+    """
+    lower, ours, digits = METRICS[metric].lower, row.median(OURS, metric), METRICS[metric].digits
+    peers = [server for server in row.samples if not server.startswith((OURS, LIMIT))]
+    theirs = {server: median for server in peers if (median := row.median(server, metric)) is not None}
+    if lower is None or ours is None or not theirs:
         return []
-    found = []
-    for server in row.samples:
-        if server.startswith((OURS, LIMIT)):
-            continue
-        theirs, ratio = row.median(server, metric), row.ratio(OURS, server, metric)
-        if ratio is None:  # theirs is 0
-            ratio = 2.0 if ours else 1.0
-        if ratio > 1.02 if lower else ratio < 0.98:
-            label, digits = METRICS[metric].label, METRICS[metric].digits
-            both = f"{number(ours, digits)}, where {server} has {number(theirs, digits)}"
-            found.append(f"- {row.title}: {label}: {both}; turn by turn {ratio:.2f} of it.")
-    return found
+    best = (min if lower else max)(theirs, key=theirs.__getitem__)
+    ratio = row.ratio(OURS, best, metric)
+    if ratio is None:  # theirs is 0
+        ratio = 2.0 if ours else 1.0
+    if not (ratio > 1.02 if lower else ratio < 0.98):
+        return []
+    return [[row.title, METRICS[metric].label, number(ours, digits), number(theirs[best], digits), best, f"{ratio:.2f}"]]
 
 
 def text(results: Results) -> str:
@@ -124,24 +133,33 @@ def text(results: Results) -> str:
 def chapter(other: Results) -> list[str]:
     """What was measured with another Python, in lines."""
     title = f"## With Python {other.machine['Python']}"
-    lost = losses(other) or ["Tricorn loses nothing, in this run."]
-    return ["", title, "", "```", other.command, "```", "", summary(other), "", *lost, "", text(other)]
+    return ["", title, "", "```", other.command, "```", "", summary(other), "", losses(other), "", text(other)]
 
 
-def document(results: Results, plot: str | None, beside: Results | None = None) -> str:
-    """The page ``docs/benchmarks.md``; ``plot`` is the name of the picture beside it, if there is one.
+def pictures(made: Mapping[str, str]) -> list[str]:
+    """The chapters with a picture, in lines."""
+    return [
+        line
+        for chapter in CHAPTERS
+        if chapter.name in made
+        for line in (f"### {chapter.title}", "", f"![{chapter.title}]({made[chapter.name]})", "", chapter.meaning, "")
+    ]
+
+
+def document(results: Results, made: Mapping[str, str], beside: Results | None = None) -> str:
+    """The page ``docs/benchmarks.md``; ``made`` names the pictures beside it, by chapter.
 
     ``beside``: what was measured with another Python, for a chapter of its own.
     """
-    lost = losses(results) or ["Nothing, in this run."]
     packages = [f"- {name}: {version}" for name, version in results.versions.items()]
     place = [f"- {name}: {value}" for name, value in results.machine.items()]
     return "\n".join(
         [
-            *("# Benchmarks", "", "Written by the benchmark itself; to reproduce it:", "", "```", results.command, "```", ""),
-            *([f"![CPU time per request]({plot})", ""] if plot else []),
+            *("# Benchmarks", "", "Written by the benchmark itself, in one run of:", "", "```", results.command, "```", ""),
+            *("Less is better in all pictures.", "", *pictures(made)),
+            *("## Where Tricorn loses", "", "*By turns* is the median of the ratios, turn by turn.", "", losses(results), ""),
             *("## Summary", "", summary(results), ""),
-            *("## Where Tricorn loses", "", *lost, "", "## What was measured, and how", "", METHOD),
+            *("## What was measured, and how", "", METHOD),
             *("Machine:", "", *place, "", "Versions:", "", *packages, "", "## All figures", "", text(results)),
             *(chapter(beside) if beside else []),
         ]

@@ -26,7 +26,6 @@ SCENARIOS: dict[str, Load | Moment] = {
     scenario.name: scenario
     for scenario in (*LOADS, *HTTP2_LOADS, *SOCKET_LOADS, *MOMENTS, *SOCKET_MOMENTS, *HELD, *SAVES, *SHARING)
 }
-PICTURE = "benchmarks.png"
 
 
 @dataclass(frozen=True)
@@ -159,10 +158,9 @@ def fail(row: Row, server: Server, error: Exception) -> None:
 
 
 def publish(found: Results, folder: Path | None, beside: Results | None = None) -> None:
-    """Prints the tables, and makes the page and the picture in ``folder`` if that is given; ``beside``: with another Python."""
+    """Prints the tables, and makes the page and its pictures in ``folder``, if given; ``beside``: with another Python."""
     print(report.text(found))
     if folder:
         folder.mkdir(exist_ok=True)
-        drawn = plot.draw(found, folder / PICTURE)
-        (folder / "benchmarks.md").write_text(report.document(found, PICTURE if drawn else None, beside))
+        (folder / "benchmarks.md").write_text(report.document(found, plot.draw(found, folder), beside))
         print(f"written: {folder / 'benchmarks.md'}")
