@@ -1,4 +1,4 @@
-"""Whose fault an error is, and what follows: a class for each party, and exit codes. Any other exception is our own bug."""
+"""Whose fault an error is: a class for each party, and the exit codes. Any other exception is our own bug."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXIT_INTERRUPTED = 130
 
 
 class TricornError(Exception):
-    """Somebody outside Tricorn made a mistake. The text is written for that party."""
+    """A mistake that is not Tricorn's. The text is written for the party that made it."""
 
 
 class ConfigError(TricornError):

@@ -51,7 +51,7 @@ def status_text(status: int, colors: bool) -> str:
 
 
 class ColourizedFormatter(logging.Formatter):
-    """Knows ``%(levelprefix)s``, in colours if ``use_colors`` is true or, with None, if the stream is a terminal."""
+    """Adds ``%(levelprefix)s``, in colours if ``use_colors`` is true or, with None, if the stream is a terminal."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class DefaultFormatter(ColourizedFormatter):
 
 
 class AccessFormatter(ColourizedFormatter):
-    """For records of requests. It also knows ``client_addr``, ``request_line`` and ``status_code``."""
+    """For records of requests. It also adds ``client_addr``, ``request_line`` and ``status_code``."""
 
     def complete(self, record: logging.LogRecord) -> None:
         """Add the fields of a request, from the five arguments of the record."""

@@ -136,7 +136,7 @@ class AdminServing(Serving):
 
 
 class Nobody:
-    """The owner of what serves here: no other process need know."""
+    """The owner of what serves here: it tells no other process."""
 
     def beat(self) -> None:
         """Nothing to tell."""

@@ -36,7 +36,7 @@ class Alone(Server):
             self._show_life()
 
     def _watch_terminal(self, hang_up: hangup.HangUp) -> None:
-        """Know when the terminal is lost, so that a SIGHUP long afterwards is somebody's order, and no hang-up."""
+        """Notice when the terminal is lost, so that a SIGHUP long afterwards counts as an order, and not as a hang-up."""
         if (watch := hang_up.watch) is None:
             return
         loop = asyncio.get_running_loop()

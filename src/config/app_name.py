@@ -117,7 +117,7 @@ def _search(place: str, directory: str) -> AppName:
             if attribute := _choose(_parse(file)):
                 return AppName(f"{module}:{attribute}", where, path)
         except SyntaxError:
-            # Another file's application in its place would be a riddle, most of all at a reload.
+            # To serve another file's application instead would be hard to understand, most of all at a reload.
             return AppName(module, where, path)
         except (OSError, ValueError):
             continue

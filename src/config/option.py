@@ -197,7 +197,7 @@ def flag(name: str) -> str:
 def wrong_type(option: Option, value: Any) -> str | None:
     """Like every rule: the cause if ``option`` can't have ``value``, else None."""
     types = (int, float) if option.kind is float else option.kind
-    # To Python, true and false are numbers too; to an operator they are not.
+    # In Python true and false are numbers, too; for an operator they are not.
     fits = isinstance(value, types) and (option.kind is bool or not isinstance(value, bool))
     return None if fits else f"must be of type {option.kind.__name__}"
 

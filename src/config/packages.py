@@ -19,7 +19,7 @@ def how_to_install(package: str) -> str:
 
 @cache
 def problem(module: str) -> str | None:
-    """Import ``module``; returns why that fails, in one line, or None. It is tried once in a process and its forks."""
+    """Import ``module``; returns why that fails, in one line, or None. A process and its forks try it once."""
     try:
         importlib.import_module(module)
     except (Exception, SystemExit) as error:

@@ -28,7 +28,7 @@ def read(path: str, home: str) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from None
     project = os.path.basename(path) == PROJECT
     if project and "tricorn" not in text:
-        # Parsing takes as long as everything else that reads settings, and every start comes here.
+        # Parsing takes as long as all other reading of settings, and every start comes here.
         return {}
     import tomllib
 

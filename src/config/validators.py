@@ -1,4 +1,4 @@
-"""What only one or two options need: how text becomes a value, and what is wrong with a value.
+"""Parsers and validators that only one or two options need.
 
 A validator, ``wrong_...``, returns the cause for the error message, or None if the value is right.
 """
@@ -80,7 +80,7 @@ def wrong_statsd(text: str) -> str | None:
 
 
 def wrong_statsd_prefix(text: str) -> str | None:
-    """A name, perhaps of several parts; the characters that end a name in StatsD are none of it."""
+    """A name, perhaps of several parts, without the characters that end a name in StatsD."""
     return None if re.fullmatch(r"[!-~]*", text) and not set(text) & set(":|@#") else "must have no spaces, :, |, @ and #"
 
 

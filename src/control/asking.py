@@ -111,7 +111,7 @@ def seconds(text: str) -> float:
 
 
 def printable(text: str) -> str:
-    """``text`` as a terminal may show it. Root may talk to a supervisor of another user, who may send what steers terminals."""
+    """``text`` as a terminal may show it. Root may talk to another user's supervisor, and that may send escape sequences."""
     return many_lines(text, len(text))
 
 

@@ -18,7 +18,7 @@ READ_SIZE = 65536
 
 
 class NotThere(Exception):
-    """There is no supervisor to talk to, or it went away; the text says which."""
+    """No supervisor answers, or it went away; the text says which."""
 
 
 class TimedOut(Exception):
@@ -33,7 +33,7 @@ class Connection:
         self._data = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # Not by settimeout: then connect(2) would not wait while other clients are still to be accepted.
+            # With settimeout, connect(2) would not wait while other clients are still to be accepted.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(CONNECTING), 0))
             self._socket.connect(socket_address(address))
             self.process, self.user = peer_of(self._socket)

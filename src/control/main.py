@@ -16,7 +16,7 @@ from .find import Ambiguous
 COMPLETE = "_TRICORNCTL_COMPLETE"
 """If this variable is set, print a script for the shell that it names, as click's commands do."""
 INTERRUPTED = 130
-"""As a shell says it for Ctrl-C."""
+"""The exit code by which shells report Ctrl-C."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     if (shell := os.environ.get(COMPLETE)) is not None:
         return complete(shell)
-    # Not by set_defaults: the parsers share their options, so a command's default would undo what stands before the command.
+    # With set_defaults, a command's default would undo what stands before the command: the parsers share their options.
     given = build_parser().parse_args(arguments, argparse.Namespace(socket=None, pid=None, json=False))
     try:
         return COMMANDS[given.command].run(given)

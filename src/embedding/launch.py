@@ -112,7 +112,7 @@ def _read_to_the_end(ours: socket.socket) -> bytes:
 
 def _exit_code(process: subprocess.Popen[bytes], told: bytes) -> int:
     """The code that the supervisor ``told``, if it did; else it was killed, or ended before it was one."""
-    # 0 if somebody else has reaped it.
+    # 0 if other code has reaped it.
     status = process.wait()
     if told:
         return told[-1]
@@ -171,7 +171,8 @@ class Target:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
-        """The process, where the system has such descriptors: somebody else may reap it, and its pid be given to another."""
+        """The process, where the system has such descriptors. Other code may reap it, and then another process may get its
+        pid."""
         self._early: list[int] = []
         """Those that came before there was a process, in another thread of the program's, where they are not blocked."""
         self._before: dict[int, Any] = {}

@@ -269,11 +269,11 @@ class Server:
         return None
 
     async def main_loop(self) -> None:
-        """Wait until the server is to stop, and meanwhile notify whom the configuration names."""
+        """Wait until the server is to stop, and meanwhile call the configuration's ``callback_notify``."""
         self._enter_loop()
         pause = None if self.config.callback_notify is None else self.config.timeout_notify
         if type(self).on_tick is not Server.on_tick:
-            # A subclass wants to be asked as often as uvicorn asks.
+            # A subclass may expect to be asked as often as uvicorn asks.
             pause = TICK
         counter = 0
         while not await self.on_tick(counter):

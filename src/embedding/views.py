@@ -1,4 +1,4 @@
-"""What programs look at in a server: its sockets, and whom it serves; names as uvicorn's."""
+"""What programs look at in a server: its sockets, connections and requests. The names are uvicorn's."""
 
 from __future__ import annotations
 

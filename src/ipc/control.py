@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 
 VERSION = 1
-"""Of what is said. A supervisor with another one can't be understood."""
+"""The version of what is said. A supervisor of another version can't be understood."""
 MAX_REQUEST = 4096
 """Bytes of one request with its newline. The longest that makes sense has some hundred."""
 PREFIX = "@tricorn/"
@@ -44,7 +44,7 @@ def default_address(pid: int, environ: Mapping[str, str] = os.environ) -> str:
 
 def directories(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Where the files of supervisors are, the preferred one first."""
-    # Not tempfile's way, which writes a file to find out.
+    # tempfile.gettempdir would write a file to find out.
     found = [environ.get("XDG_RUNTIME_DIR", ""), environ.get("TMPDIR", ""), "/tmp"]
     return [path for path in dict.fromkeys(found) if path and os.path.isdir(path)] or ["/tmp"]
 

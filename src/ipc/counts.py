@@ -322,7 +322,7 @@ class WorkerCounts:
     def __init__(self, rows: int) -> None:
         self._shared = SharedCells("tricorn-counts", (rows + 1) * WIDTH)
         self.departed = Counts()
-        """What workers counted that are gone. In the supervisor's own memory, where no worker can change it."""
+        """What the workers that are gone have counted. In the supervisor's own memory, where no worker can change it."""
         self.shown: Shown | None = None
         """Is told of every change of the totals."""
         self._used = 0

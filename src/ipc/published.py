@@ -139,7 +139,7 @@ class Published:
 
 
 def read_all(published: Published, rows: memoryview[float], width: int) -> Counts | None:
-    """What all workers counted that ever were: the totals of the departed and the rows of those that live.
+    """What all workers have counted: the totals of the departed and the rows of those that live.
 
     ``rows``: the workers' rows, the first of them at ``width``. None if the supervisor is interrupted in a change:
     then a worker would count twice, or not at all.

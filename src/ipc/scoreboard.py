@@ -86,7 +86,7 @@ class Row:
 
 STALE = 3.0
 """Seconds without a beat after which a worker is not counted on: it hangs, or is gone and not reaped yet. A beat that lies so
-far in the future is none."""
+far in the future does not count."""
 MAX_CONNECTIONS = 2.0**30
 """More than a process can have (fs.nr_open, proc(5)). A cell that holds more, less than zero or no number is nonsense."""
 MAX_COUNT = 2.0**53
@@ -102,7 +102,7 @@ class Scoreboard:
 
     def __init__(self, rows: int = ROWS) -> None:
         self.cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 2) * WIDTH * 8)).cast("d")
-        """All of the memory. Before the workers' rows is one for what concerns all, behind them that of the departed."""
+        """All of the memory: a row for what concerns all workers, then the workers' rows, then the row of the departed."""
         self._rows = rows
         self.counts = WorkerCounts(rows)
         """What the workers count exactly, in rows of the same numbers."""
@@ -151,7 +151,8 @@ class Scoreboard:
         return counts
 
     def totals(self) -> dict[Field, float]:
-        """Each counter, summed over all workers that ever were. It never runs backwards, in whatever process reads it."""
+        """Each counter, summed over all workers, also those that are gone. It never runs backwards, in whatever process reads
+        it."""
         for _ in range(MAX_TRIES):
             folds = self.cells[_FOLDS]
             totals = {field: self._sum(field) for field in COUNTERS}

@@ -1,4 +1,4 @@
-"""The orders that somebody waits for, until each is answered: once, and truly. Pure.
+"""Answers the orders that a client waits for: each once, from the fleet's state. Pure.
 
 Only ``Reopen`` is answered by the host, which alone knows how it went.
 
@@ -112,7 +112,7 @@ class Reloaded:
         """Complete, or why not."""
         if view.wanted.settled.generation >= self._generation:
             return self._complete(view)
-        # Of a generation above the plan nobody is born any more: the plan went back to the settled one.
+        # No worker is born in a generation above the plan's any more: the plan went back to the settled one.
         is_abandoned = view.wanted.plan.generation < self._generation
         error = view.failure(range(view.wanted.size))
         if not view.is_running:
@@ -120,7 +120,7 @@ class Reloaded:
         elif is_abandoned:
             result, why = self._result(view), self._abandonment(view)
         elif error and not any(worker.standing is Phase.READY for worker in view.workers):
-            # Nobody serves to whom the fleet could go back: it tries on, for as long as it takes.
+            # No old worker serves, so the fleet can't go back: it tries the start again and again.
             result, why = Result.ABANDONED, f"no worker is ready; the start is tried again: {error}"
         else:
             return None
@@ -136,7 +136,7 @@ class Reloaded:
         return failed(shown, **details) if shown else (DONE, details)
 
     def _duration(self, view: View) -> float:
-        """How long the reload took, as the log says it; from the order on if another reload had to complete it."""
+        """How long the reload took, as the log says it. If another reload had to complete it, counted from the order."""
         last = view.wanted.last_reload
         if last is None or last.generation != self._generation or last.ended is None:
             return self._seconds(view)

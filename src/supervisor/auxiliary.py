@@ -22,9 +22,9 @@ from .wakeup import Wakeup
 logger = logging.getLogger("tricorn.error")
 
 MAX_POSTED = 1000
-"""Messages that wait for a process which does not read. After more, the oldest are dropped, or the process is made anew."""
+"""Messages that may wait for a process that does not read. With more, the oldest are dropped, or the process is replaced."""
 WORKER_EXIT = "worker exit"
-"""To :meth:`Auxiliary.learn`, from the host: a worker is gone, with the values of :class:`tricorn.hooks.Worker`."""
+"""The host tells :meth:`Auxiliary.learn` that a worker is gone, with the values of :class:`tricorn.hooks.Worker`."""
 
 
 class Auxiliary(Protocol):
@@ -48,7 +48,7 @@ class Auxiliary(Protocol):
         """The process, from fork to exit code. It ends when ``link`` does."""
 
     def hear(self, message: Message) -> list[Fact]:
-        """In the supervisor: what the fleet should know of what the process said."""
+        """In the supervisor: the facts for the fleet in what the process said."""
 
     def learn(self, message: Message) -> bytes | None:
         """In the supervisor: there is news of a worker; returns what to tell the process, if anything.
@@ -108,7 +108,7 @@ class Auxiliaries:
         return iter(self._all.values())
 
     def add(self, auxiliary: Auxiliary) -> None:
-        """From now on see to it that ``auxiliary`` has a process while it wants one."""
+        """From now on keep a process for ``auxiliary`` as long as it wants one."""
         self._all[auxiliary.name] = Process(auxiliary)
 
     @property

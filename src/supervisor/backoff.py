@@ -15,10 +15,11 @@ SHORTEST = 0.1
 LONGEST_FAILED = 30.0
 """Seconds to wait at most after failed starts: the next one is likely to fail too, and costs a start's CPU time."""
 LONGEST_DIED = 1.0
-"""Seconds to wait at most after deaths of workers that had become ready: they served, and are missed. A worker that dies as
-soon as it is ready costs one start a second, on the core that would otherwise serve."""
+"""Seconds to wait at most after deaths of workers that had become ready: they served, so the fleet lacks them. A worker that
+dies as soon as it is ready costs one start a second, on the core that would otherwise serve."""
 LAST_FAILED = 2.0
-"""Seconds between two tries, in any slot, while starts fail and no worker is ready: so a database that is back is noticed."""
+"""Seconds between two tries, in any slot, while starts fail and no worker is ready: so the fleet soon notices that, say, a
+database is back."""
 
 
 class Backoff:
@@ -143,6 +144,6 @@ class Crashes:
         self.failures.clear()
 
     def forgive_slot(self, slot: int) -> None:
-        """Let ``slot`` wait no longer: somebody asked for a worker."""
+        """Let ``slot`` wait no longer: an order asks for a worker."""
         self._slots.pop(slot, None)
         self.failures.pop(slot, None)

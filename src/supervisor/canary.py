@@ -7,7 +7,7 @@ The rule, which docs/deploys.md explains to operators:
   the canaries' responses than :data:`SLOW` take longer than ``max_latency`` times what 95 % of the others' take, and that is no
   chance.
 - *fine*: the time is over, there were enough requests, and neither is so, not even by chance.
-- else nothing is decided, and more requests are waited for; in the end without success.
+- otherwise nothing is decided yet, and the canaries go on serving until their time-out; then they are rolled back.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_EXACT = 10_000
 LOOKS = 20
 """How often a canary is looked at, within its time."""
 MIN_PAUSE = 0.05
-"""Seconds between two looks, at least, however short the time is that somebody asks for."""
+"""Seconds between two looks, at least, however short the canary's time is."""
 MAX_PAUSE = 1.0
 """Seconds between two looks, at most: a broken canary is found within that, whatever its time is."""
 TIMEOUT = 10
@@ -69,7 +69,7 @@ class Terms(Value):
 
 
 class Wish(Value):
-    """What somebody asked for with a reload; None leaves it to the options."""
+    """What a client asked for with a reload; None leaves it to the options."""
 
     share: str | None = None
     seconds: float | None = None
@@ -239,7 +239,7 @@ class Canary:
         return True
 
     def postpone(self, seconds: float) -> None:
-        """The machine was suspended for so long: nobody answered anything meanwhile."""
+        """The machine was suspended for so long: no worker answered anything meanwhile."""
         if self.since is not None and self.look_at is not None:
             self.since += seconds
             self.look_at += seconds

@@ -23,7 +23,7 @@ class CanaryMeter:
         self._before: tuple[list[float], list[float]] = ([], [])
 
     def measure(self, action: Measure, children: Iterable[Child]) -> Measured:
-        """What ``action`` asks for; begins anew if it says so."""
+        """The evidence that ``action`` asks for; with ``fresh`` the measuring begins again."""
         now = self._figures(action.generation, list(children))
         if action.fresh or self._generation != action.generation:
             self._generation, self._before = action.generation, now

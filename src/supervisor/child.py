@@ -75,7 +75,7 @@ def read_waits(message: Message) -> Waits:
 
 
 FATAL = "Fatal Python error: "
-"""With it faulthandler begins what it writes of a fatal signal."""
+"""How faulthandler begins what it writes about a fatal signal."""
 
 
 class Child:
@@ -106,11 +106,11 @@ class Child:
         self.beat = 0.0
         """The last beat that the fleet was told."""
         self.deaf_at: float | None = None
-        """When a worker that has closed its channel counts as broken, if it is not gone by then."""
+        """When a worker that has closed its channel counts as broken, unless it is gone by then."""
         self.loaded: list[Message] = []
-        """What it said of imported modules and the auxiliaries have not learned yet."""
+        """What it said of imported modules and was not passed on to the auxiliaries yet."""
         self.turns: list[Message] = []
-        """What it said of its event loop and nobody has heard yet (see stalls.py)."""
+        """What it said of its event loop and was not read yet (see stalls.py)."""
         self.is_cut_short = False
         """Whether it was told to exit at once."""
         self._speaker = Speaker.STARTING

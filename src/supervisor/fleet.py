@@ -117,7 +117,7 @@ WAKING_UP = 2.0
 class Fleet:
     """All workers, with the size and the plan wanted.
 
-    ``jitter`` gives numbers from 0 to 1: random ones, but in tests.
+    ``jitter`` gives random numbers from 0 to 1; tests give their own.
     """
 
     def __init__(self, config: Config, jitter: Callable[[], float]) -> None:
@@ -141,7 +141,7 @@ class Fleet:
         self._is_typed = False
         """Whether somebody typed the order to stop."""
         self._retry_at: float | None = None
-        """When the next slot may be filled that waits for its backoff."""
+        """When the backoff of the next slot ends."""
         self._announced: float | None = None
         """The deadline that :meth:`next_deadline` gave after the last decision."""
         self._actions: list[Action] = []
@@ -293,7 +293,7 @@ class Fleet:
         self._crashed(worker, f"crashed: {fact.cause}", now)
 
     def _exited_drained(self, worker: Worker, fact: Exited, now: float) -> None:
-        # A developer need not know of each old worker that leaves as it should.
+        # A developer does not need a line for each old worker that leaves as it should.
         is_usual = self.wanted.is_development and fact.cause == "exit code 0"
         self._say(f"drained: {fact.cause}", worker, Level.DEBUG if is_usual else Level.INFO)
 
@@ -414,7 +414,7 @@ class Fleet:
                     self._tell_to_quit(worker, now)
 
     def _hurry(self, facts: Iterable[Fact], now: float) -> None:
-        """No worker is left, only auxiliaries that still tell others. After another wish to stop, wait for them no longer."""
+        """No worker is left, only auxiliaries that finish their work. After another wish to stop, wait for them no longer."""
         is_in_haste = False
         for fact in facts:
             if isinstance(fact, Stop | StopNow):
@@ -451,7 +451,8 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------------------ decide
 
     def _forgive_suspension(self, now: float) -> None:
-        """If we come much later than we asked for, the machine or the process group was suspended: no worker is to blame."""
+        """If we are called much later than we asked for, the machine or the process group was suspended: no worker is to
+        blame."""
         if self._announced is not None and now - self._announced > OVERSLEPT:
             if self.wanted.canary is not None:
                 self.wanted.canary.postpone(now - self._announced)

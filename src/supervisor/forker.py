@@ -1,4 +1,4 @@
-"""Forks processes, and rids them of what is the supervisor's."""
+"""Forks processes, and closes in them what only the supervisor may hold."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Forker:
         # What is still buffered would be written by the child once more.
         sys.stdout.flush()
         sys.stderr.flush()
-        # No signal may meet the child while it still looks like the supervisor.
+        # No signal may reach the child while it still has the supervisor's handlers.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
@@ -70,7 +70,7 @@ class Forker:
             self.own.close_all(keeps)
             if self._identity is not None:
                 self._identity.become()
-            # What the supervisor wants done at its exit does not concern the child.
+            # The supervisor's exit functions do not concern the child.
             atexit._clear()
             # Applications, and what they start, rely on a mask without blocked signals, whatever our parent has blocked.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())

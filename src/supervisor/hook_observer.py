@@ -1,4 +1,4 @@
-"""The hook runner (see ``worker/hook_runner.py``), as the supervisor sees it: its process, and what that is told when."""
+"""The supervisor's side of the hook runner (see ``worker/hook_runner.py``): it forks the process and tells it what happens."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ class Host:
     """The processes of one supervisor; a context manager. Must be made in the main thread, because it takes over the signals.
 
     ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``development`` is the configuration if it asks for
-    ``--reload``. ``origin`` knows where the configuration comes from. The end of the process that holds the other end of
-    ``parent`` is an order to stop. All forked processes become ``identity``, and keep nothing of what is in ``own``.
+    ``--reload``. ``origin`` is where the configuration comes from. When the process that holds the other end of ``parent``
+    ends, that is an order to stop. All forked processes become ``identity``, and keep nothing of what is in ``own``.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Host:
         if self.finished:
             return []
         if not self._pending:
-            # The fleet has heard of the workers with these names.
+            # The fleet was told of the exits of these workers.
             self._departed.clear()
         # Only now, because it takes time, in which the workers start.
         self._orphans.adopt(self._known())
@@ -310,7 +310,7 @@ class Host:
         beats = [(child, self.scoreboard.row(child.row)[Field.BEAT]) for child in self.children.values()]
         now = self.now()
         for child, beat in beats:
-            # A beat that is no time, or lies in the future, is none: all workers can write to a worker's row.
+            # A beat that is no number, or lies in the future, does not count: any worker can write to a worker's row.
             if child.beat < beat <= now:
                 child.beat = beat
                 facts.append(Beat(child.worker, beat))

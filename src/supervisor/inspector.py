@@ -23,7 +23,7 @@ LAST_LOOK = 0.16
 TEXT = 1024 * 1024
 """Characters of all texts of one answer: to make a MiB ready to be sent takes us some hundredths of a second."""
 MAX_WAITING = 64
-"""Answers that may be waited for at once: eight for each client of the control socket."""
+"""Questions that may be open at once: eight for each client of the control socket."""
 STATES = {"T": "it is stopped by a signal", "t": "a debugger holds it", "D": "it waits for a device", "Z": "it is dead"}
 """What the kernel says of a process that does not answer (proc_pid_stat(5))."""
 
@@ -90,7 +90,7 @@ class Inspector:
     def ask(self, children: Sequence[Child], stacks: bool, answer: Receiver) -> bool:
         """Find out what ``children`` are doing; ``stacks``: not only their requests. :meth:`attend` calls ``answer``.
 
-        Returns False, and calls nothing, if too much was asked already.
+        Returns False, and calls nothing, if too many questions are open.
         """
         if sum(len(inquiry.answers) for inquiry in self._waiting) >= MAX_WAITING:
             return False

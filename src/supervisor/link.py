@@ -13,7 +13,7 @@ LAST_READS = 32
 """Reads of what a dead process had said: more than the kernel keeps (net.core.wmem_default, 208 KiB)."""
 ALLOWANCE, ALLOWED_PER_SECOND = 4 * 1024 * 1024, 65536
 """Bytes that a process may say at once, and in the long run. With ``--reload`` a large application names some MiB of modules
-when it is ready. A process that says more than that talks without end."""
+when it is ready. A process that says more than that never stops."""
 
 
 class Link:

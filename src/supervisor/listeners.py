@@ -84,7 +84,7 @@ def _warn_of_overruled(config: Config) -> None:
 
 
 def _warn_of_unused_sockets(config: Config) -> None:
-    """Warn of systemd's sockets beside a given address: they stay open, so that clients would wait there for ever."""
+    """Warn of systemd's sockets beside a given address: they stay open, and clients would wait there for ever."""
     stronger = "--bind" if config.bind else "--uds" if config.uds is not None and config.fd is None else ""
     by_number = any(one.startswith("fd://") for one in config.bind)
     if stronger and not by_number and is_socket_activated(os.environ):

@@ -31,7 +31,7 @@ class Failed(Value):
 
     worker: int
     error: str
-    """To be printed as it is: the application's traceback, or one line for a mistake of the operator."""
+    """The text to print: the application's traceback, or one line for a mistake of the operator."""
 
 
 class Beat(Value):
@@ -63,7 +63,7 @@ class Delivering(Value):
 
 
 class Violated(Value):
-    """The worker said something that it must not say. Nothing that it says can be understood any more."""
+    """The worker said something that it must not say. What it says from now on is not read."""
 
     worker: int
     what: str
@@ -71,7 +71,7 @@ class Violated(Value):
 
 
 class Deaf(Value):
-    """The worker closed its channel and still lives: it hears no order, and would not notice the supervisor's death."""
+    """The worker closed its channel and still lives: it gets no order, and would not notice the supervisor's death."""
 
     worker: int
 
@@ -217,7 +217,7 @@ class ReopenLogs(Value):
     """Open log files again, in the supervisor and in all workers."""
 
     ticket: int | None = None
-    """The order's: the host knows how it went, and gives the answer."""
+    """The order's ticket: the host does the work, and answers."""
 
 
 class Say(Value):
@@ -263,7 +263,7 @@ class Finish(Value):
 
     code: int
     at_once: bool = False
-    """Whether to exit without waiting for auxiliaries that still tell others."""
+    """Whether to exit without waiting for auxiliaries that finish their work."""
 
 
 Action = (

@@ -1,4 +1,4 @@
-"""The socket through which a service tells systemd how it is (sd_notify(3))."""
+"""The socket through which a service tells systemd its state (sd_notify(3))."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Orders: what somebody outside asks of the fleet, as frozen values. Pure.
+"""Orders to the fleet, from signals, clients and files, as frozen values. Pure.
 
 Signals map to them (see ``wakeup.py``), and so do commands of the control socket (``control/commands.py``), a saved file with
 ``--reload``, and the end of a program that embeds the supervisor. To the fleet an order is one more fact.
 
-A *ticket* is the number under which somebody waits for the answer (see ``answers.py``); an order without one is not answered.
+A *ticket* is the number under which a client waits for the answer (see ``answers.py``); an order without one is not answered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Reload(Value):
     broken: str = ""
     """Why the configuration can't be used: then nothing is reloaded."""
     canary: Wish = Wish()
-    """What was asked for about a canary; the rest is as the options say."""
+    """The canary as the client asked for it; the rest is as the options say."""
     ticket: int | None = None
 
     @property
@@ -77,7 +77,7 @@ class Stop(Value):
     typed: bool = False
     """Whether somebody typed Ctrl-C at our terminal."""
     ticket: int | None = None
-    """With a ticket, the order is never a second wish to stop; for that there is ``StopNow``."""
+    """An order with a ticket is never a second wish to stop: clients send ``StopNow``."""
 
 
 class StopNow(Value):

@@ -51,7 +51,7 @@ class Orphans:
         """Whether orphans become our children; None before we ask for it."""
 
     def adopt(self, known: Set[int]) -> bool:
-        """From now on become the parent of orphans, if the system can. A process that is our child already is none."""
+        """From now on become the parent of orphans, if the system can. A process that is our child already is no orphan."""
         if self._is_subreaper is None:
             self._strangers = _children() - known
             self._is_subreaper = become_subreaper()
@@ -76,7 +76,7 @@ class Orphans:
         return self._ending.pop(pid, None) is not None
 
     def leave_alone(self, children: Set[int], known: Set[int]) -> None:
-        """No worker was killed or has crashed: those of ``children`` that we do not know are strangers."""
+        """No worker was killed or has crashed: those of ``children`` that are not ``known`` are strangers."""
         self._strangers |= children - known - self._ending.keys()
 
     def end(self, known: Set[int], now: float) -> None:

@@ -24,7 +24,7 @@ DRAIN_MARGIN = 2.0
 """Seconds beyond the grace period, in which the worker itself cancels what is left."""
 
 DELIVERING = 5.0
-"""Seconds in which a worker that delivers last responses must say so again. It does every second."""
+"""Seconds in which a worker that delivers last responses must say so again. It says so every second."""
 
 
 class Phase(Enum):
@@ -78,7 +78,7 @@ class ExitReason(Enum):
 
     CRASH = "crash"
     OOM = "oom"
-    """The kernel killed it for want of memory."""
+    """The kernel killed it because memory ran out."""
     HANG = "hang"
     """Its event loop did not turn, so it was killed."""
     STARTUP = "startup"
@@ -90,13 +90,13 @@ class ExitReason(Enum):
     MEMORY = "memory"
     """``--limit-max-rss``."""
     RELOAD = "reload"
-    """A newer worker took its place: after a reload, or because somebody asked for that."""
+    """A newer worker took its place: after a reload, or by an order to restart the slot."""
     RESIZE = "resize"
     STOP = "stop"
 
 
 class Worker:
-    """What the fleet knows of one worker."""
+    """One worker, as the fleet has it."""
 
     def __init__(self, id: int, slot: int, plan: Plan, since: float, deadline: float) -> None:
         self.id = id
@@ -119,9 +119,9 @@ class Worker:
         """With ``--reload``: the error that it shows instead of the application, if so."""
 
         self.waits: Waits | None = None
-        """What it waits for while it drains; None until it tells."""
+        """What it waits for while it drains; None until it has said so."""
         self.told_at = 0.0
-        """When it told that."""
+        """When it said so."""
         self.answer_by: float | None = None
         """While it drains: when it must have answered that order."""
 

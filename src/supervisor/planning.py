@@ -41,8 +41,8 @@ def is_obsolete(worker: Worker, plan: Plan) -> bool:
 def displaced(workers: Collection[Worker], size: int, plan: Plan) -> Worker | None:
     """With ``--surge 0``: the worker that has to leave before another can start; None if none has to now.
 
-    That is one that its slot does not need, else the oldest obsolete one; but only if as many as are wanted are ready and none
-    is in another phase. So one slot at a time is empty.
+    That is a worker that its slot does not need, else the oldest obsolete one. It leaves only when the wanted number is ready
+    and no worker is in another phase. So one slot at a time is empty.
     """
     if plan.config.surge or len(workers) < size or any(worker.phase is not Phase.READY for worker in workers):
         return None

@@ -1,4 +1,4 @@
-"""Who has a TCP port that we can't have, and which port is free instead: for the message only."""
+"""Which program has a TCP port that is in use, and which port is free instead: for the message only."""
 
 from __future__ import annotations
 

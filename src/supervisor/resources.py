@@ -1,4 +1,4 @@
-"""Limits of the machine: open files, the memory of workers, and whether the kernel killed one for want of memory."""
+"""Limits of the machine: open files, the memory of workers, and whether the kernel killed one because memory ran out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def raise_open_files() -> None:
 
 def resident_memory(pid: int) -> int | None:
     """The process's resident set size in bytes; None if it is gone or hidden."""
-    # Late, because few limit memory, and it takes a tenth of the start-up.
+    # Late, because few operators limit memory, and the import takes a tenth of the start-up.
     import psutil
 
     try:
@@ -70,7 +70,7 @@ def usage_of(pid: int) -> Usage | None:
             return Usage(round(times.user + times.system, 3), process.memory_info().rss)
         except psutil.Error:
             return None
-    # Late, because only those who look at a fleet ask.
+    # Late, because only a client of the control socket asks.
     from ..metrics.processes import stat_of
 
     # proc(5): utime is the 12th field behind the name, stime the 13th, rss the 22nd.
@@ -144,7 +144,7 @@ def oom_counters(membership: str, root: str = "/sys/fs/cgroup") -> list[str]:
 
 
 class OomKills:
-    """Tells whether the kernel sent a worker's SIGKILL, for want of memory in our cgroup.
+    """Tells whether the kernel sent a worker's SIGKILL because memory ran out in our cgroup.
 
     Reads ``oom_kill`` of ``memory.events`` (v2) or ``memory.oom_control`` (v1), see Linux'
     Documentation/admin-guide/cgroup-v2.rst.
@@ -160,7 +160,7 @@ class OomKills:
         return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
     def take(self) -> bool:
-        """Returns whether there was one more since; each is counted for one worker only."""
+        """Whether the kernel has killed one more process. Each kill is counted for one worker only."""
         happened = self._count() > self._known
         self._known += happened
         return happened

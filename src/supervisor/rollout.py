@@ -1,6 +1,6 @@
 """A new generation's way into the fleet: ordered, perhaps tried as a canary, and given up if it is no good. Pure.
 
-What is wanted changes in ``wanted.py``; here is decided when, and what is said of it. That a reload is complete is no event:
+``wanted.py`` has what is wanted; this module decides when that changes, and logs it. No fact says that a reload is complete:
 ``Wanted.settle`` finds it in the state.
 """
 
@@ -20,7 +20,8 @@ from .templates import Templates
 from .wanted import Wanted, count_workers
 
 UNMEASURED = 5.0
-"""Seconds beyond a canary's limit after which it is rolled back without evidence, which comes within milliseconds else."""
+"""Seconds beyond a canary's limit after which it is rolled back without evidence. Usually evidence comes within
+milliseconds."""
 RISK = "one that crashes is replaced from the code on disk, which may fail"
 NO_RISK = "one that crashes is replaced by its template, with the code that it has"
 """What a reload that failed leaves behind, as the end of the line that tells of it."""
@@ -36,7 +37,7 @@ class Rollout:
         self._teller = teller
 
     def reload(self, order: Reload, stage: Stage, now: float) -> Goal:
-        """Want a new generation, unless that makes no sense; returns what the one who asked waits for."""
+        """Want a new generation, unless that makes no sense; returns the goal that the order's client waits for."""
         wanted = self._wanted
         if stage not in RUNNING:
             return Known(*failed("the server stops", result=Result.ABANDONED.value))
@@ -45,7 +46,7 @@ class Rollout:
         config = order.config or wanted.plan.config
         if error := misfit(config, order.canary):
             return Known(SENSELESS, {"error": error})
-        # While nobody was ready yet there are no others to compare a canary with.
+        # Before any worker was ready, there are no others to compare a canary with.
         terms = terms_of(config, order.canary) if stage is Stage.SERVING else None
         if terms is not None and not (config.surge and wanted.settled.config.surge):
             return self._refuse("--surge 0 leaves no room for a canary", now)

@@ -71,7 +71,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
     own = OwnDescriptors()
     control: ControlEntrance | None = None
     with ExitStack() as finally_:
-        # Last of all: a client that waits for the end of a stop learns of it by the end of its connection.
+        # Last of all: the end of its connection tells a client that the stop is complete.
         finally_.callback(lambda: control.close() if control is not None else None)
         notify_socket = own.keep(NotifySocket(os.environ))
         finally_.callback(own.close, notify_socket)
@@ -107,14 +107,14 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
 
 
 def check_auxiliaries(config: Config) -> None:
-    """Raise ConfigError for an option of a process that there is not."""
+    """Raise ConfigError for an option of a process that is not wanted."""
     check_needed(config, "admin_bind", "statsd")
 
 
 def open_control(
     config: Config, identity: Identity | None, host: Host, own: OwnDescriptors, listeners: Listeners
 ) -> ControlEntrance | None:
-    """The control socket, which is served from its first client on; None if there is none."""
+    """The entrance of the control socket, which is served from its first client on; None without a control socket."""
     listener = open_listener(config, identity)
     if listener is None:
         return None
@@ -141,7 +141,7 @@ def places_of(config: Config, listeners: Listeners) -> Places:
 
 
 def supervised_by(config: Config, places: Places, since: float, host: Host) -> Supervised:
-    """What questions about this supervisor, which runs ``since`` then and listens on ``places``, are answered from."""
+    """What the control socket's questions are answered from. The supervisor runs ``since`` then, and listens on ``places``."""
     from .control.status import Supervised
     from .control.workers import Workers
 
@@ -164,7 +164,7 @@ def make_app_metrics(identity: Identity | None, finally_: ExitStack) -> str:
 def make_admin(
     config: Config, admin: Listeners | None, listeners: Listeners, host: Host, own: OwnDescriptors, app_metrics: str | None
 ) -> Observer:
-    """What shows the fleet to the admin process, which answers on ``admin``, if that is given.
+    """The observer that shows the fleet to the admin process, which answers on ``admin``, if that is given.
 
     ``app_metrics``: the directory of the application's metrics.
     """
@@ -183,7 +183,7 @@ def make_admin(
 
 
 def make_hook_observer(config: Config, listeners: Listeners, host: Host) -> Observer:
-    """What has the fleet's hooks called by a process of their own."""
+    """The observer that lets a process of its own call the fleet's hooks."""
     # Late, because most do without hooks.
     from .hook_observer import HookObserver, HookRunner
 
@@ -209,8 +209,8 @@ def greet(config: Config, listeners: Listeners) -> Greeter:
 class ConfigReader:
     """Gives each reload its configuration, read afresh, or what is wrong with it.
 
-    Where ``identity``, whom we fork workers as, can change the files that it is read from, the files do not speak for root: a
-    reload then obeys them with that user's rights alone.
+    If ``identity``, the user that workers run as, can change the files that it is read from, a reload obeys these files with
+    that user's rights only, and not with root's.
     """
 
     def __init__(self, config: Config, origin: Origin | None, identity: Identity | None = None) -> None:

@@ -44,7 +44,7 @@ class Spawner:
         self._scoreboard = scoreboard
         self._handover = handover
         self._departed: dict[int, Counts] = {}
-        """What workers counted that are gone, by generation, of the newest ones."""
+        """What the departed workers of the newest generations counted, by generation."""
 
     def spawn(self, order: Spawn, fork: Callable[[worker_run.Birth], int | None] | None = None) -> Child:
         """Make the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent.

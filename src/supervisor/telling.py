@@ -30,7 +30,8 @@ class Teller:
             self.say(error, worker, Level.ERROR)
 
     def reload_begins(self, saved: str, text: str) -> None:
-        """The ``saved`` files, if there are any, or an order caused a reload, of which ``text`` tells."""
+        """A reload begins: because of the ``saved`` files, in words, or by an order if that is empty. ``text`` is the line for
+        an order."""
         self._error = ""
         self._saved = saved or None
         if saved:

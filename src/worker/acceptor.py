@@ -35,8 +35,9 @@ PATIENCE = 0.016
 TOLERANCE = 8
 """A worker does not wait while it has at most 1/TOLERANCE more connections than another: perfect balance is not worth it."""
 CHURN = 16
-"""Nor while it has at most 1/CHURN of the connections closed in the last second more than another. Where connections come and
-go quickly, their number at one moment says nothing. Waiting would halve the throughput (measured, a connection per request)."""
+"""It does not wait either while its surplus is at most 1/CHURN of the connections closed in the last second. Where connections
+come and go quickly, their number at one moment says nothing. Waiting would halve the throughput (measured, a connection per
+request)."""
 
 
 class Acceptor:

@@ -53,7 +53,7 @@ class Shown(Value):
     error: BaseException | None = None
     """Has the frames to show with their source."""
     scope: Scope | None = None
-    """The request that met it, if it was one."""
+    """The request that failed, if it was one."""
 
     def answer(self, scope: Scope) -> tuple[list[Field], bytes]:
         """Headers and body for the client of ``scope``, which must be the developer's."""
@@ -85,7 +85,7 @@ class Shown(Value):
         return {"detail": self.title, "where": self.summary, "frames": frames, "traceback": self.text}
 
     def page(self, nonce: str) -> str:
-        """The page, of which only parts with ``nonce`` may be run."""
+        """The page. The browser runs only those parts of it that have ``nonce``."""
         method = self.scope["method"] if self.scope is not None else "GET"
         parts = [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

@@ -37,7 +37,7 @@ def watch(service: Service) -> None:
 
 
 def is_watching() -> bool:
-    """Whether this process has come so far as to serve."""
+    """Whether this process serves already, and so reads orders."""
     return _service is not None
 
 

@@ -27,7 +27,7 @@ def complete(found: Any, config: Config, interface: str) -> Application:
     if not config.underscores_in_headers and interface != "wsgi":
         adapted = Filtered(adapted, drop_underscores)
     if config.request_id:
-        # Late, because it is needed only on wish.
+        # Late, because only an option asks for it.
         from .request_ids import RequestIds
 
         adapted = RequestIds(adapted)

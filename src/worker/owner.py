@@ -47,7 +47,7 @@ class Place(Protocol):
 
     @property
     def begun(self) -> Begun | None:
-        """Where the server notes which requests began last; None if nobody would ask."""
+        """Where the server notes which requests began last; None if no supervisor would ask for them."""
 
     def fewest_connections(self, now: float) -> float | None:
         """The fewest connections that another server has; None if no other one serves. ``now`` is CLOCK_MONOTONIC's."""

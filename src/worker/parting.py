@@ -1,4 +1,4 @@
-"""``--drain-over``: what would last for ever ends spread over a time, so that clients who connect again are no wave."""
+"""``--drain-over``: ends what would last for ever, spread over a time, so that its clients do not all connect again at once."""
 
 from __future__ import annotations
 

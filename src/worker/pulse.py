@@ -16,7 +16,7 @@ from .timeouts import Timeouts
 PARTS = 4
 """Beats within ``--report-stalls``, so that a stall of that length is seen."""
 LONGEST_TIMEOUT_PERIOD = 0.25
-"""Seconds between beats, at most, if only ``--timeout-request`` needs them: there nobody counts so exactly."""
+"""Seconds between beats, at most, if only ``--timeout-request`` needs them: a time-out need not be more exact."""
 SHORTEST_PERIOD = 0.01
 """Seconds between beats, at least: whatever the options say, this is no load."""
 REST = 2.0

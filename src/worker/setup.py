@@ -22,7 +22,8 @@ SHUTDOWN_TIME = 86400.0
 """Seconds until the event loop gives up a TLS connection that is being closed: a day, because the loop does not look whether
 the client makes progress. We do (protocols/delivery.py), and end a connection that makes none."""
 QUIET = 60.0
-"""Seconds between two warnings about connections without a PROXY header: anybody may cause them, and one shows the mistake."""
+"""Seconds between two warnings about connections without a PROXY header: any client may cause them, and one warning shows the
+mistake."""
 MAX_PEEKED = 4096
 """Bytes of a PROXY header looked at in one go: the longest one that is accepted."""
 MOMENT = 0.001
@@ -75,7 +76,7 @@ class Setup:
                 ssl_shutdown_timeout=SHUTDOWN_TIME,
             )
         except OSError as error:
-            # Anybody who can reach the port can cause this, as often as they like: it is not worth a line of the log.
+            # Any client can cause this, as often as it likes: it is not worth a line of the log.
             logger.debug("TLS handshake failed: %s", error)
             raise
 

@@ -1,7 +1,8 @@
 """Samples of a stalled worker: what it writes down when the supervisor asks by a signal, and how that is read.
 
-faulthandler writes the stack from C, at once, even while some code holds the GIL. Which request it is only Python can tell. Its
-handler runs between two byte codes of the main thread: during the stall or, if one call into C is all of it, right behind.
+faulthandler writes the stack from C, at once, even while some code holds the GIL. Only Python code can tell which request it
+is. A handler in Python runs between two byte codes of the main thread: during the stall or, if the stall is one call into C,
+right after it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def prepare(fd: int) -> None:
     if SAMPLE_SIGNAL is None or fd < 0:
         return
     signal.signal(SAMPLE_SIGNAL, lambda number, frame: _write_request(fd, frame))
-    # Of the main thread alone: to look at the stacks of others, while they run, is not safe.
+    # Only of the main thread: to look at the stacks of others, while they run, is not safe.
     faulthandler.register(SAMPLE_SIGNAL, file=fd, all_threads=False, chain=True)
 
 

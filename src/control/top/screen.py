@@ -13,7 +13,7 @@ from .history import Row
 RESET, BOLD, REVERSE = "\x1b[0m", "\x1b[1m", "\x1b[7m"
 RED, YELLOW = "\x1b[31m", "\x1b[33m"
 SLOW = 1.0
-"""Seconds of lag from which it is red: the loop has missed a beat."""
+"""Seconds of lag from which the figure is red: the loop has missed a beat."""
 MAX_NEWS_SHOWN = 6
 """Lines of news, if the workers leave so much room."""
 KEYS = "q quit   up/down select   Enter requests and stacks   sort: s r i c p l u m a d"

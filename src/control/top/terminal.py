@@ -28,7 +28,7 @@ class Ended(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.code = 128 + number
-        """As a shell says it."""
+        """The exit code by which shells report the signal."""
 
 
 def is_usable() -> bool:
@@ -86,7 +86,7 @@ class Terminal:
             columns, lines = os.get_terminal_size(self._out)
         except OSError:
             columns, lines = 0, 0
-        # A terminal that does not know its size has the customary one.
+        # A terminal that does not tell its size gets the customary one.
         return columns or 80, lines or 24
 
     def show(self, lines: Sequence[str]) -> None:

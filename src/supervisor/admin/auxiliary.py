@@ -1,4 +1,4 @@
-"""The admin process (see ``admin/main.py``), as the supervisor sees it: its process, and what that is shown."""
+"""The supervisor's side of the admin process (see ``admin/main.py``): it forks the process and shows it the fleet."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AdminProcess:
 
     @property
     def has_last_words(self) -> bool:
-        """Whether the process has something to do when no worker is left: to send what they counted last."""
+        """Whether the process has something to do when no worker is left: to send what the workers counted last."""
         return self._config.statsd is not None
 
     @property
@@ -76,7 +76,7 @@ class AdminProcess:
         return []
 
     def learn(self, message: Message) -> bytes | None:
-        """It sees for itself what happens to workers."""
+        """Nothing: the process reads what happens to workers from shared memory."""
         return None
 
     def died(self, now: float) -> None:
@@ -127,13 +127,13 @@ class AdminObserver:
 
 
 class RecentLines(logging.Filter):
-    """Remembers the last lines of the log. It is a filter, for a reload makes new handlers."""
+    """Remembers the last lines of the log. It is a filter and no handler, because a reload makes new handlers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self.is_new = False
-        """Whether a line has come since somebody last looked."""
+        """Whether a line has come since the last look."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Remember a line, and let it pass."""

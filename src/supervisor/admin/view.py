@@ -25,7 +25,8 @@ from ..snapshot import LastReload, Result, Snapshot, WorkerSnapshot
 from ..stalls import Blocked
 
 Shown = tuple[int, int, tuple[float, str, str] | None]
-"""Of a worker: pid, row of the scoreboard; if its event loop does not turn, since when, for which request, and where."""
+"""What is shown of a worker: pid, row of the scoreboard; if its event loop does not turn, since when, for which request, and
+where."""
 NOT_FOUND: Shown = 0, 0, None
 MAX_EVENT = 300
 """Characters of a log line that are shown."""
@@ -197,7 +198,7 @@ class Seen:
         return Blocked(now - stall[0], stall[1], stall[2])
 
     def counts(self) -> Counts:
-        """Not needed: :class:`View` reads them."""
+        """Empty: :class:`View` reads them itself."""
         return Counts()
 
     def inspect(self, workers: Collection[int], stacks: bool, answer: Receiver) -> bool:

@@ -34,7 +34,8 @@ def explained_status(request: Request, snapshot: Snapshot, supervised: Supervise
 
 
 def late_workers(snapshot: Snapshot, supervised: Supervised, now: float) -> dict[int, float]:
-    """The workers whose event loops seem not to turn though nobody has found out where they are, and for how many seconds."""
+    """The workers whose event loops seem not to turn, and for how many seconds; without those of which it is known where they
+    are."""
     late = {}
     for worker in snapshot.workers:
         row, blocked = supervised.processes.row_of(worker.id), supervised.processes.blocked(worker.id, now)

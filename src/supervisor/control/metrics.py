@@ -46,7 +46,7 @@ def make_facts(
         connections += open_
         websockets += min(sockets, open_)
         multiplexed += min(shared, open_)
-        # A WebSocket is in flight for the worker, and no request.
+        # The worker counts a WebSocket as in flight, but it is no request.
         in_flight += max(0.0, busy - sockets)
         longest = max(longest, lag(row, now))
     return Facts(

@@ -37,7 +37,7 @@ class Workers:
         return self._host.stalls.blocked(worker, now)
 
     def counts(self) -> Counts:
-        """What all workers counted that ever were."""
+        """The sum of what all workers have counted, also those that are gone."""
         counts = self._host.scoreboard.counts
         total = counts.read(child.row for child in self._host.children.values())
         total.add_all(counts.departed)

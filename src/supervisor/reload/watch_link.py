@@ -45,7 +45,7 @@ class Watching:
         return watch.main(self._config, link, self._since, self._imported, self._settings)
 
     def hear(self, message: Message) -> list[Fact]:
-        # The process can send any time; it is never later than now.
+        # The process can send any number; a time in the future counts as now.
         since = min(message["at"], time.monotonic())
         return [Reload(changed=tuple(map(one_line, message["files"])), since=since, afresh=message["settings"])]
 
