@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..metrics.exposition import OPENMETRICS, PROMETHEUS, expose, is_openmetrics
-from ..metrics.gather import Facts, gather
-from ..metrics.processes import cpu_of, memory_of
-from ..metrics.queues import accept_queues
+from ..metrics.gather import gather
 from ..protocols.asgi import Field, Receive, Scope, Send
 from . import hosts
 from .history import EVERY, History
+from .measures import Measures
 from .page import Page
 from .source import Source
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = 16
 """Event streams at once. Each costs a status a second."""
-MEMORY_EVERY = 10.0
-"""Seconds between two readings of the memory: the kernel walks through all pages for it."""
 STREAM_EVERY = 1.0
 """Seconds between two events."""
 
@@ -42,17 +39,18 @@ _HEADERS: list[Field] = [
 
 
 class Admin:
-    """Answers from ``source``. ``names``: what a Host header may say beside addresses and ``localhost``."""
+    """Answers from ``source``. ``names``: what a Host header may say beside addresses and ``localhost``.
 
-    def __init__(self, source: Source, names: Iterable[str], app_metrics: AppMetrics | None = None) -> None:
+    ``app_metrics``: the application's own, if they are to be shown, too.
+    """
+
+    def __init__(self, source: Source, measures: Measures, names: Iterable[str], app_metrics: AppMetrics | None) -> None:
         self._source = source
+        self._measures = measures
         self._app_metrics = app_metrics
-        """The application's own, if they are to be shown, too."""
         self._names = frozenset(name.lower().rstrip(".") for name in names)
         self._page = Page()
         self._history = History()
-        self._memory: float | None = None
-        self._memory_at = float("-inf")
         self._streams = 0
         self._routes: dict[str, Callable[[Scope], Answer]] = {
             "/": self._show_page,
@@ -97,18 +95,13 @@ class Admin:
 
     async def _metrics(self, scope: Scope) -> Answer:
         openmetrics = is_openmetrics(_header(scope, b"accept"))
-        text = expose(gather(self._facts(time.monotonic())), openmetrics)
+        text = expose(gather(self._measures.facts()), openmetrics)
         if self._app_metrics is not None:
             loop, workers = asyncio.get_running_loop(), self._source.pids()
             theirs = await loop.run_in_executor(None, self._app_metrics.text, workers, openmetrics)
             # In OpenMetrics the end is marked, once.
             text = text.removesuffix("# EOF\n") + theirs + ("# EOF\n" if openmetrics else "")
         return 200, [(b"content-type", (OPENMETRICS if openmetrics else PROMETHEUS).encode())], text.encode()
-
-    def _facts(self, now: float) -> Facts:
-        supervisor, *workers = self._source.pids()
-        queues = accept_queues(self._source.listeners())
-        return self._source.facts(queues, self._memory, cpu_of(supervisor, workers), now)
 
     # ------------------------------------------------------------------------------------------------------------- events
 
@@ -144,13 +137,9 @@ class Admin:
         """Add to the history for ever."""
         loop = asyncio.get_running_loop()
         while True:
-            now = time.monotonic()
-            if now >= self._memory_at + MEMORY_EVERY:
-                self._memory_at = now
-                self._memory = await loop.run_in_executor(None, memory_of, self._source.pids())
             if self._app_metrics is not None:
                 await loop.run_in_executor(None, self._app_metrics.fold, self._source.pids())
-            self._history.add(self._facts(time.monotonic()), time.monotonic(), time.time())
+            self._history.add(self._measures.facts(), time.monotonic(), time.time())
             await asyncio.sleep(EVERY)
 
 

@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from ..config.frozen import Value
 from ..config.options import Config
 from ..ipc import channel
 from ..ipc.waits import Waits
@@ -20,11 +21,11 @@ from ..worker.owner import OnlyPlace
 from ..worker.serving import Serving
 from ..worker.tls import Certificates
 from .application import Admin
+from .measures import Measures
 from .source import Source
 
 if TYPE_CHECKING:
     from .app_metrics import AppMetrics
-    from .statsd import Statsd
 
 MAX_CONNECTIONS = 64
 """Connections at once. A further one takes the place of the one that has been idle for longest: a probe always gets in."""
@@ -32,23 +33,28 @@ END = "end"
 """The kind of the supervisor's message that ends the process."""
 
 
-def main(
-    config: Config,
-    link: socket.socket,
-    listeners: Sequence[socket.socket],
-    source: Source,
-    app_metrics: str | None,
-    is_first: bool,
-) -> int:
-    """The process, from fork to exit code: answer on ``listeners`` until the supervisor ends it.
+class Given(Value):
+    """What the supervisor gives the process, beside the options and what it shows."""
 
-    ``app_metrics``: the directory of the application's metrics. ``is_first``: whether no such process was there before.
-    """
+    listeners: Sequence[socket.socket]
+    """On which the process answers; empty without ``--admin-bind``."""
+    app_metrics: str | None
+    """The directory of the application's metrics."""
+    pid: int
+    """The supervisor's."""
+    began: float
+    """When it started, in seconds of the wall clock."""
+    is_first: bool = True
+    """Whether no such process was there before."""
+
+
+def main(config: Config, link: socket.socket, source: Source, given: Given) -> int:
+    """The process, from fork to exit code: answer and push until the supervisor ends it."""
     watch_lifeline(link)
-    admin = Admin(source, config.admin_host, make_app_metrics(app_metrics))
-    statsd = make_statsd(config, source, is_first)
+    measures = Measures(source)
+    admin = Admin(source, measures, config.admin_host, make_app_metrics(given.app_metrics))
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_serve(config, link, listeners, admin, statsd))
+        runner.run(_live(config, link, given, admin, measures, make_pushers(config, source, measures, given)))
     return 0
 
 
@@ -62,19 +68,51 @@ def make_app_metrics(directory: str | None) -> AppMetrics | None:
     return AppMetrics(directory)
 
 
-def make_statsd(config: Config, source: Source, is_first: bool) -> Statsd | None:
-    """What sends StatsD lines, if they are wanted."""
-    if config.statsd is None:
-        return None
+class Pusher(Protocol):
+    """Sends the metrics to where they are wanted. Its trouble is its own."""
+
+    async def run(self) -> None:
+        """Send for ever."""
+
+    async def finish(self) -> None:
+        """Send for the last time: the last requests count, too. It takes a bounded time."""
+
+
+def make_pushers(config: Config, source: Source, measures: Measures, given: Given) -> list[Pusher]:
+    """What sends the metrics."""
+    pushers: list[Pusher] = []
     # Late, because most do without.
-    from .statsd import Statsd
+    if config.statsd is not None:
+        from .statsd import Statsd
 
-    return Statsd(config.statsd, config.statsd_prefix, source, is_first)
+        pushers.append(Statsd(config.statsd, config.statsd_prefix, source, given.is_first))
+    if config.otlp_endpoint is not None:
+        from .otlp import Otlp
+
+        pushers.append(Otlp(config.otlp_endpoint, measures, given.pid, given.began))
+    return pushers
 
 
-async def _serve(
-    config: Config, link: socket.socket, listeners: Sequence[socket.socket], admin: Admin, statsd: Statsd | None
+async def _live(
+    config: Config, link: socket.socket, given: Given, admin: Admin, measures: Measures, pushers: Sequence[Pusher]
 ) -> None:
+    serving = _serve(config, given.listeners, admin)
+    lives = [pusher.run() for pusher in pushers]
+    if given.listeners:
+        # Only the listener's clients see the history.
+        lives.append(admin.keep_history())
+    tasks = [asyncio.ensure_future(life) for life in (*lives, measures.keep_memory())]
+    try:
+        await Orders(link).ended()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*(pusher.finish() for pusher in pushers))
+        serving.release()
+
+
+def _serve(config: Config, listeners: Sequence[socket.socket], admin: Admin) -> AdminServing:
+    """Begin to answer on ``listeners``."""
     lifespan = Lifespan(admin, "off")
     settings = _settings(config)
     serving = AdminServing(
@@ -88,20 +126,7 @@ async def _serve(
         place=OnlyPlace(),
     )
     serving.start()
-    # Only the listener's clients see the history.
-    tasks = [asyncio.ensure_future(admin.keep_history())] if listeners else []
-    if statsd is not None:
-        tasks.append(asyncio.ensure_future(statsd.run()))
-    try:
-        await Orders(link).ended()
-    finally:
-        for task in tasks:
-            task.cancel()
-        if statsd is not None:
-            # The last requests count, too.
-            statsd.send()
-            statsd.close()
-        serving.release()
+    return serving
 
 
 def _settings(config: Config) -> Config:

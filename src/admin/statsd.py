@@ -95,8 +95,12 @@ class Statsd:
                 if self._try_to_send(datagram):
                     break
 
-    def close(self) -> None:
-        """Close the socket."""
+    async def finish(self) -> None:
+        """Send for the last time."""
+        self.send()
+        self._close()
+
+    def _close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -117,7 +121,7 @@ class Statsd:
             # The system's buffer is full: no other address would do better.
             return True
         except OSError:
-            self.close()
+            self._close()
             self._addresses.append(self._addresses.pop(0))
             return False
         return True

@@ -24,6 +24,7 @@ from .validators import (
     wrong_header,
     wrong_hooks,
     wrong_mode,
+    wrong_otlp_endpoint,
     wrong_path,
     wrong_prefix,
     wrong_share,
@@ -220,6 +221,14 @@ class Config(Value):
         validator=wrong_statsd_prefix,
         once=True,
         needs_option="statsd",
+    )
+    otlp_endpoint: str | None = option(
+        None,
+        "Where to push the metrics to, by OpenTelemetry's protocol over HTTP: a collector's URL, such as http://collector:4318.",
+        section="Processes",
+        validator=wrong_otlp_endpoint,
+        once=True,
+        needs_supervisor=True,
     )
     ready_min: int = option(
         1,

@@ -8,7 +8,7 @@ from functools import cache
 
 from ..errors import ConfigError
 
-EXTRAS = {"a2wsgi": "wsgi", "gunicorn": "gunicorn"}
+EXTRAS = {"a2wsgi": "wsgi", "gunicorn": "gunicorn", "opentelemetry-exporter-otlp-proto-http": "otlp"}
 """The extra of pyproject.toml that installs a package; the extra ``standard`` installs the others."""
 
 
@@ -36,3 +36,13 @@ def require(option: str, module: str, install: str = "") -> None:
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise ConfigError(f"{option}: {name} is not installed ({how_to_install(name)})")
     raise ConfigError(f"{option}: {name} is installed, but can't be imported ({cause})")
+
+
+def require_later(option: str, module: str, install: str) -> None:
+    """Look for ``module``, which another process will import for ``option``. Arguments and errors are those of ``require``."""
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise ConfigError(f"{option}: {install} is not installed ({how_to_install(install)})")

@@ -79,6 +79,12 @@ def wrong_statsd(text: str) -> str | None:
     return None if fits else "must be HOST:PORT or [IPv6]:PORT"
 
 
+def wrong_otlp_endpoint(text: str) -> str | None:
+    """A URL without user, query and fragment. Secrets belong into OTEL_EXPORTER_OTLP_HEADERS: this value is shown."""
+    fits = re.fullmatch(r"https?://(\[[0-9a-fA-F:.]+\]|[^][/?#@:\s]+)(:\d{1,5})?(/[^?#\s]*)?", text)
+    return None if fits else "must be a URL such as http://collector:4318, without user and query"
+
+
 def wrong_statsd_prefix(text: str) -> str | None:
     """A name, perhaps of several parts, without the characters that end a name in StatsD."""
     return None if re.fullmatch(r"[!-~]*", text) and not set(text) & set(":|@#") else "must have no spaces, :, |, @ and #"

@@ -12,6 +12,7 @@ from ..config import identity as identities
 from ..config.frozen import replace
 from ..config.identity import Identity
 from ..config.options import OPTIONS, Config, check_needed
+from ..config.packages import require_later
 from ..errors import ConfigError, SystemRefused
 from ..ipc.address import Address, address_of
 from ..version import __version__
@@ -96,7 +97,7 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
                 finally_.callback(control.remove)
                 host.attach(control)
                 observers += (control,)
-            if admin is not None or config.statsd is not None:
+            if admin is not None or config.statsd is not None or config.otlp_endpoint is not None:
                 observers += (make_admin(config, admin, listeners, host, own, app_metrics),)
             if config.hooks is not None:
                 observers += (make_hook_observer(config, listeners, host),)
@@ -107,8 +108,11 @@ def run(config: Config, origin: Origin | None = None, parent: socket.socket | No
 
 
 def check_auxiliaries(config: Config) -> None:
-    """Raise ConfigError for an option of a process that is not wanted."""
+    """Raise ConfigError for an option of a process that is not wanted, or that lacks a package."""
     check_needed(config, "admin_bind", "statsd")
+    if config.otlp_endpoint is not None:
+        exporter = "opentelemetry.exporter.otlp.proto.http"
+        require_later(f"--otlp-endpoint {config.otlp_endpoint}", exporter, "opentelemetry-exporter-otlp-proto-http")
 
 
 def open_control(

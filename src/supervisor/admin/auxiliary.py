@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import time
 from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...admin import main as admin
+from ...config.frozen import replace
 from ...config.options import Config
 from ...ipc.channel import Message, Table, encode
 from ...ipc.scoreboard import Field
@@ -27,7 +30,10 @@ EVENTS = 50
 
 
 class AdminProcess:
-    """The auxiliary that answers on ``--admin-bind`` and sends for ``--statsd``. It is wanted from the start to the end."""
+    """The auxiliary that answers on ``--admin-bind``, and sends for ``--statsd`` and ``--otlp-endpoint``.
+
+    It is wanted from the start to the end.
+    """
 
     name = "admin"
     lasting = True
@@ -47,29 +53,26 @@ class AdminProcess:
         """
         self.wanted = True
         self._config = config
-        self._own = own
         self._listeners = listeners
         self._exhibit = exhibit
-        self._app_metrics = app_metrics
-        self._is_first = True
+        self._given = admin.Given(own, app_metrics, os.getpid(), time.time())
 
     @property
     def has_last_words(self) -> bool:
         """Whether the process has something to do when no worker is left: to send what the workers counted last."""
-        return self._config.statsd is not None
+        return self._config.statsd is not None or self._config.otlp_endpoint is not None
 
     @property
     def keeps(self) -> Collection[Closable]:
         """Its listeners, and what it is shown."""
-        return (*self._own, self._exhibit.published)
+        return (*self._given.listeners, self._exhibit.published)
 
     def main(self, link: socket.socket) -> int:
         """The process: answer until the supervisor ends it."""
         for listener in self._listeners:
             # A process that holds it keeps the port.
             listener.close()
-        view = View(self._exhibit, self._config)
-        return admin.main(self._config, link, self._own, view, self._app_metrics, self._is_first)
+        return admin.main(self._config, link, View(self._exhibit, self._config), self._given)
 
     def hear(self, message: Message) -> list[Fact]:
         """The process says nothing."""
@@ -81,7 +84,7 @@ class AdminProcess:
 
     def died(self, now: float) -> None:
         """The next process is told that it is not the first."""
-        self._is_first = False
+        self._given = replace(self._given, is_first=False)
 
 
 class AdminObserver:

@@ -59,6 +59,7 @@ def sample(name: str) -> tuple[str, Any]:
             "bind": "a:1",
             "admin_bind": "a:1",
             "statsd": "a:1",
+            "otlp_endpoint": "http://a:1",
             "umask": "27",
             "uds_permissions": "660",
             "warm_path": "/a",
