@@ -1,4 +1,4 @@
-"""Calls the application for one request or WebSocket, and says in the error log how it failed."""
+"""Calls the application for one request or WebSocket, and logs its errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def converse(service: Service, conversation: Conversation) -> None:
             try:
                 raise fault
             finally:
-                # It knows this frame: a cycle, which would keep the conversation until garbage is collected.
+                # It refers to this frame: a cycle, which would keep the conversation until garbage is collected.
                 del fault
     except BaseException as error:
         # Also what would end the process, such as SystemExit: it belongs to this request, and other clients are served on.
@@ -65,7 +65,8 @@ async def converse(service: Service, conversation: Conversation) -> None:
 
 
 def _report(error: BaseException, conversation: Conversation) -> None:
-    """Log ``error``. A cancellation, and our own word that the client has left, are expected when that is so."""
+    """Log ``error``. If the conversation is over, a cancellation and our own ClientDisconnected are expected, and not
+    logged."""
     is_over = conversation.is_over
     if is_over and isinstance(error, asyncio.CancelledError):
         return

@@ -31,7 +31,7 @@ class Phase(IntEnum):
 
 
 class Connection(Sender, Protocol):
-    """What the service knows of a connection."""
+    """A connection, as the service needs it."""
 
     deadline: float
     """When :meth:`expire` is to be called, in the clock of ``Service.now``."""
@@ -87,7 +87,7 @@ if that is not known yet."""
 
 
 class Ended(Protocol):
-    """An exchange that is over, for an access log that wants to know all about it."""
+    """An exchange that is over, for access logs whose format has more than the plain line."""
 
     request: RequestHead
     scope: Scope
@@ -121,7 +121,7 @@ class Begun(Protocol):
 
 
 class Unasked:
-    """What is not asked keeps nothing."""
+    """Keeps nothing, because nobody asks for it."""
 
     last = b""
 
@@ -218,7 +218,7 @@ class Service:
         self.in_flight: set[Work] = set()
         """Exchanges in progress: each adds itself, and leaves by :attr:`end`."""
         self.end: Callable[[Work], None] = self.in_flight.discard
-        """Called with what is no longer in progress; until somebody waits for the last, there is nothing else to do."""
+        """Called with what is no longer in progress. It only discards, until :meth:`emptied` waits for the last."""
         self.requests = 0
         """Responses completed."""
         self.on_count = on_count
@@ -245,7 +245,8 @@ class Service:
         self.advance(self.loop.time())
 
     def advance(self, now: float) -> None:
-        """Set the clock; end what has passed its deadline, and those who take nothing of what is sent to them."""
+        """Set the clock; end connections that have passed their deadline, or whose clients take nothing of what is sent to
+        them."""
         self.now = now
         self.idle_until = self.deadline_in(self.limits.keep_alive_time)
         for connection in [connection for connection in self.connections if connection.deadline <= now]:
@@ -255,11 +256,11 @@ class Service:
         self.deliveries.look(now)
 
     def deadline_in(self, seconds: float) -> float:
-        """The time from which a client is too late that has so many ``seconds``. The clock may be a second old."""
+        """The deadline of a client that has so many ``seconds`` from now. The clock may be a second old."""
         return self.now + 1 + seconds
 
     def prolong_body(self, until: float, size: int) -> float:
-        """Until when more of a request's body must come, when ``size`` bytes of it have, and ``until`` was the time so far.
+        """The new deadline for more of a request's body, when ``size`` bytes have come and the deadline was ``until``.
 
         A client may pause for ``request_body_time``, and must keep to the least rate.
         """
@@ -267,15 +268,15 @@ class Service:
         return min(latest, until + size / rate) if rate else latest
 
     def _sweep(self, now: float) -> None:
-        """Have deliveries watched that nothing has drawn attention to: too small to pause the application that writes."""
-        # So a client is cut off a tenth later than it might be, at most.
+        """Watch the connections with deliveries that are too small to pause the application, and so were not noticed."""
+        # So a client is cut off a tenth of its time too late, at most.
         self._sweep_at = now + self.limits.send_time / 10
         for connection in self.connections:
             if connection.transport.get_write_buffer_size():
                 self.deliveries.watch(connection)
 
     def name_target(self, head: RequestHead) -> str:
-        """The target as logs have it: with the root path, as uvicorn's, and without what would end a quoted field.
+        """The target for logs: with the root path, as in uvicorn's, and without characters that would end a quoted field.
 
         The rest of a target is ASCII without spaces and control characters, or it would have been refused.
         """
@@ -286,7 +287,7 @@ class Service:
         return target
 
     def is_crowded(self, more: int = 0) -> bool:
-        """Whether with ``more`` there are more connections and streams than may be, without those that are told so."""
+        """Whether with ``more`` there are too many connections and streams. Those that are refused for that do not count."""
         limit = self.limits.concurrency
         return limit is not None and len(self.connections) - self.unwanted + self.streams + more > limit
 
@@ -352,7 +353,7 @@ MakeTask = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 def _task_maker(loop: asyncio.AbstractEventLoop) -> MakeTask:
     """The cheapest way to run a coroutine as a task of ``loop``, unless the application has set a way of its own.
 
-    A name given is a name that asyncio need not make up. From Python 3.12 on the task starts at once, without waiting for the
+    With a name given, asyncio need not make one up. From Python 3.12 on the task starts at once, without waiting for the
     loop's next turn; most exchanges are then complete before anything else happens.
     """
     if loop.get_task_factory() is not None:

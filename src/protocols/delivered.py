@@ -1,4 +1,4 @@
-"""What the access log is told of a response whose client had yet to take some of it when it was complete."""
+"""What the access log gets of a response that was complete before its client had taken all of it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What clients have yet to take of what was written for them, and how long one may take nothing.
 
 Time counts from a client's last progress: a slow one is served to the end, however long that takes, and one that takes nothing
-is cut off. Nobody asks while a client keeps up: a connection is watched from the moment when something waits for its client.
-"""
+is cut off. While a client keeps up, nothing is measured: a connection is watched from the moment when something waits for its
+client."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SIOCOUTQ = 0x5411
 _ACKNOWLEDGED = 120
 """Where ``tcpi_bytes_acked`` stands in Linux's ``struct tcp_info`` (linux/tcp.h): 8 bytes, since Linux 4.1."""
 ALERT_TIME = 2.0
-"""Seconds that a client gets to close its side of TLS, too. Event loops wait for that, but many clients say it only when they
-use the connection the next time, and nobody has to wait for it (RFC 8446 section 6.1)."""
+"""Seconds that a client gets to close its side of TLS, too. Event loops wait for that, but many clients do so only when they
+use the connection the next time, and a server need not wait for it (RFC 8446 section 6.1)."""
 
 
 def _socket_of(transport: asyncio.Transport) -> socket.socket:
@@ -55,14 +55,14 @@ def mark(transport: asyncio.Transport) -> int:
     """A number that changes when the client takes something.
 
     With TCP on Linux it is what the client has confirmed so far: a transport's buffer does not shrink before a third of the
-    kernel's, megabytes, is free. Otherwise it is what waits; it changes also when something is written, which is not for ever.
-    """
+    kernel's, megabytes, is free. Otherwise it is the number of bytes that wait. That changes also when something is written,
+    but not for ever."""
     confirmed = _confirmed(transport)
     return waiting(transport) if confirmed is None else confirmed
 
 
 def _confirmed(transport: asyncio.Transport) -> int | None:
-    """Bytes that the client's system has confirmed so far; None where the kernel does not tell: of TCP on Linux it does."""
+    """Bytes that the client's system has confirmed so far; None where the kernel does not tell. It tells it of TCP on Linux."""
     if not _IS_LINUX:
         return None
     try:
@@ -92,7 +92,8 @@ def _is_writable(descriptor: int) -> bool:
 
 
 def reset_when_closed(transport: asyncio.Transport) -> None:
-    """Make a reset of the close that follows: it tells a client that something is missing, whatever marks the body's end."""
+    """Let the close that follows be a reset. So the client can tell that something is missing, however the body's end is
+    marked."""
     linger = struct.pack("ii", 1, 0)
     with suppress(OSError):
         _socket_of(transport).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -120,7 +121,8 @@ class Deliveries:
         """The mark of each at its last progress, and when it will be cut off."""
 
         self._ends: dict[Sender, list[tuple[int, int, Callable[[int], None]]]] = {}
-        """Whom to tell when a response is delivered: at which number of confirmed bytes that is, and the number then."""
+        """For each response that is not delivered yet: the number of confirmed bytes at which it is, that number now, what to
+        call."""
 
     def tell(self, sender: Sender, end: Callable[[int], None]) -> None:
         """Call ``end`` when all that was written until now is delivered, or can't be: with the bytes that were not."""

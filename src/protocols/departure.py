@@ -1,10 +1,9 @@
-"""Whether a client that has closed its side of a connection has left, or has only asked all it wanted to ask.
+"""Whether a client that has closed its side of a connection has left, or has only sent all its requests.
 
 TCP tells both by the same FIN, and nothing tells them apart before something is written. Clients that only half-close
 (``nc -N``, ``printf | socat``) do so together with their request. Clients that leave do so when they have waited long enough.
-So the time between the request's last byte and the FIN decides. Only the kernel knows it: a handler may block the event
-loop between the two.
-"""
+So the time between the request's last byte and the FIN decides. Only the kernel can tell it: a handler may block the event loop
+between the two."""
 
 from __future__ import annotations
 
@@ -25,7 +24,8 @@ which TCP may delay a confirmation (RFC 9293 section 3.8.6.3)."""
 
 
 def has_left(transport: asyncio.Transport) -> bool:
-    """Whether the client has left for certain, asked when its FIN is read. Never of TLS, which event loops can't half-close."""
+    """Whether the client has certainly left. Call it when its FIN is read, and not with TLS, which event loops can't
+    half-close."""
     connection: socket.socket = transport.get_extra_info("socket")
     if _is_cut(connection):
         return True
@@ -59,7 +59,7 @@ def _is_cut(connection: socket.socket) -> bool:
     """Whether the connection is over in both directions. Event loops don't look any more once the client's side is closed."""
     try:
         poll = select.poll()
-        # Nothing is asked for; errors and hang-ups are told all the same (poll(2)).
+        # No event is asked for; errors and hang-ups are reported all the same (poll(2)).
         poll.register(connection.fileno(), 0)
         return bool(poll.poll(0))
     except (OSError, ValueError):

@@ -15,10 +15,9 @@ _PAUSE = 0.01
 class Drops:
     """The messages of one exchange that reach no client: dropped for a time, and refused then.
 
-    Dropping is what an application of ``spec_version`` 2.3 may rely on: what it does behind its response still happens. Each
-    time the event loop turns, so that a task that listens for the client's leaving can break off. A sender that goes on for
-    longer does not listen, and may never end.
-    """
+    Dropping is what an application of ``spec_version`` 2.3 may rely on: what it does behind its response still happens. With
+    each message the event loop turns, so that a task that listens for the client's leaving can break off. A sender that goes on
+    for longer does not listen, and may never end."""
 
     __slots__ = ("_count", "_until")
 

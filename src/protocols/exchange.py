@@ -101,9 +101,9 @@ class Exchange:
         """When it began, as of ``time.monotonic``."""
         self.phase = EXPECTED
         self.is_complete = False
-        """The response is: the phase is COMPLETE."""
+        """Whether the response is complete: the phase is COMPLETE."""
         self.status = 0
-        """The response's; in the end the one that the access log has. 0 before there is one."""
+        """The response's status, in the end the one for the access log; 0 before there is one."""
         self.response_headers: Iterable[Field] = ()
         self.intake = WHOLE
         """There is no body, unless the connection says something else."""
@@ -118,7 +118,7 @@ class Exchange:
         self._trailers: list[Field] | None = None
         """Trailers to send, if the application has announced some."""
         self._drops: Drops | None = None
-        """Messages that nobody gets, if there are some."""
+        """Messages that reach no client, if there are some."""
         self._task: asyncio.Task[None] | None = None
 
     # What the connection tells.
@@ -319,13 +319,14 @@ class Exchange:
             try:
                 await self._stream.send_file(file)
             except ClientDisconnected:
-                # As with any other message that nobody gets.
+                # As with any other message that reaches no client.
                 return
         self._stream.send_body(b"", False)
         self._complete()
 
     async def _misplaced(self, message: Message) -> None:
-        """Take a message that does not fit the phase: one that nobody gets is dropped. Raises AppError for any other."""
+        """Take a message that does not fit the phase: if it can reach no client, it is dropped. Raises AppError for any
+        other."""
         kind = message["type"]
         if kind not in _KINDS:
             raise AppError(f"ASGI message type {kind!r} is not one of a response")
@@ -381,7 +382,7 @@ class Exchange:
         client = self._stream.client if delivered is None else delivered.client
         target = request.target.decode("ascii")
         if self._service.root_path or '"' in target or "\\" in target:
-            # Not always: what it does is seldom to be done, and the call is 1 % of a request.
+            # Only if there is something to do: the call is 1 % of a request.
             target = self._service.name_target(request)
         access(client, request.method, target, request.terms.version, self.status, delivered or self)
 

@@ -32,7 +32,7 @@ class Facts:
         self.server = server
         """Host and port, or a UNIX socket's path and None; None if it has no name."""
         self.is_secure = is_secure
-        """The client speaks TLS, be it with us or with the proxy."""
+        """The client speaks TLS, with us or with the proxy."""
         self.tls = tls
         """The ASGI TLS extension, if TLS ends here."""
         self.alpn = alpn

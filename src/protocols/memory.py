@@ -9,7 +9,8 @@ V = TypeVar("V")
 
 
 def remember(known: dict[K, V], key: K, value: V, limit: int) -> None:
-    """Add an entry to ``known``. When that has ``limit`` entries, all are dropped first, so no client can fill the memory."""
+    """Add an entry to ``known``. If there are ``limit`` entries, all are dropped first, so that no client can fill the
+    memory."""
     if len(known) >= limit:
         known.clear()
     known[key] = value

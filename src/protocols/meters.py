@@ -13,13 +13,13 @@ class Meters(Protocol):
     """Where a worker counts."""
 
     received: float
-    """Bytes read from clients, without TLS's own. To add to an attribute costs half as much as a call."""
+    """Bytes read from clients, without TLS's own. It is an attribute, because a call would cost twice as much."""
     sent: float
     """Bytes written to clients, without TLS's own."""
 
     @property
     def counters(self) -> Mapping[str, Mapping[int, Count]]:
-        """What counts responses, by method and status, of those that came up before."""
+        """The functions that count responses, by method and status, as far as these came up before."""
 
     def counter(self, method: str, status: int) -> Count:
         """The same for any method and status."""
@@ -40,7 +40,7 @@ class Unread:
         self.counters: Mapping[str, Mapping[int, Count]] = {}
 
     def counter(self, method: str, status: int) -> Count:
-        """What counts nothing."""
+        """A function that counts nothing."""
         return lambda seconds: None
 
     def message_received(self) -> None:

@@ -28,7 +28,7 @@ def split_target(target: bytes) -> Parts:
 class Terms:
     """What a head says of the connection, and what is unusual about the request. Many heads share one: never changed.
 
-    Neither this nor the head is a dataclass: to make those two would be a fifth of the start, the libraries not counted.
+    Neither this nor the head is a dataclass: making those two classes would take a fifth of our part of the start-up.
     """
 
     __slots__ = ("expect_continue", "keep_alive", "proxied", "version", "websocket")
@@ -46,7 +46,7 @@ class Terms:
         self.keep_alive = keep_alive
         """Whether the client lets the connection persist (RFC 9112 section 9.3)."""
         self.proxied = proxied
-        """Whether there are fields by which a proxy tells for whom it asks."""
+        """Whether there are fields by which a proxy names its client."""
         self.expect_continue = expect_continue
         """Whether the client may wait to be asked for the body (RFC 9110 section 10.1.1)."""
         self.websocket = websocket
@@ -57,7 +57,7 @@ PLAIN = Terms()
 
 
 class RequestHead:
-    """A request head: parsed, checked and interpreted. Requests may share one, so nobody changes it."""
+    """A request head: parsed, checked and interpreted. Requests may share one, so it is never changed."""
 
     __slots__ = ("headers", "length", "method", "parts", "target", "terms")
 

@@ -12,7 +12,7 @@ from .tls import copy_description
 
 PATHSEND = "http.response.pathsend"
 """Offered only with ``--pathsend``: an application that is offered it sends a path where middleware expects the body's bytes,
-and most middleware knows nothing of that."""
+and most middleware can't handle that."""
 _OFFERED: dict[str, Any] = {"http.response.trailers": None, "http.response.early_hint": None}
 """Extensions of ASGI that every application is offered; a scope has dictionaries of its own in it."""
 

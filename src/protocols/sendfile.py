@@ -115,7 +115,7 @@ async def send_by_kernel(loop: asyncio.AbstractEventLoop, descriptor: int, file:
 
     ``gone`` is done when the connection is lost. Raises :class:`ClientDisconnected`; :class:`AppError` if the file ends before.
     """
-    # A copy, because event loops don't let anyone wait for the descriptor of a transport (uvloop has no sendfile of its own).
+    # A copy, because event loops refuse to watch the descriptor of a transport (uvloop has no sendfile of its own).
     out = os.dup(descriptor)
     try:
         file.sent = file.send_warm(out)

@@ -29,7 +29,7 @@ class Stream(Protocol):
     """
 
     client: str
-    """Who asks, as the access log names it. It may differ from request to request: a proxy serves many."""
+    """The client, as the access log names it. It may differ from request to request: a proxy serves many."""
 
     @property
     def sent(self) -> int:
@@ -39,8 +39,8 @@ class Stream(Protocol):
         """Send the head and ``body``. ``size``: of the whole body, where it is known although there is more.
 
         A whole response (not ``more``) for which there is no room is not sent at all, and is to be sent again later: answers
-        must not pile up before a client that does not read. Otherwise sent is sent, and room concerns what follows.
-        """
+        must not pile up before a client that does not read. In all other cases the data is sent, and room concerns what
+        follows."""
 
     def send_body(self, body: bytes, more: bool) -> Room:
         """Send the next part of the body, which may be empty."""

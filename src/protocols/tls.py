@@ -1,4 +1,4 @@
-"""What a connection's TLS means to an application: the ASGI TLS extension (specification 0.2)."""
+"""What an application is told of a connection's TLS: the ASGI TLS extension (specification 0.2)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Subject = tuple[tuple[tuple[str, str], ...], ...]
 
 
 class Context(ssl.SSLContext):
-    """A server's context that remembers what no SSLContext tells."""
+    """A server's context that keeps what an SSLContext does not tell."""
 
     certificate: str | None = None
     """The server's certificate, in PEM."""

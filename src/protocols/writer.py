@@ -73,7 +73,7 @@ class Writer:
         self.room: asyncio.Future[None] | None = None
         """Done when the transport's buffer has drained, or the others have had their turn; None while there is room."""
         self._full = False
-        """The transport's buffer is."""
+        """Whether the transport's buffer is full."""
         self._work = 0
         """Cost of early flushes since the sender last yielded; one per piece."""
         self.corked: list[bytes] = []
@@ -85,7 +85,7 @@ class Writer:
         self.bursts = False
         """The last writes came without a pause."""
         self._source: FrameSource | None = None
-        """Of the frame that is being collected, behind all that is corked."""
+        """The source of the frame that is being collected, behind all that is corked."""
         self._gone: asyncio.Future[None] | None = None
         """Done when the connection is lost; made for a sender that waits for it."""
 

@@ -72,7 +72,7 @@ class HttpConnection(asyncio.Protocol):
         self._reader = http1.make_reader()
         self._writer = Writer(service, transport)
         self._stream: Http1Stream | None = None
-        """None until there is a first request, and when the connection is lost: it knows this object."""
+        """None until there is a first request, and when the connection is lost: the stream refers to this object."""
         self._exchange: Exchange | None = None
         self._phase = IDLE
         proxies = service.proxies
@@ -82,7 +82,7 @@ class HttpConnection(asyncio.Protocol):
         """What the first request is answered with, whatever it is."""
         self._reading = True
         self._resting = False
-        """There is more of the body to read in what has come, in the next turn."""
+        """What has come holds more of the body, which is read in the next turn."""
         self._eof = False
         """The client sends no more."""
         self._last = False
@@ -149,7 +149,7 @@ class HttpConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.disconnect()
             self._exchange = None
-        # An application that runs on knows this object: it keeps nothing that was received or is to be sent.
+        # An application that runs on keeps this object alive: it must not keep what was received or is to be sent.
         self._stream = None
         self._reader.clear()
         self._writer.lose()
@@ -168,7 +168,7 @@ class HttpConnection(asyncio.Protocol):
     def _await_head(self) -> None:
         """What has come is no whole head yet."""
         if not self._reader.buffer and self._answered:
-            # Nothing but the empty line that some send behind a body: the connection is as idle as before.
+            # Only the empty line that some clients send behind a body has come: the connection is as idle as before.
             self._next()
         elif self._phase is IDLE:
             self._phase = HEAD
@@ -208,7 +208,7 @@ class HttpConnection(asyncio.Protocol):
         """Another protocol takes the transport; this object is done with."""
         self._phase = CLOSED
         self.deadline = NEVER
-        # It knows this object: the two would keep each other.
+        # It refers to this object: the two would keep each other alive.
         self._stream = None
         rest = self._reader.buffer
         self.transport.set_protocol(successor)
@@ -462,7 +462,7 @@ class HttpConnection(asyncio.Protocol):
         elif phase is CLOSED:
             self.deadline = service.now + ALERT_TIME
         elif self._exchange is not None and self._stream is not None and self._stream.sends_file:
-            # There is more, which the disk is slower to give than the client to take.
+            # There is more to send: the disk is slower than the client.
             service.deliveries.watch(self)
 
     def cut_off(self) -> None:

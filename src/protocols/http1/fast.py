@@ -1,12 +1,12 @@
 """The fast lane: plain, well-formed requests, parsed in a few microseconds; of anything else it says "not mine".
 
 It must never accept what the reference (h11 behind grammar.py's strict rules) refuses or reads differently; declining is
-always right. So its grammar is a strict subset: a method everybody knows, a target in origin-form, HTTP/1.1, exact CRLFs, one
+always right. So its grammar is a strict subset: a usual method, a target in origin-form, HTTP/1.1, exact CRLFs, one
 Host, at most one Content-Length and Content-Type, and no field that changes framing or the connection's meaning but
 ``Connection: keep-alive`` or ``close``.
 
 A client sends the same header lines with every request, but for some: so what was found valid once is looked up, not parsed.
-:class:`HeadCache` says what of it connections share, and :class:`Lane` what a connection knows of its own client.
+:class:`HeadCache` is what all connections share, and :class:`Lane` what a connection keeps of its own client.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class HeadCache:
     - Bounded: whatever clients send, it takes no more than about a megabyte.
     - No secrets: there are lines whose names are :data:`HARMLESS`, blocks of nothing but such lines, and of others what stands
       around the values of all other lines. Of a request line there is nothing.
-    - Shared are bytes, tuples and :class:`Terms`, which nobody can change or does.
+    - Shared are bytes, tuples and :class:`Terms`, which can't be changed or are not.
 
     Looking up spares a browser's request three quarters of its parsing.
     """
@@ -192,7 +192,7 @@ class Lane:
 
     It compares a head with the last ones of its client, which costs a third of looking up: with the last one without private
     lines, if that was short, and its header block; and with what stood around the last private line of the last one that had
-    some, which most often was the cookie. What of this is private is nobody else's, and goes with the connection.
+    some, which most often was the cookie. Private lines among these belong to this connection only, and go with it.
     """
 
     __slots__ = ("_around", "_block", "_cache", "_head", "_raw", "_shape")
@@ -248,7 +248,7 @@ class Lane:
         return head
 
     def _learn(self, found: Block) -> Block:
-        """Keep for the next head what is worth it."""
+        """Keep what helps with the next head."""
         if found[4] is not None:
             self._shape = found[4]
         elif found[0]:

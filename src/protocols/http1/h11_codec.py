@@ -18,7 +18,7 @@ def parse(raw: bytes) -> RequestHead:
     try:
         event = reader.next_event()
     except h11.RemoteProtocolError as error:
-        # Its frames know it: a cycle, which would keep the connection, as our caller, until garbage is collected.
+        # Its frames refer to it: a cycle, which would keep the connection, as our caller, until garbage is collected.
         error.__traceback__ = None
         raise BadRequest(error.error_status_hint, str(error)) from None
     if not isinstance(event, h11.Request):

@@ -44,7 +44,7 @@ class RequestReader:
         self._checked = 0
         """Bytes of an unfinished head that are known to be good: to look at them again for each new byte would be quadratic."""
         self._unlooked = 0
-        """How many more bytes of an unfinished head may come before anybody needs to look at it."""
+        """How many more bytes of an unfinished head may come before it has to be checked again."""
         self._skipped = False
         """The empty line that may stand before a request has been skipped."""
 

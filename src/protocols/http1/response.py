@@ -73,8 +73,8 @@ class ResponseHeads:
         """For a status, kind of body and fields (the key): the bytes before the default block, how the body is framed, and its
         size (-1: not in these bytes). Saves 0.4 us with one field and 0.9 us with five."""
         self.recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
-        """Of those, for each size of a body the one used last, with its fields and status. To compare these takes 0.3 us where
-        to look up takes 0.7 us."""
+        """For each size of a body the head used last, with its fields and status. To compare these takes 0.3 us, and to look up
+        0.7 us."""
         self.tail = self.last = b""
         defaults.follow(self._join)
 
@@ -292,7 +292,7 @@ def _framing(request: RequestHead, status: int, given: int | None, whole: int | 
     if status == 304:
         return Framing.EMPTY, given
     if request.method == "HEAD":
-        # Empty because it answers HEAD or because the resource is empty? Only the application knows: say nothing then.
+        # Empty because it answers HEAD, or because the resource is empty? Only the application can tell: no length then.
         return Framing.EMPTY, given if given is not None else whole or None
     if given is not None or whole is not None:
         return Framing.LENGTH, given if given is not None else whole

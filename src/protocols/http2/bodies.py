@@ -145,4 +145,4 @@ class Bodies:
 
 
 def _nothing() -> None:
-    """Nobody is there to be called."""
+    """Does nothing."""

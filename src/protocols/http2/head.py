@@ -75,7 +75,7 @@ def read_request(fields: list[Field], size: int, limits: Limits) -> Request:
         raise BadRequest(414, "request line too long")
     _check_pseudo(pseudo)
     length, headers = _interpret_fields(pseudo, headers)
-    # A WebSocket is asked for like any page, but by another method.
+    # A request for a WebSocket has the method CONNECT; otherwise the rules for GET hold.
     head = interpret(b"GET" if protocol else method, target, b"1.1", headers)
     expects = head.terms.expect_continue or _expects(headers, length)
     terms = _TERMS[head.terms.proxied, expects, protocol == b"websocket"]

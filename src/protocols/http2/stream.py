@@ -95,7 +95,7 @@ class Http2Stream(Sending):
         self._request = request
         self.client = client
         self.exchange: Taker | None = None
-        """Until the response is complete."""
+        """What answers the request; None when the response is complete."""
         self.is_tunnel = False
         """Another protocol is spoken on it, without limits of sizes and times."""
         self._kind: Framing | None = None

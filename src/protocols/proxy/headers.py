@@ -1,8 +1,7 @@
 """The client behind a proxy: X-Forwarded-For, X-Forwarded-Proto and Forwarded (RFC 7239), read from trusted peers only.
 
-No I/O. Each proxy appends to these headers, so the nearest proxy wrote what stands at the right, and what the client made up
-stands at the left. They are read from the right, past every trusted proxy, to the first other address.
-"""
+No I/O. Each proxy appends to these headers, so the nearest proxy wrote what stands at the right, and what the client may have
+made up stands at the left. They are read from the right, past every trusted proxy, to the first other address."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 MAX_STEPS = 64
 """Elements, and commas that may be part of a quoted string, after which a header is not read further."""
 MAX_NAMED = 20
-"""Untrusted peers that are logged: more than anyone has proxies, and few enough, because strangers cause these lines."""
+"""Untrusted peers that are logged: more than an operator has proxies, but bounded, because any client can cause these lines."""
 MAX_CACHED = 256
 """Bytes of a header whose result is remembered."""
 MAX_NODE = 253
@@ -38,7 +37,7 @@ MAX_NODE = 253
 MAPPED = bytes(10) + b"\xff\xff"
 """How an IPv6 address begins that stands for an IPv4 address (RFC 4291 section 2.5.5.2)."""
 
-# Not compiled here, because most servers never use them; re keeps what it has compiled.
+# Compiled when they are used, because most servers never use them; re keeps what it has compiled.
 _LOOKS_NUMERIC = r"[0-9.]+(?:/.*)?|(?!unix:)[^/@_]*:.*"
 _V4 = r"([0-9.]+)(?::([0-9]{1,5}))?"
 _V6 = r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}|_[\w.-]+))?"
@@ -160,7 +159,7 @@ class Proxies:
         return client[0] in self.trusted
 
     def of_peer(self, client: Address | None, server: tuple[str, int | None] | None) -> Proxies | Strangers:
-        """What does with a peer's headers as it should: this object, if it :meth:`trusts` the peer."""
+        """What treats a peer's headers: this object, if it :meth:`trusts` the peer, else one that ignores them."""
         return self if self.trusts(client, server) else self._strangers
 
     def ignore(self, client: Address | None) -> None:
@@ -211,7 +210,7 @@ class Proxies:
         for node in reversed(nodes):
             found = self._read_node(node)
             if found is None:
-                # It is not certain which proxy wrote that. The last one found is.
+                # It is not certain which proxy wrote that, so the last address that is certain counts.
                 break
             client = found
             if found[0] not in self.trusted:
@@ -286,7 +285,7 @@ def elements(text: str) -> Iterator[dict[str, str]]:
                 yield dict(pairs)
             end = start
         elif start < 0:
-            # Otherwise a comma in quotes, perhaps: the element begins further left.
+            # If it does not match, the comma may be in quotes: then the element begins further left.
             return
 
 

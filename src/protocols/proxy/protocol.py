@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: the header with which a proxy begins a connection to say for whom it opened it.
+"""The PROXY protocol, versions 1 and 2: the header with which a proxy begins a connection, to say for which client it is.
 
 Without a byte of I/O. Source: "The PROXY protocol", HAProxy's doc/proxy-protocol.txt, sections 2.1 (the line of version 1) and
 2.2 (the binary version 2).
@@ -44,7 +44,7 @@ class HeaderReader:
         self._data = b""
         self.complete = False
         self.origin: Origin | None = None
-        """Once complete: for whom the connection is; None if for the proxy itself, or if it does not know."""
+        """Once complete: the client of the connection; None if it is the proxy itself, or not told."""
 
     def feed(self, data: bytes) -> int:
         """Take what of ``data`` belongs to the header; returns how many bytes that are. Raises ProxyError."""

@@ -128,7 +128,8 @@ class WebSocketConnection(asyncio.Protocol):
         self.transport = transport
         self._writer = Writer(http1.service, transport)
         self._stream: AnyStream | None = transport.get_extra_info("http_stream")
-        """None when the connection is lost: it knows this object. With HTTP/2 the transport is a stream, and tells of it."""
+        """None when the connection is lost: it refers to this object. With HTTP/2 the transport is a stream, and tells of
+        it."""
         if self._stream is None:
             self._stream = stream = Http1Stream(http1, self._writer, self)
             # An HTTP response is the last on the connection, whatever the request says.
@@ -149,7 +150,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._mark = 0
         """What the client had taken when the last ping was sent (see delivery.py)."""
         self._pong: bytes | None = None
-        """Of the last ping, if it can't be answered yet. RFC 6455 section 5.5.3 allows to leave out the others."""
+        """The payload of the last ping, if it can't be answered yet. RFC 6455 section 5.5.3 allows to leave out the others."""
         self._farewell = b""
         """With ENDING: the closing frame to send."""
         self._violated = False
@@ -417,7 +418,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.deadline = self._service.deadline_in(self._service.limits.linger_time if stopping else CLOSE_TIME)
 
     def taken(self) -> None:
-        # Not now: an application that never has to wait for a message would never let the others have their turn.
+        # In a later turn: an application that never has to wait for a message would keep the others from their turn.
         self._service.loop.call_soon(self._pull)
 
     def at_end(self) -> None:

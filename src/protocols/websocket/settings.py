@@ -28,11 +28,11 @@ class Settings:
 
     reader: MakeReader = FastReader
     max_size: int = 16 * 1024 * 1024
-    """Of a message, after inflation."""
+    """The largest message, after inflation."""
     max_queue: int = 32
     """Messages that may wait for the application before reading pauses."""
     ping_interval: float = 20
-    """Between pings; 0 for none."""
+    """Time between pings; 0 for none."""
     ping_timeout: float = 20
     """How long after a ping a client may stay silent; 0 for as long as it likes."""
     deflate: bool = True

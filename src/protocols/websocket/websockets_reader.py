@@ -66,7 +66,7 @@ class WebsocketsReader:
         return frames.Violation(int(close.code), close.reason)
 
     def close(self) -> None:
-        # Its parser is a generator of its own method, and the error that ended it knows the frames that it came through.
+        # Its parser is a generator of its own method, and the error that ended it refers to the frames that it came through.
         self._protocol.parser.close()
         self._protocol.parser_exc = None
 

@@ -1,4 +1,4 @@
-"""The reference reader: wsproto's frame parser, with what it leaves open closed: message size and inflation are bounded."""
+"""The reference reader: wsproto's frame parser, with bounds on message size and inflation, which it has not."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ReferenceReader:
             inflater = Inflater(agreement)
         self._protocol = FrameProtocol(client=False, extensions=[_Guard(max_size, inflater)])
         self._pieces: Pieces | None = None
-        """Of the current message: wsproto gives all of it as str or all of it as bytes."""
+        """The pieces of the current message: wsproto gives all of it as str or all of it as bytes."""
 
     def take(self, data: bytes) -> None:
         self._protocol.receive_bytes(data)
@@ -126,7 +126,7 @@ class ReferenceReader:
 
     @property
     def idle(self) -> bool:
-        """Whether the bytes fed end where a message ends, so that the next ones may be read by anyone."""
+        """Whether the bytes fed end where a message ends, so that another reader may go on."""
         decoder = self._protocol._frame_decoder
         return decoder.header is None and not decoder.buffer and self._protocol._message_decoder.opcode is None
 
@@ -145,8 +145,8 @@ class FastReader:
         self._at = 0
         """Up to here ``_data``, which is empty when all of it is, was read."""
         self._other: ReferenceReader | Bulk | None = None
-        """Whose the next byte is, if not the fast lane's: the reference has bytes that it has not made into events yet, and a
-        bulk lacks some."""
+        """What reads the next byte, if not the fast lane: the reference while it has bytes that are no events yet, or a bulk
+        that lacks some."""
 
     def take(self, data: bytes) -> str | bytes | None:
         if not self._data and self._other is None:
