@@ -13,9 +13,9 @@ from .frames import ConnectionFault, StreamFault
 from .head import Request
 from .stream import Http2Stream
 
-WINDOW = 1024 * 1024
-"""Bytes that a client may send on all streams before it hears from us. Credit comes back as soon as they arrive, because each
-stream has a window of its own: so a body that its application does not take holds up no other."""
+_WINDOW = 1024 * 1024
+"""Bytes that a client may send on all streams, at least, before it hears from us. Credit comes back as soon as they arrive,
+because each stream has a window of its own: so a body that its application does not take holds up no other."""
 MAX_RESET = 256
 """Streams that we have reset and remember: what the client sent on them before it read our reset is thrown away."""
 
@@ -29,7 +29,7 @@ class Bodies:
     - *Time.* As with HTTP/1.1 a client may pause for a while, and has a least rate. Time passes only while it could send.
     """
 
-    __slots__ = ("_credit", "_output", "_service", "_streams", "_watch", "ignored", "window")
+    __slots__ = ("_credit", "_output", "_service", "_streams", "_watch", "ignored", "total", "window")
 
     def __init__(self, service: Service, streams: Mapping[int, Http2Stream], output: Output, watch: Callable[[], None]) -> None:
         """``streams``: those that are open. ``watch`` is called when a client's time begins."""
@@ -37,11 +37,13 @@ class Bodies:
         self._streams = streams
         self._output = output
         self._watch = watch
-        self._credit = WINDOW
-        """Bytes that the client may send in all."""
         # Until a client has read our settings, it assumes the default.
-        self.window = max(frames.DEFAULT_WINDOW, service.limits.buffer)
+        self.window = min(max(frames.DEFAULT_WINDOW, service.limits.buffer), frames.MAX_WINDOW // 2)
         """Bytes that a client may send on a new stream."""
+        self.total = max(_WINDOW, 2 * self.window)
+        """Bytes that it may send on all streams: more than on one, so that a single upload does not wait for them."""
+        self._credit = self.total
+        """What is left of them."""
         self.ignored: deque[int] = deque(maxlen=MAX_RESET)
         """The streams that we have reset last."""
 
@@ -60,11 +62,11 @@ class Bodies:
     def take(self, number: int, data: bytes, size: int, end: bool) -> BadRequest | None:
         """A part of a body, which counts ``size`` for flow control. Returns why it is refused. Raises faults."""
         self._credit -= size
-        if self._credit < WINDOW // 2:
+        if self._credit < self.total // 2:
             if self._credit < 0:
                 raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "more DATA than the connection's window allows")
-            self._output.control(frames.window_update(0, WINDOW - self._credit))
-            self._credit = WINDOW
+            self._output.control(frames.window_update(0, self.total - self._credit))
+            self._credit = self.total
         stream = self._streams.get(number)
         if stream is None:
             if number in self.ignored:
@@ -84,12 +86,13 @@ class Bodies:
         stream.body_until = self._service.prolong_body(stream.body_until, len(data))
         if end:
             self._close(stream)
-        if data and stream.exchange is not None:
-            stream.exchange.feed(data)
+        if data or end:
+            stream.feed(data, end)
         if not end:
             if size > len(data):
                 # Padding is taken at once.
-                stream.consumed(size - len(data))
+                stream.awaited += size - len(data)
+                self.give_back(stream)
         elif stream.exchange is not None:
             stream.exchange.feed_end()
         return None
@@ -109,6 +112,7 @@ class Bodies:
         """Trailers have ended an open stream's body. Raises faults."""
         stream = self._streams[number]
         self._close(stream)
+        stream.feed(b"", True)
         if stream.exchange is not None:
             stream.exchange.feed_end()
 

@@ -19,7 +19,7 @@ from ..request import RequestHead
 from ..tls import is_fit_for_http2
 from ..writer import Writer
 from . import frames
-from .bodies import WINDOW, Bodies
+from .bodies import Bodies
 from .calm import Calm
 from .flow import Output, Sending
 from .frames import ConnectionFault, StreamFault
@@ -136,7 +136,7 @@ class Http2Connection(asyncio.Protocol):
             frames.NO_RFC7540_PRIORITIES: 1,
             frames.ENABLE_CONNECT_PROTOCOL: int(service.websocket is not None),
         }
-        self._writer.hold(frames.settings(values) + frames.window_update(0, WINDOW - frames.DEFAULT_WINDOW))
+        self._writer.hold(frames.settings(values) + frames.window_update(0, self._bodies.total - frames.DEFAULT_WINDOW))
         tls = (self._scope["extensions"] or {}).get("tls")
         if tls is not None and not is_fit_for_http2(tls["tls_version"], transport.get_extra_info("cipher")):
             self._die(ConnectionFault(frames.INADEQUATE_SECURITY, "HTTP/2 needs a cipher suite with forward secrecy and AEAD"))
@@ -146,6 +146,9 @@ class Http2Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._service.meters.received += len(data)
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         if self._phase is LINGER or self._phase is CLOSED:
             self._surplus += len(data)
             if self._surplus > MAX_LINGERED:
@@ -159,6 +162,9 @@ class Http2Connection(asyncio.Protocol):
         except ConnectionFault as fault:
             self._die(fault)
             return
+        if receiver.is_behind and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._service.loop.call_soon(self._read_on)
         if not receiver.is_amid_head:
             if receiver.last:
                 self._head_until = NEVER
@@ -170,6 +176,12 @@ class Http2Connection(asyncio.Protocol):
             self._service.loop.call_soon(output.release)
         else:
             output.release()
+
+    def _read_on(self) -> None:
+        """Read what was too much for the last turn."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._read(b"")
 
     def eof_received(self) -> bool:
         """Close: a client that sends nothing more opens no more windows, so little could be sent to it."""
@@ -305,6 +317,7 @@ class Http2Connection(asyncio.Protocol):
     def configure(self, values: list[tuple[int, int]]) -> None:
         for name, value in values:
             if name == frames.INITIAL_WINDOW_SIZE:
+                self._receiver.calm.spend(len(self.streams) / 10)
                 self._output.resize([*self.streams.values()], value)
             elif name == frames.HEADER_TABLE_SIZE:
                 # We use none, but a client that makes it smaller has to hear that (RFC 7541 section 4.2).

@@ -31,6 +31,8 @@ _MOST = 16
 """Heads, without their paths, that a connection remembers: 32 KiB at most."""
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_LONGEST_PRIORITY = 256
+"""Bytes of a Priority field's value that is read. Longer ones tell nothing new, and cost time."""
 _URGENCY = re.compile(rb"(?:^|,)[ \t]*u=([0-7])[ \t]*(?:;[^,]*)?(?=,|$)")
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 _FORBIDDEN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
@@ -127,7 +129,9 @@ def check_trailers(fields: list[Field]) -> None:
 
 
 def parse_urgency(value: bytes) -> int | None:
-    """``u`` of a Priority field's value (RFC 9218 section 4); None if it is not told or malformed."""
+    """``u`` of a Priority field's value (RFC 9218 section 4); None if it is not told, malformed or far too long."""
+    if len(value) > _LONGEST_PRIORITY:
+        return None
     found = _URGENCY.findall(value)
     return int(found[-1]) if found else None
 

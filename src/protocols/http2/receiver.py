@@ -42,6 +42,8 @@ _LONGEST_REMEMBERED = 1024
 """Bytes of the longest block whose meaning is remembered."""
 _MOST_REMEMBERED = 64
 """Blocks that a connection remembers: a megabyte for 16 connections that fill it on purpose."""
+_MAX_FRAMES = 2000
+"""Frames read in one turn of the event loop. One read may bring 26,000 small ones, and each takes a microsecond or two."""
 _FAULT_COST = 4.0
 """Points (see calm.py) for a request that the client takes back after the application has begun, and for a malformed one."""
 
@@ -133,8 +135,13 @@ class Receiver:
         """Whether a header block has begun that is not complete: until its end nothing else may come."""
         return self._block is not None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether whole frames wait to be read in another turn of the loop: take nothing more, and call :meth:`take` again."""
+        return bool(self._buffer) and self._missing <= 0
+
     def take(self, data: bytes) -> None:
-        """Read what has come. Raises :class:`ConnectionFault`."""
+        """Read what has come, and what is left of before. Raises :class:`ConnectionFault`."""
         if self._buffer or not self._started:
             self._buffer.append(data)
             self._missing -= len(data)
@@ -146,8 +153,8 @@ class Receiver:
             self._buffer.clear()
             if not self._started:
                 data = self._begin(data)
-        at, end = 0, len(data)
-        while at + 9 <= end and not self.is_over:
+        at, end, left = 0, len(data), _MAX_FRAMES
+        while at + 9 <= end and not self.is_over and left:
             first, flags, stream = _unpack(data, at)
             at += 9
             stop = at + (first >> 8)
@@ -175,6 +182,7 @@ class Receiver:
                 if stop == end:
                     self._owner.nothing_follows()
                 self._handle(first & 0xFF, flags, stream & frames.MAX_STREAM_ID, data[at:stop])
+                left -= 1
             at = stop
         if at < end and not self.is_over:
             rest = data[at:]

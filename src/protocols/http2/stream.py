@@ -17,6 +17,9 @@ from .hpack import encode_field
 from .response import BARE, ResponseHeads
 
 LENGTH, EMPTY = Framing.LENGTH, Framing.EMPTY
+_SMALL = 1024
+"""Bytes of a body's piece below which the next one is joined to it while the application takes none. Alone each would take 50
+bytes more, which is many times its own size if the client makes them small."""
 _AS_GET = RequestHead("GET", b"/", ("/", b"/", b""), ())
 _AS_HEAD = RequestHead("HEAD", b"/", ("/", b"/", b""), ())
 """What the rules for response heads are told of the request: to them all requests of HTTP/2 are alike."""
@@ -47,6 +50,10 @@ class Taker(Protocol):
     status: int
 
     @property
+    def buffered(self) -> int:
+        """Bytes of the request's body that wait to be taken."""
+
+    @property
     def is_event_stream(self) -> bool:
         """As Exchange's, like the methods."""
 
@@ -73,7 +80,7 @@ class Http2Stream(Sending):
     __slots__ = (
         *("_connection", "_heads", "_kind", "_length", "_output", "_request", "_sent", "_service", "_told"),
         *("awaited", "body_ended", "body_until", "client", "credit", "exchange", "expected"),
-        *("is_tunnel", "received", "withheld"),
+        *("_small", "is_tunnel", "received", "withheld"),
     )
 
     def __init__(
@@ -110,6 +117,8 @@ class Http2Stream(Sending):
         self.expected: int | None = None
         """Bytes that Content-Length says it has."""
         self.received = 0
+        self._small = b""
+        """What has come of it in small pieces behind others, and is not handed over yet."""
         self.credit = 0
         """Bytes of it that the client may send."""
         self.awaited = 0
@@ -223,6 +232,8 @@ class Http2Stream(Sending):
 
     def consumed(self, size: int) -> None:
         self.awaited += size
+        if self._small:
+            self.feed(b"", True)
         if not self.body_ended:
             self._connection.give_back(self)
 
@@ -230,6 +241,20 @@ class Http2Stream(Sending):
         self._connection.break_off(self)
 
     # What the connection calls.
+
+    def feed(self, data: bytes, at_once: bool) -> None:
+        """Hand over a part of the request's body; unless ``at_once``, small pieces are collected while others wait."""
+        taker = self.exchange
+        if taker is None:
+            return
+        if self._small or (len(data) < _SMALL and taker.buffered):
+            data = self._small + data
+            if len(data) < _SMALL and not at_once:
+                self._small = data
+                return
+            self._small = b""
+        if data:
+            taker.feed(data)
 
     def complete(self) -> None:
         """The response's last frame has left."""

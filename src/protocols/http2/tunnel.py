@@ -137,6 +137,11 @@ class Tunnel(asyncio.Transport):
 
     # What the connection calls, as of an exchange.
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the protocol."""
+        return sum(map(len, self._held))
+
     def feed(self, data: bytes) -> None:
         """Bytes have come."""
         self._held.append(data)

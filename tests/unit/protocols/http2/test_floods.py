@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.h2_raw import BEGIN, block, data, outcome, request, statuses
+from support.h2_raw import BEGIN, block, data, outcome, read_frames, request, statuses
 from support.h2_wire import H2Wire
 from support.play import body, sends, start
 from support.wire import Receive, Send
@@ -103,6 +104,146 @@ def test_flood_ends(name: str) -> None:
         wire.service.cancel()
         await wire.settle()
         assert not wire.service.in_flight
+
+    asyncio.run(play())
+
+
+UPLOAD = request(1, end=False, pseudo=(*POST[:2], ("path", "/take"), POST[3]))
+
+
+async def taking(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Answers how many bytes came."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message["body"]), message["more_body"]
+    await sends(start(), body(b"%d" % size))(scope, receive, send)
+
+
+def test_many_small_frames_are_read_in_many_turns() -> None:
+    """One read of 256 KiB may bring 26,000 frames: others have their turns in between, and nothing more is read meanwhile."""
+
+    async def play() -> None:
+        wire = H2Wire(taking, begin=False)
+        await wire.feed(BEGIN + UPLOAD)
+        turns = 0
+        wire.connection.data_received(data(1, b"x") * 20_000 + data(1, end=True))
+        while wire.transport.paused:
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns >= 5
+        await wire.settle()
+        answer = [frame.payload for frame in read_frames(wire.output) if frame.kind == f.DATA]
+        assert (outcome(wire), answer) == ([], [b"20000"])
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("how", ["lost", "goaway", "fault"])
+def test_connection_ends_while_small_frames_wait(how: str) -> None:
+    async def play() -> None:
+        wire = H2Wire(taking, begin=False)
+        await wire.feed(BEGIN + UPLOAD)
+        wire.connection.data_received(data(1, b"x") * 5_000 + (f.frame(f.DATA, 0, 0, b"x") if how == "fault" else b""))
+        assert wire.transport.paused
+        if how == "lost":
+            wire.transport.lose()
+        elif how == "goaway":
+            wire.connection.drain()
+        await wire.settle()
+        if how == "fault":
+            assert outcome(wire) == [("connection", 1, f.PROTOCOL_ERROR)]
+        elif how == "goaway":
+            await wire.feed(data(1, end=True))
+            await wire.settle()
+            assert b"5000" in wire.output
+        wire.transport.lose()
+        await wire.settle()
+        assert not wire.service.in_flight
+        assert not wire.transport.wrong
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("size", [1, 2, 100, 1000])
+def test_small_pieces_that_are_not_taken_take_little_memory(size: int) -> None:
+    """Each piece costs some 50 bytes beside its own, and the promise is a window for each stream."""
+
+    async def play() -> None:
+        wire = H2Wire(waiting, begin=False)
+        await wire.feed(BEGIN + UPLOAD)
+        frames, count = data(1, b"x" * size), 65_000 // size
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for at in range(0, count, 50):
+                wire.connection.data_received(frames * min(50, count - at))
+            held = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert held < 80_000
+        wire.service.cancel()
+        wire.transport.lose()
+        await wire.settle()
+
+    asyncio.run(play())
+
+
+async def waiting(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Takes nothing."""
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("padding", [b"", b"pad"])
+@pytest.mark.parametrize("trailers", [False, True])
+def test_small_pieces_come_whole_and_in_order(padding: bytes, trailers: bool) -> None:
+    """Also when the application takes them late, or one by one."""
+    sent = [b"%d," % number for number in range(500)]
+
+    async def play() -> None:
+        found: list[bytes] = []
+        ready = asyncio.Event()
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await ready.wait()
+            while (message := await receive())["more_body"]:
+                found.append(message["body"])
+            found.append(message["body"])
+            await sends(start(), body(b"ok"))(scope, receive, send)
+
+        wire = H2Wire(app, begin=False)
+        await wire.feed(BEGIN + UPLOAD)
+        for number, piece in enumerate(sent):
+            payload = bytes((len(padding),)) + piece + padding if padding else piece
+            wire.connection.data_received(f.frame(f.DATA, f.PADDED if padding else 0, 1, payload))
+            if number == 250:
+                ready.set()
+            if number > 250 and number % 7 == 0:
+                await asyncio.sleep(0)
+        wire.connection.data_received(f.headers(1, block(("a", "b"), pseudo=()), True) if trailers else data(1, end=True))
+        await wire.settle()
+        assert b"".join(found) == b"".join(sent)
+        assert outcome(wire) == []
+
+    asyncio.run(play())
+
+
+def test_settings_that_change_many_windows_cost_more() -> None:
+    """Each of them touches all open streams."""
+
+    async def play() -> None:
+        wire = H2Wire(app, begin=False)
+        await wire.feed(BEGIN)
+        wait = (*POST[:2], ("path", "/wait"), POST[3])
+        await wire.feed(b"".join(request(stream, pseudo=wait) for stream in range(1, 201, 2)))
+        wire.connection.data_received(b"".join(f.settings({f.INITIAL_WINDOW_SIZE: number}) for number in range(1000)))
+        await wire.settle()
+        assert outcome(wire) == [("connection", 199, f.ENHANCE_YOUR_CALM)]
+        acknowledged = [frame for frame in read_frames(wire.output) if frame.kind == f.SETTINGS and frame.flags]
+        assert len(acknowledged) < 100
+        wire.service.cancel()
+        wire.transport.lose()
+        await wire.settle()
 
     asyncio.run(play())
 

@@ -117,6 +117,23 @@ def test_stalled_upload_stalls_nobody() -> None:
     run(play)
 
 
+@pytest.mark.parametrize(
+    ("buffer", "window"), [(1024, 65535), (65536, 65536), (1 << 22, 1 << 22), (1 << 40, f.MAX_WINDOW // 2)]
+)
+def test_one_upload_may_use_its_whole_window(buffer: int, window: int) -> None:
+    """The window of all streams is no smaller, and none is larger than the protocol allows."""
+
+    async def play() -> None:
+        wire = H2Wire(limits=Limits(buffer=buffer))
+        await wire.exchange()
+        stream = wire.ask(method="POST", end=False)
+        assert wire.client.local_flow_control_window(stream) == window
+        wire.transport.lose()
+        await wire.settle()
+
+    run(play)
+
+
 def test_stalled_download_stalls_nobody_and_ends() -> None:
     async def play() -> None:
         wire = H2Wire(LARGE, begin=False, limits=Limits(send_time=5))
