@@ -71,7 +71,16 @@ def open_missing_streams() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """The console script: returns the exit code. It prints what is wrong, if anything is, in one line."""
     open_missing_streams()
+    if early.UPGRADE in os.environ:
+        from ..supervisor.upgrade import arrival
+
+        return arrival.guarded(lambda: obey(args), os.environ)
     early.listen()
+    return obey(args)
+
+
+def obey(args: Sequence[str] | None) -> int:
+    """Do what the command line says; returns the exit code."""
     # Imported only now, so that no early signal is missed.
     from ..errors import EXIT_INTERRUPTED, ConfigError
     from . import quick

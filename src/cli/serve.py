@@ -9,12 +9,17 @@ import os
 from ..config import identity as identities
 from ..config.directory import WorkingDirectory
 from ..config.directory import check as check_directories
+from ..config.identity import Identity
 from ..config.options import Config, check_supervisor
 from ..config.sources import Settings, Sources, require_app
 from ..errors import EXIT_STARTUP, AppError, ConfigError
 from ..logs import setup as logs
+from ..supervisor.build import check_auxiliaries
 from ..supervisor.resources import raise_open_files
-from ..supervisor.run import check_auxiliaries, run
+from ..supervisor.run import run
+from ..supervisor.upgrade import arrival
+from ..supervisor.upgrade.command import Command, Surroundings, pinned, started_by
+from ..supervisor.upgrade.parts import restored_plans
 from ..worker.interfaces import make_app
 from ..worker.main import preload
 from . import process_one
@@ -25,8 +30,22 @@ logger = logging.getLogger("tricorn.error")
 def serve(settings: Settings, sources: Sources) -> int:
     """Serve until told to stop; returns the exit code. A reload reads ``sources`` again. Raises ConfigError."""
     origin = CommandLine(settings.config, sources)
-    _begin(settings, origin)
+    came = arrival.current()
+    _begin(settings, origin, is_new=came is None)
+    if came is not None and came.mode == arrival.CHECK:
+        return _check_upgrade(settings.config, origin, came)
     return serve_alone(settings.config) if settings.config.workers == 0 else run(settings.config, origin)
+
+
+def _check_upgrade(config: Config, origin: CommandLine, came: arrival.Arrival) -> int:
+    """Find out whether we could take over from the supervisor that executed us, and tell it. Raises ConfigError, AppError."""
+    if config.workers == 0:
+        raise ConfigError("--workers 0: takes effect only after a restart, because it means no supervisor")
+    restored_plans(came.state)
+    preload(config)
+    _import_app(config, origin.identity)
+    came.answer()
+    return 0
 
 
 class CommandLine:
@@ -39,6 +58,7 @@ class CommandLine:
         self.directory = WorkingDirectory(sources.home, sources.home)
         if (chdir := config.chdir) is not None:
             self.directory = WorkingDirectory(os.path.join(sources.home, chdir), f"--chdir {chdir}")
+        self._earlier = pinned(sources.home)
         self._sources = sources
         self._log_config = config.log_config
 
@@ -54,20 +74,32 @@ class CommandLine:
         self._log_config = config.log_config
         return config
 
+    def command(self) -> Command:
+        """What has to be executed to start this command again, by the names that were used. Raises ConfigError."""
+        return started_by(self._sources.home)
+
+    def earlier(self) -> Command:
+        """The same, by the directories that it was started from."""
+        return self._earlier
+
+    def surroundings(self) -> Surroundings:
+        """The directory in which it was started, and the environment without the variables of ``--env-file``."""
+        return Surroundings(self._sources.environ, self._sources.home)
+
     def files(self) -> tuple[str, ...]:
         """The paths of the files that :meth:`load` reads."""
         log_config = (os.path.abspath(self._log_config),) if self._log_config is not None else ()
         return (*self._sources.files, *log_config)
 
 
-def _begin(settings: Settings, origin: CommandLine) -> None:
-    """Enter the working directory, configure logging, and log the notes on the settings. Raises ConfigError."""
+def _begin(settings: Settings, origin: CommandLine, is_new: bool = True) -> None:
+    """Enter the working directory, configure logging, and log the notes on settings that are new. Raises ConfigError."""
     origin.directory.enter()
     check_directories(settings.config)
     logs.configure(settings.config, origin.identity)
-    if settings.found:
+    if settings.found and is_new:
         logger.info("Found %s in %s", settings.config.app, settings.found)
-    for note in settings.notes:
+    for note in settings.notes if is_new else ():
         logger.warning("%s", note)
 
 
@@ -100,17 +132,22 @@ def check(settings: Settings, sources: Sources) -> int:
     _begin(settings, origin)
     check_auxiliaries(settings.config)
     preload(settings.config)
-    if origin.identity is not None:
-        # Root must not run the application's code.
-        origin.identity.become()
     try:
-        if settings.config.hooks is not None:
-            from ..worker.hooks import load
-
-            load(settings.config)
-        make_app(settings.config)
+        _import_app(settings.config, origin.identity)
     except AppError as error:
         logger.error("%s", error)
         return EXIT_STARTUP
     print(f"The settings are valid, and {settings.config.app} can be imported.")
     return 0
+
+
+def _import_app(config: Config, identity: Identity | None) -> None:
+    """Import the application, and hooks, as ``identity``. Raises AppError."""
+    if identity is not None:
+        # Root must not run the application's code.
+        identity.become()
+    if config.hooks is not None:
+        from ..worker.hooks import load
+
+        load(config)
+    make_app(config)

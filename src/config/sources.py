@@ -45,6 +45,11 @@ class Sources:
         self.files: tuple[str, ...] = ()
         """The paths of the files that :meth:`load` reads; pyproject.toml is named even if it does not exist."""
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment without the variables of --env-file."""
+        return self._env_file.without()
+
     def load(self) -> Settings:
         """All settings as they are now. Raises ConfigError, which names the variable or file with the mistake.
 

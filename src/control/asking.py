@@ -49,9 +49,11 @@ class Ask:
         arguments: Callable[[argparse.Namespace], Arguments] | None = None,
         lasts: bool = False,
         ends: bool = False,
+        is_quiet: Callable[[argparse.Namespace], bool] = lambda given: False,
     ) -> None:
         """``shown`` puts the answer into words. ``arguments`` makes from the command line what is sent with the command.
 
+        ``is_quiet``: whether how far it is can't be said in numbers of workers.
         A command that ``lasts`` has ``--no-wait`` and ``--timeout``. One that ``ends`` waits until the supervisor has ended.
         """
         self.help = help
@@ -60,6 +62,7 @@ class Ask:
         self._arguments = arguments
         self._lasts = lasts
         self._ends = ends
+        self._is_quiet = is_quiet
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare what the command line takes."""
@@ -79,7 +82,7 @@ class Ask:
         shown = ""
         try:
             for message in connection.ask(given.command, arguments if has_time else {**arguments, "wait": False}, until):
-                if "progress" in message and not given.json:
+                if "progress" in message and not given.json and not self._is_quiet(given):
                     told = (show.stopping if self._ends else show.progress)(message["progress"])
                     if told != shown:
                         print(printable(told), file=sys.stderr, flush=True)

@@ -149,6 +149,16 @@ COMMANDS: Mapping[str, Command] = {
         shown=lambda answer: f"Slot {answer['slot']} has a new worker",
         lasts=True,
     ),
+    "upgrade": Ask(
+        "Replace the supervisor by the Tricorn and the Python that are installed now; workers and connections stay.",
+        add_arguments=lambda parser: _add(
+            parser, "--reload", action="store_true", help="then replace all workers as well, as the command reload does"
+        ),
+        arguments=lambda given: {"reload": True} if given.reload else {},
+        shown=show.upgraded,
+        lasts=True,
+        is_quiet=lambda given: not given.reload,
+    ),
     "stop": Ask(
         "Finish what is in flight and end the server.",
         add_arguments=lambda parser: _add(parser, "--now", action="store_true", help="do not wait for requests in flight"),

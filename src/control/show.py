@@ -104,6 +104,11 @@ def reloaded(answer: Answer) -> str:
     return f"Reload complete in {answer['seconds']:.1f} s (generation {answer['generation']})"
 
 
+def upgraded(answer: Answer) -> str:
+    """An upgrade that is complete; if a reload followed, how that went."""
+    return f"Tricorn {answer['tricorn']} has taken over from {answer['before']}" if "before" in answer else reloaded(answer)
+
+
 def resized(answer: Answer) -> str:
     """A size that is reached."""
     return f"{answer['ready']} of {answer['wanted']} workers ready"

@@ -38,12 +38,13 @@ from ..errors import EXIT_FAILED, ConfigError
 from ..supervisor import early
 from ..supervisor.listeners import inherited_from_systemd
 from ..supervisor.run import run as supervise
+from ..supervisor.upgrade.command import Command, Surroundings
 from ..supervisor.wakeup import ORDERS
 from .config import Config
 
 logger = logging.getLogger("tricorn.error")
 
-NUMBERS = (*ORDERS, signal.SIGUSR2)
+NUMBERS = (*ORDERS,)
 """Signals that a supervisor handles."""
 BEGIN = (
     # ``os`` is imported before the import path is used; ``marshal`` and ``sys`` are built in. So no file in the current
@@ -337,6 +338,16 @@ class Program:
         self._environment.load(self._env_file)
         self._config.configure_logging()
         return self.settings
+
+    def command(self) -> Command:
+        """Raises ConfigError: the program has started us."""
+        raise ConfigError("a program has started the server (tricorn.run); restart the program instead")
+
+    earlier = command
+
+    def surroundings(self) -> Surroundings:
+        """The directory in which we were started, and the environment without the variables of ``env_file``."""
+        return Surroundings(self._environment.without(), self.directory.path)
 
     def files(self) -> tuple[str, ...]:
         """The paths of the files that :meth:`load` reads."""

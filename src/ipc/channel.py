@@ -36,7 +36,7 @@ import json
 import math
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from . import text as log_text
@@ -147,13 +147,19 @@ class Shape:
     """The fields of one kind of message, each with its check."""
 
     def __init__(self, required: Mapping[str, Check] | None = None, optional: Mapping[str, Check] | None = None) -> None:
-        self._required = dict(required or {})
-        self._checks = self._required | dict(optional or {})
+        self.required = dict(required or {})
+        """The fields that must be there."""
+        self._checks = self.required | dict(optional or {})
+
+    @property
+    def fields(self) -> Collection[str]:
+        """The names of all its fields."""
+        return self._checks.keys()
 
     def apply(self, message: Message) -> Message:
         """The message with its values as they may be used. Raises Violation."""
         kind = message["kind"]
-        if (missing := self._required.keys() - message.keys()) != set():
+        if (missing := self.required.keys() - message.keys()) != set():
             raise Violation(f'a message "{kind}" without "{min(missing)}"')
         checked = {"kind": kind}
         for name, value in message.items():
@@ -227,6 +233,11 @@ class Decoder:
         self._line = bytearray()
         """The beginning of a line whose end has not come yet."""
 
+    @property
+    def rest(self) -> bytes:
+        """The beginning of a line whose end has not come yet."""
+        return bytes(self._line)
+
     def feed(self, data: bytes) -> list[Message]:
         """The messages that ``data`` completes, in order. Raises Violation, after which nothing can be understood any more."""
         *lines, rest = data.split(b"\n")
@@ -277,6 +288,11 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether the kernel has taken all."""
         return not self._unsent
+
+    @property
+    def unsent(self) -> bytes:
+        """What the kernel has not taken yet."""
+        return bytes(self._unsent)
 
     def send(self, message: bytes) -> bool:
         """Send ``message`` now or later. Returns False if the peer is gone, or has left too much unread."""

@@ -18,13 +18,14 @@ of range end the row, and impossible values count as nothing.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from operator import add
-from typing import Protocol
+from typing import Any, Protocol
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "other")
 """The methods of RFC 9110 and RFC 5789; all others are counted as the last, because clients can make up any number of them."""
@@ -168,6 +169,17 @@ class RowWriter:
 class Counts:
     """Sums of rows, in this process's own memory."""
 
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Counts:
+        """The counts whose :meth:`state` that is."""
+        counts = cls()
+        counts.plain, counts.blocks = state["plain"], {key: values for key, *values in state["blocks"]}
+        return counts
+
+    def state(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return {"plain": self.plain, "blocks": [[key, *values] for key, values in self.blocks.items()]}
+
     def __init__(self) -> None:
         self.plain = [0.0] * len(Cell)
         self.blocks: dict[int, list[float]] = {}
@@ -266,13 +278,16 @@ class SharedCells:
     On Linux it is a file without a name (memfd_create(2)), so that it can be passed on over an ``execve``.
     """
 
-    def __init__(self, name: str, size: int) -> None:
-        self.fd = -1
+    def __init__(self, name: str, size: int, fd: int = -1) -> None:
+        """``fd``: the file's descriptor, if there is one already."""
+        self.fd = fd
         """The file's descriptor; -1 where there is none."""
-        if hasattr(os, "memfd_create"):
+        if fd < 0 and hasattr(os, "memfd_create"):
             try:
-                self.fd = os.memfd_create(name, os.MFD_CLOEXEC)
+                self.fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
                 os.truncate(self.fd, size * 8)
+                # A process that inherits it must not shrink it: reading what is gone would kill us (SIGBUS, mmap(2)).
+                fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
             except OSError:
                 # A sandbox may forbid it.
                 self.close()
@@ -319,13 +334,25 @@ class Shown(Protocol):
 class WorkerCounts:
     """The rows of all workers, by the numbers of the scoreboard's rows; and the totals of the departed."""
 
-    def __init__(self, rows: int) -> None:
-        self._shared = SharedCells("tricorn-counts", (rows + 1) * WIDTH)
+    def __init__(self, rows: int, fd: int = -1) -> None:
+        """``fd``: the shared memory's descriptor, if there is one already."""
+        self._shared = SharedCells("tricorn-counts", (rows + 1) * WIDTH, fd)
         self.departed = Counts()
         """What the workers that are gone have counted. In the supervisor's own memory, where no worker can change it."""
         self.shown: Shown | None = None
         """Is told of every change of the totals."""
         self._used = 0
+
+    @classmethod
+    def restored(cls, rows: int, state: Mapping[str, Any]) -> WorkerCounts:
+        """Those whose :meth:`state` that is."""
+        found = cls(rows, state["fd"])
+        found.departed, found._used = Counts.restored(state["departed"]), state["used"]
+        return found
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to go on with them, fit for JSON; ``give`` is told of each descriptor."""
+        return {"fd": give(self._shared.fd), "departed": self.departed.state(), "used": self._used}
 
     def show_to(self, shown: Shown) -> None:
         """From now on show the totals by ``shown``."""

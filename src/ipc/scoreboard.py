@@ -1,6 +1,6 @@
 """The shared memory in which workers show their state.
 
-One anonymous ``mmap`` is made before the first fork and inherited by all. Each worker writes only its own row; reading a row
+It is made before the first fork and inherited by all. Each worker writes only its own row; reading a row
 costs no message and wakes no process. While a worker is replaced two workers serve in one slot, so rows belong to workers,
 not to slots: the supervisor lends a row to each worker that it forks, and takes it back when the worker is reaped. What it
 counted is then added to the totals of the departed, so that no counter ever runs backwards.
@@ -11,10 +11,11 @@ decides alone: what other rows say is used only if it is plausible, and at worst
 
 from __future__ import annotations
 
-import mmap
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum, IntEnum, auto
+from typing import Any
 
-from .counts import Counts, WorkerCounts
+from .counts import Counts, SharedCells, WorkerCounts
 
 BEAT_PERIOD = 1.0
 """Seconds between two beats of a worker."""
@@ -100,11 +101,13 @@ MAX_TRIES = 100
 class Scoreboard:
     """All rows. Only the supervisor calls :meth:`claim` and :meth:`release`; any process may read."""
 
-    def __init__(self, rows: int = ROWS) -> None:
-        self.cells: memoryview[float] = memoryview(mmap.mmap(-1, (rows + 2) * WIDTH * 8)).cast("d")
+    def __init__(self, rows: int = ROWS, fd: int = -1, counts: WorkerCounts | None = None) -> None:
+        """``fd``: the memory's descriptor, if there is one already; then ``counts`` is there, too."""
+        self._shared = SharedCells("tricorn-scoreboard", (rows + 2) * WIDTH, fd)
+        self.cells = self._shared.cells
         """All of the memory: a row for what concerns all workers, then the workers' rows, then the row of the departed."""
         self._rows = rows
-        self.counts = WorkerCounts(rows)
+        self.counts = counts or WorkerCounts(rows)
         """What the workers count exactly, in rows of the same numbers."""
         self._departed = self.row(rows + 1)
         self._totals = dict.fromkeys(COUNTERS, 0.0)
@@ -115,6 +118,28 @@ class Scoreboard:
         self._free = list(range(rows, 0, -1))
         self._used = 0
         """How many rows were ever lent, as far as this process knows."""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], lent: Collection[int]) -> Scoreboard:
+        """The one whose :meth:`state` that is; the rows ``lent`` are those of workers that are not reaped yet."""
+        rows = state["rows"]
+        found = cls(rows, state["fd"], WorkerCounts.restored(rows, state["counts"]))
+        found._totals = {field: state["totals"].get(field.name, 0.0) for field in COUNTERS}
+        found._seen = dict(found._totals)
+        found._folds, found._used = state["folds"], state["used"]
+        found._free = [row for row in found._free if row not in lent]
+        return found
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to go on with it, fit for JSON; ``give`` is told of each descriptor."""
+        return {
+            "fd": give(self._shared.fd),
+            "rows": self._rows,
+            "totals": {field.name: value for field, value in self._totals.items()},
+            "folds": self._folds,
+            "used": self._used,
+            "counts": self.counts.state(give),
+        }
 
     @property
     def used(self) -> int:

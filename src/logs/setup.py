@@ -115,6 +115,11 @@ def choose_level(level: str) -> None:
             logging.getLogger(package + name).setLevel(LEVELS[level])
 
 
+def chosen_level() -> str:
+    """What :func:`choose_level` was called with last; empty if it was not."""
+    return _chosen
+
+
 def set_level(level: str | int) -> None:
     """Log only from ``level`` on, whatever handlers there are; as uvicorn's ``log_level``."""
     for name in log_config.NAMES[1:]:

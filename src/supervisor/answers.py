@@ -8,7 +8,7 @@ or can't be reached any more, gives the answer. So the answer follows from the s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..config.frozen import Value
@@ -65,6 +65,18 @@ class Answers:
     def __init__(self) -> None:
         self._open: dict[int, Goal] = {}
         """By ticket."""
+
+    def state(self) -> list[list[Any]]:
+        """Who waits for what, fit for JSON. What is answered at once, or at the end, is not waited for here."""
+        return [
+            [ticket, type(goal).__name__, *vars(goal).values()]
+            for ticket, goal in self._open.items()
+            if type(goal).__name__ in LASTING
+        ]
+
+    def restore(self, state: Iterable[Sequence[Any]]) -> None:
+        """Go on from this :meth:`state`."""
+        self._open = {ticket: LASTING[name](*given) for ticket, name, *given in state}
 
     @property
     def is_empty(self) -> bool:
@@ -209,6 +221,10 @@ class Stopped:
     def verdict(self, view: View) -> tuple[int, dict[str, Any]] | None:
         """Done, with the supervisor's exit code."""
         return (DONE, {"exit_code": view.code}) if view.stage is Stage.FINISHED else None
+
+
+LASTING: Mapping[str, Callable[..., Goal]] = {goal.__name__: goal for goal in (Reloaded, Resized, Restarted)}
+"""The goals that may be open for a while. An upgrade hands them over by these names, with what they were made of."""
 
 
 def has_stopped_accepting(worker: Worker) -> bool:

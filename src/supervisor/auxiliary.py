@@ -7,7 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..ipc.channel import LEVEL, REOPEN, Message, Table, Violation, encode
 from ..worker.main import name_process
@@ -69,8 +69,20 @@ class Process:
         self.pid: int | None = None
         """Its pid, from fork to reaping."""
         self.link: Link | None = None
+        """The supervisor's end of the channel to it."""
         self.outbox: deque[bytes] = deque(maxlen=MAX_POSTED)
         """What the process is to be told as soon as it can be."""
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another supervisor needs to go on with the process, fit for JSON; ``give`` is told of the descriptor."""
+        link = None if self.link is None else self.link.state(give)
+        return {"pid": self.pid, "link": link, "outbox": [one.decode("latin-1") for one in self.outbox]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from this :meth:`state`."""
+        self.pid = state["pid"]
+        self.link = None if state["link"] is None else Link.restored(state["link"], self.auxiliary.says)
+        self.outbox.extend(one.encode("latin-1") for one in state["outbox"])
 
     @property
     def is_due(self) -> bool:
@@ -103,13 +115,34 @@ class Auxiliaries:
         self._wakeup, self._forker, self._kill = wakeup, forker, kill
         self._retired: dict[int, Link] = {}
         """The links, by pid, to processes that end when they have done what they were told."""
+        self._before: dict[str, Any] = {}
+        """The processes, by name, of the supervisor whose place we have taken; until they are added."""
 
     def __iter__(self) -> Iterator[Process]:
         return iter(self._all.values())
 
     def add(self, auxiliary: Auxiliary) -> None:
         """From now on keep a process for ``auxiliary`` as long as it wants one."""
-        self._all[auxiliary.name] = Process(auxiliary)
+        process = self._all[auxiliary.name] = Process(auxiliary)
+        if (state := self._before.pop(auxiliary.name, None)) is not None:
+            process.restore(state)
+            if process.link is not None:
+                self._forker.own.keep(process.link.channel)
+                self._wakeup.watch(process.link.channel, auxiliary.name)
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another supervisor needs to go on with those that are lasting, fit for JSON; ``give`` is told of descriptors."""
+        return {
+            "processes": {one.auxiliary.name: one.state(give) for one in self if one.auxiliary.lasting},
+            "retired": [[pid, link.state(give)] for pid, link in self._retired.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from this :meth:`state`: :meth:`add` finds the processes there."""
+        self._before = dict(state["processes"])
+        for pid, link in state["retired"]:
+            self._retired[pid] = Link.restored(link, {})
+            self._forker.own.keep(self._retired[pid].channel)
 
     @property
     def pids(self) -> set[int]:

@@ -7,7 +7,8 @@ crashes are forgotten one by one and not all at once.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 MINUTE = 60.0
 SHORTEST = 0.1
@@ -39,6 +40,14 @@ class Backoff:
         """The same, for when no worker of any slot is ready or starting, and this slot's last worker had become ready."""
         self._deaths = 0
         self._last = 0.0
+
+    def state(self) -> list[Any]:
+        """All of it, fit for JSON."""
+        return [self.failures, self.until, self.until_last, self._deaths, self._last]
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on from this :meth:`state`."""
+        self.failures, self.until, self.until_last, self._deaths, self._last = state
 
     def died(self, now: float, forked: float, jitter: Callable[[], float]) -> float:
         """Count the death of a worker that had become ready and was forked at ``forked``; returns the seconds to wait."""
@@ -81,17 +90,18 @@ class Intensity:
     """Counts the crashes of the last minute."""
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque()
+        self.times: deque[float] = deque()
+        """When they were."""
 
     def exceeded(self, limit: int | None, now: float) -> bool:
         """Count a crash; returns whether there were more than ``limit`` within a minute (never, if None)."""
         if limit is None:
-            self._times.clear()
+            self.times.clear()
             return False
-        self._times.append(now)
-        while self._times[0] <= now - MINUTE:
-            self._times.popleft()
-        return len(self._times) > limit
+        self.times.append(now)
+        while self.times[0] <= now - MINUTE:
+            self.times.popleft()
+        return len(self.times) > limit
 
 
 class Crashes:
@@ -112,6 +122,26 @@ class Crashes:
         self._intensity = Intensity()
         self._last_failure = 0.0
         """When a start failed last, in whatever slot."""
+
+    def state(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return {
+            "restarts": [*self.restarts.items()],
+            "causes": [*self.causes.items()],
+            "failures": [*self.failures.items()],
+            "slots": [(slot, backoff.state()) for slot, backoff in self._slots.items()],
+            "times": [*self._intensity.times],
+            "last_failure": self._last_failure,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from this :meth:`state`."""
+        self.restarts = Counter(dict(state["restarts"]))
+        self.causes, self.failures = dict(state["causes"]), dict(state["failures"])
+        for slot, backoff in state["slots"]:
+            self._slots[slot].restore(backoff)
+        self._intensity.times.extend(state["times"])
+        self._last_failure = state["last_failure"]
 
     def died(self, slot: int, now: float, forked: float) -> None:
         """Count the death of a worker of ``slot`` that had become ready and was forked at the time ``forked``."""

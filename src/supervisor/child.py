@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from typing import Any
 
 from ..config.options import Config
 from ..ipc import begun
@@ -27,6 +28,7 @@ from ..ipc.channel import (
     STALLED,
     WAITING,
     Message,
+    Table,
     Violation,
 )
 from ..ipc.report import Report, read_report
@@ -74,6 +76,11 @@ def read_waits(message: Message) -> Waits:
     return Waits(message["requests"], name_request(message["oldest"]), age, message["connections"])
 
 
+def table_of(config: Config) -> Table:
+    """What a worker that was born with ``config`` may say."""
+    return FROM_WORKER_RELOADED if config.reload else FROM_WORKER
+
+
 FATAL = "Fatal Python error: "
 """How faulthandler begins what it writes about a fatal signal."""
 
@@ -89,18 +96,18 @@ class Child:
         pid: int,
         row: int,
         config: Config,
-        channel: socket.socket,
+        channel: socket.socket | Link,
         hang_report: ReportFile,
         stalls: ReportFile,
     ) -> None:
-        """``row`` is the index of its row in the scoreboard, ``channel`` the supervisor's end."""
+        """``row`` is the index of its row in the scoreboard, ``channel`` the supervisor's end, or the link that it has."""
         self.worker = worker
         self.slot = slot
         self.generation = generation
         self.pid = pid
         self.row = row
         self.config = config
-        self.link = Link(channel, FROM_WORKER_RELOADED if config.reload else FROM_WORKER)
+        self.link = channel if isinstance(channel, Link) else Link(channel, table_of(config))
         self.hang_report = hang_report
         self.stalls = stalls
         self.beat = 0.0
@@ -120,6 +127,45 @@ class Child:
         """Until when the worker may write a hang report, in seconds of CLOCK_MONOTONIC."""
         self.owes_report = False
         """Whether it was asked for a report, and has not answered yet."""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], config: Config) -> Child:
+        """The one whose :meth:`state` that is; ``config`` is what the worker was born with."""
+        child = cls(
+            state["worker"],
+            state["slot"],
+            state["generation"],
+            state["pid"],
+            state["row"],
+            config,
+            Link.restored(state["link"], table_of(config)),
+            ReportFile(begun.REPORT_SIZE, begun.SIZE, state["hang_report"]),
+            ReportFile(STALLS_SIZE, fd=state["stalls"]),
+        )
+        child.beat, child.deaf_at, child.is_cut_short = state["beat"], state["deaf_at"], state["is_cut_short"]
+        child._speaker, child._is_examined = Speaker[state["speaker"]], state["is_examined"]
+        child.is_writing_until, child.owes_report = state["is_writing_until"], state["owes_report"]
+        return child
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to go on with the worker, fit for JSON; ``give`` is told of each descriptor."""
+        return {
+            "worker": self.worker,
+            "slot": self.slot,
+            "generation": self.generation,
+            "pid": self.pid,
+            "row": self.row,
+            "link": self.link.state(give),
+            "hang_report": give(self.hang_report.fileno()),
+            "stalls": give(self.stalls.fileno()),
+            "beat": self.beat,
+            "deaf_at": self.deaf_at,
+            "is_cut_short": self.is_cut_short,
+            "speaker": self._speaker.name,
+            "is_examined": self._is_examined,
+            "is_writing_until": self.is_writing_until,
+            "owes_report": self.owes_report,
+        }
 
     @property
     def name(self) -> str:

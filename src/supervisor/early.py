@@ -20,6 +20,9 @@ BLOCKED = frozenset({signal.SIGTTOU})
 """Blocked except while the supervisor waits. With ``stty tostop``, a background process that writes to the terminal gets
 SIGTTOU, which interrupts its write again and again. If the signal is blocked, the write goes on (tty_ioctl(4), TOSTOP)."""
 
+UPGRADE = "TRICORN_UPGRADE"
+"""This variable is set by a supervisor that executes a program in its place (see ``upgrade/arrival.py``)."""
+
 _came: list[int] = []
 _listening = False
 _hang_up: HangUp | None = None

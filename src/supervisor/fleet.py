@@ -83,7 +83,7 @@ from .messages import (
     Waiting,
     WorkerFact,
 )
-from .orders import MAX_SIZE, Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
+from .orders import MAX_SIZE, Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow, Upgrade
 from .phases import (
     CALLING_OFF,
     DELIVERING,
@@ -209,6 +209,34 @@ class Fleet:
             tuple(TemplateSnapshot(t.id, t.phase, t.plan.generation, t.since, t.has_app) for t in self.templates.all.values()),
         )
 
+    def state(self, now: float) -> dict[str, Any]:
+        """All that another fleet needs to go on from here, fit for JSON; but for the plans' configurations.
+
+        It serves, and neither a reload nor a stop is under way.
+        """
+        self._ids = count(number := next(self._ids))
+        return {
+            "now": now,
+            "wanted": self.wanted.state(),
+            "workers": [worker.state() for worker in self.workers.values()],
+            "next_id": number,
+            "crashes": self._crashes.state(),
+            "answers": self._answers.state(),
+            "exits": dict(self._tally.exits),
+        }
+
+    def restore(self, state: Mapping[str, Any], plans: Mapping[int, Plan], now: float) -> None:
+        """Go on from this :meth:`state`; ``plans`` by generation. Nobody could hear the workers since then."""
+        self.stage = Stage.SERVING
+        self.wanted.restore(state["wanted"], plans[state["wanted"]["generation"]])
+        for one in state["workers"]:
+            worker = self.workers[one["id"]] = Worker.restored(one, plans[one["generation"]])
+            worker.postpone(now - state["now"])
+        self._ids = count(state["next_id"])
+        self._crashes.restore(state["crashes"])
+        self._answers.restore(state["answers"])
+        self._tally.restore(state["exits"])
+
     # ------------------------------------------------------------------------------------------------------------ record
 
     def _record(self, fact: Fact, now: float) -> None:
@@ -235,6 +263,9 @@ class Fleet:
                 self._actions += self.templates.remove(fact, now)
             case Reopen():
                 self._actions.append(ReopenLogs(fact.ticket))
+            case Upgrade():
+                # While no stop is ordered, ``upgrade/`` obeys it, and the fleet is not asked.
+                self._answers.wait(fact.ticket, Known(*failed("the server stops")))
             case SetLogLevel():
                 self._actions.append(SetLevel(fact.level))
                 self._answers.wait(fact.ticket, Known(DONE, {"level": fact.level}))
@@ -458,9 +489,7 @@ class Fleet:
                 self.wanted.canary.postpone(now - self._announced)
             self.templates.forgive_suspension(now - self._announced + WAKING_UP)
             for worker in self.workers.values():
-                worker.deadline += now - self._announced + WAKING_UP
-                if worker.answer_by is not None:
-                    worker.answer_by += now - self._announced + WAKING_UP
+                worker.postpone(now - self._announced + WAKING_UP)
 
     def _expire(self, now: float) -> None:
         if self._leave_at is not None and self._leave_at <= now:

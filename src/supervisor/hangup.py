@@ -23,13 +23,21 @@ GONE = (errno.ENXIO, errno.ENOTTY, errno.EIO)
 class HangUp:
     """Watches the controlling terminal and reads nothing from it. Must be made before SIGHUP gets a handler."""
 
-    def __init__(self) -> None:
+    def __init__(self, was_watched: bool | None = None) -> None:
+        """``was_watched``: whether the program before us in this process watched the terminal; None: there was none."""
         self.watch: select.epoll | None = None
         """Readable when the terminal is gone; None if there is nothing to watch."""
         self._terminal = -1
         self._lost_at: float | None = None
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        if was_watched or (was_watched is None and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN):
             self._open()
+        if was_watched and self._terminal < 0:
+            self.lost()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is a terminal, or was one."""
+        return self._terminal >= 0
 
     def _open(self) -> None:
         try:
@@ -48,9 +56,9 @@ class HangUp:
 
     def is_meant(self) -> bool:
         """Whether a SIGHUP that arrives now is a hang-up."""
-        if self._terminal < 0:
+        if self._terminal < 0 and self._lost_at is None:
             return False
-        if not _is_there():
+        if self._lost_at is None and not _is_there():
             self.lost()
         return self._lost_at is not None and time.monotonic() - self._lost_at < WINDOW
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from .. import hooks
 from ..config.options import Config
@@ -67,6 +69,14 @@ class HookObserver:
         """What was told."""
         self._generation = 0
         """The generation that was told last."""
+
+    def state(self) -> list[Any]:
+        """What was told, fit for JSON. No stop was ordered."""
+        return [self._is_ready, self._generation]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Go on from this :meth:`state`."""
+        self._is_ready, self._generation = state
 
     def look(self, snapshot: Snapshot, now: float) -> None:
         """Tell the runner what has changed."""

@@ -88,6 +88,8 @@ class Host:
     ``listeners`` are handed to each worker, ``main`` is what a worker runs, ``development`` is the configuration if it asks for
     ``--reload``. ``origin`` is where the configuration comes from. When the process that holds the other end of ``parent``
     ends, that is an order to stop. All forked processes become ``identity``, and keep nothing of what is in ``own``.
+    ``before`` is the :meth:`state` of the host that was in this process before an upgrade, with the configurations of its
+    workers by generation: the new host adopts them.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Host:
         parent: socket.socket | None = None,
         identity: Identity | None = None,
         own: OwnDescriptors | None = None,
+        before: tuple[Mapping[str, Any], Mapping[int, Config]] | None = None,
     ) -> None:
         self.code = 0
         self._end_by: float | None = None
@@ -107,7 +110,8 @@ class Host:
         self._listeners = listeners
         self._sampler = sampler or MemorySampler()
         self._log = logging.getLogger("tricorn.error")
-        self.scoreboard = Scoreboard()
+        state, configs = before or ({}, {})
+        self.scoreboard = Scoreboard() if before is None else Scoreboard.restored(state["scoreboard"], state["rows"])
         self._oom = OomKills()
         self.stalls = StallWatch(self.scoreboard, lambda worker: self._signal(worker, worker_run.SAMPLE_SIGNAL))
         self.children: dict[int, Child] = {}
@@ -115,26 +119,64 @@ class Host:
         """Idle connections go through it from a worker that leaves to the next. A worker listens on it as on a listener."""
         self._departed: dict[int, str] = {}
         """Names of the workers whose exits the fleet was told last. What the fleet says of them comes later than that."""
+        self._reaped: dict[int, Callable[[int], None]] = {}
+        """What to call with the exit status of other processes, by pid."""
         self._pending: list[Fact] = []
         """Facts that came up while acting."""
         # What lives now lives as long as we do. Frozen, the collector does not touch it, so workers go on sharing its pages.
         gc.collect()
         gc.freeze()
         self._own = own or OwnDescriptors()
-        self.wakeup = Wakeup(self._own, parent)
+        self.wakeup = Wakeup(self._own, parent, state.get("wakeup"))
         self._control: ControlEntrance | None = None
         self._terminal = Terminal() if development else None
         self._orphans = Orphans()
         self._origin = origin
-        forker = Forker(self.wakeup, self._own, identity)
-        self.auxiliaries = Auxiliaries(self.wakeup, forker, self._end)
+        self._main, self._forker = main, Forker(self.wakeup, self._own, identity)
+        self.auxiliaries = Auxiliaries(self.wakeup, self._forker, self._end)
         self._development = self._develop(development, main) if development else None
         self.inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
-        self._main, self._forker = main, forker
         self.templates: TemplateProcesses | None = None
         """Those of ``--preload``, from the first on."""
-        self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover)
+        self._spawner = Spawner(self._forker, main, listeners, self.scoreboard, self._handover)
         self._meter = CanaryMeter(self.scoreboard.counts, self.counted_by)
+        if before is not None:
+            self._adopt(state, configs)
+
+    def _adopt(self, state: Mapping[str, Any], configs: Mapping[int, Config]) -> None:
+        """Go on with the processes of the host whose :meth:`state` that is."""
+        for one in state["workers"]:
+            child = self.children[one["worker"]] = Child.restored(one, configs[one["generation"]])
+            for opened in (child.link.channel, child.hang_report, child.stalls):
+                self._own.keep(opened)
+            if not child.link.is_over:
+                self.wakeup.watch(child.link.channel, child.worker)
+            self.stalls.look_soon(child, self.now())
+        self._orphans.restore(state["orphans"])
+        self._oom.known = state["oom_kills"]
+        self._spawner.restore(state["departed"])
+        self.auxiliaries.restore(state["auxiliaries"])
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another host needs to go on with the same processes, fit for JSON; ``give`` is told of each descriptor."""
+        return {
+            "scoreboard": self.scoreboard.state(give),
+            "rows": [child.row for child in self.children.values()],
+            "workers": [child.state(give) for child in self.children.values()],
+            "orphans": self._orphans.state(),
+            "oom_kills": self._oom.known,
+            "departed": self._spawner.state(),
+            "auxiliaries": self.auxiliaries.state(give),
+        }
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the fleet was told all, and nobody waits for what workers say of themselves."""
+        return not self._pending and self.inspector.is_idle
+
+    def call_when_reaped(self, pid: int, told: Callable[[int], None]) -> None:
+        """Call ``told`` with the exit status (waitpid(2)) of a child that was forked just now and is no worker of ours."""
+        self._reaped[pid] = told
 
     def _develop(self, config: Config, main: Main) -> Development:
         # Late, because production needs none of it.
@@ -272,6 +314,8 @@ class Host:
                 facts += self.auxiliaries.exited(pid, self.now(), cause)
                 if self.templates is not None:
                     facts += self.templates.exited(pid, cause, self.now())
+                if (told := self._reaped.pop(pid, None)) is not None:
+                    told(status)
             children.discard(pid)
         if has_left_orphans:
             self._orphans.end(self._known(), self.now())
@@ -280,9 +324,9 @@ class Host:
         return facts
 
     def _known(self) -> set[int]:
-        """The pids of workers, auxiliaries and templates."""
+        """The pids of workers, auxiliaries, templates, and others that we have forked."""
         templates = self.templates.pids if self.templates is not None else set()
-        return {child.pid for child in self.children.values()} | self.auxiliaries.pids | templates
+        return {child.pid for child in self.children.values()} | self.auxiliaries.pids | templates | self._reaped.keys()
 
     def _bury(self, child: Child, status: int) -> list[Fact]:
         """A worker is gone with ``status`` (waitpid(2)): returns what it said last, and its exit."""

@@ -103,6 +103,11 @@ class Inspector:
         self._waiting.append(_Inquiry(children, stacks, answer))
         return True
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is waited for."""
+        return not self._waiting
+
     def deadlines(self) -> list[float]:
         """When to call :meth:`attend`, in seconds of CLOCK_MONOTONIC; 0 means at once."""
         if not self._waiting:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..ipc.channel import Decoder, Message, Outbox, Table, Violation
 
@@ -28,6 +29,26 @@ class Link:
         self._outbox = Outbox(channel)
         self._allowed = float(ALLOWANCE)
         self._read_at = 0.0
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], table: Table) -> Link:
+        """The link whose :meth:`state` that is."""
+        link = cls(socket.socket(fileno=state["fd"]), table)
+        link.is_over, link._allowed, link._read_at = state["is_over"], state["allowed"], state["read_at"]
+        link._decoder.feed(state["heard"].encode("latin-1"))
+        link._outbox.send(state["unsent"].encode("latin-1"))
+        return link
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to go on with it, fit for JSON; ``give`` is told of the descriptor."""
+        return {
+            "fd": give(self.channel.fileno()),
+            "is_over": self.is_over,
+            "allowed": self._allowed,
+            "read_at": self._read_at,
+            "heard": self._decoder.rest.decode("latin-1"),
+            "unsent": self._outbox.unsent.decode("latin-1"),
+        }
 
     def read(self, now: float) -> list[Message]:
         """The messages that one read brings; never waits. ``now`` is in seconds of CLOCK_MONOTONIC. Raises Violation."""

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +39,16 @@ class Listeners(Value):
     """The UNIX sockets' files that we made, each with its device and inode."""
     identity: Identity | None = None
     """The user and groups of the workers, if they are not ours."""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], identity: Identity | None) -> Listeners:
+        """Those whose :meth:`state` that is."""
+        sockets = tuple(socket.socket(fileno=fd) for fd in state["fds"])
+        return cls(sockets, tuple((path, inode and tuple(inode)) for path, inode in state["files"]), identity)
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to own them, fit for JSON; ``give`` is told of each descriptor."""
+        return {"fds": [give(listener.fileno()) for listener in self.sockets], "files": [*self.files]}
 
     def urls(self, scheme: str = "http") -> list[str]:
         """Where to reach us, for people."""

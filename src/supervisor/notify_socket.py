@@ -15,6 +15,8 @@ class NotifySocket:
         path = environ.pop("NOTIFY_SOCKET", "")
         period = environ.pop("WATCHDOG_USEC", "")
         wanted = environ.pop("WATCHDOG_PID", str(os.getpid()))
+        self.variables = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": period, "WATCHDOG_PID": wanted} if path else {}
+        """What was taken out of the environment: for a program that is executed in our place."""
         # An address that begins with @ is an abstract one (unix(7)).
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None

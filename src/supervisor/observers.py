@@ -40,9 +40,10 @@ class Greeter:
 
     due: float | None = None
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, has_told: bool = False) -> None:
+        """``has_told``: it serves already."""
         self._what = what
-        self._has_told = False
+        self._has_told = has_told
 
     def look(self, snapshot: Snapshot, now: float) -> None:
         """Log one line when the first worker is ready."""

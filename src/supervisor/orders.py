@@ -69,6 +69,14 @@ class SetLogLevel(Value):
     ticket: int | None = None
 
 
+class Upgrade(Value):
+    """Replace the supervisor itself by the Tricorn and the Python that are installed now (see ``upgrade/``)."""
+
+    reload: bool = False
+    """Whether a reload follows."""
+    ticket: int | None = None
+
+
 class Stop(Value):
     """Finish what is in flight and exit. A second wish to stop (see ``wishes.py``) means: exit at once."""
 
@@ -86,4 +94,4 @@ class StopNow(Value):
     ticket: int | None = None
 
 
-Order = Reload | Resize | Restart | Reopen | SetLogLevel | Stop | StopNow
+Order = Reload | Resize | Restart | Reopen | SetLogLevel | Upgrade | Stop | StopNow

@@ -18,7 +18,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Set
+from collections.abc import Mapping, Set
+from typing import Any
 
 logger = logging.getLogger("tricorn.error")
 
@@ -49,6 +50,15 @@ class Orphans:
         """Orphans that were told to end, and when they are killed."""
         self._is_subreaper: bool | None = None
         """Whether orphans become our children; None before we ask for it."""
+
+    def state(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return {"strangers": [*self._strangers], "ending": [*self._ending.items()], "is_subreaper": self._is_subreaper}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from this :meth:`state`, in the same process: the kernel's mark outlasts execve (prctl(2))."""
+        self._strangers, self._ending = set(state["strangers"]), dict(state["ending"])
+        self._is_subreaper = state["is_subreaper"]
 
     def adopt(self, known: Set[int]) -> bool:
         """From now on become the parent of orphans, if the system can. A process that is our child already is no orphan."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, auto
+from typing import Any
 
 from ..config.frozen import Value
 from ..config.options import Config, reload_grace
@@ -124,6 +126,42 @@ class Worker:
         """When it said so."""
         self.answer_by: float | None = None
         """While it drains: when it must have answered that order."""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], plan: Plan) -> Worker:
+        """The worker whose :meth:`state` that is; ``plan`` is what it was born as."""
+        worker = cls(state["id"], state["slot"], plan, state["since"], state["deadline"])
+        worker.phase, worker.standing = Phase[state["phase"]], Phase[state["standing"]]
+        worker.beat, worker.recycling, worker.error = state["beat"], state["recycling"], state["error"]
+        worker.fate = ExitReason(state["fate"]) if state["fate"] is not None else None
+        worker.waits = Waits(*state["waits"]) if state["waits"] is not None else None
+        worker.told_at, worker.answer_by = state["told_at"], state["answer_by"]
+        return worker
+
+    def state(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return {
+            "id": self.id,
+            "slot": self.slot,
+            "generation": self.plan.generation,
+            "since": self.since,
+            "deadline": self.deadline,
+            "phase": self.phase.name,
+            "standing": self.standing.name,
+            "beat": self.beat,
+            "recycling": self.recycling,
+            "fate": None if self.fate is None else self.fate.value,
+            "error": self.error,
+            "waits": None if self.waits is None else [*vars(self.waits).values()],
+            "told_at": self.told_at,
+            "answer_by": self.answer_by,
+        }
+
+    def postpone(self, seconds: float) -> None:
+        """Nobody could hear it for so long: its deadlines come so much later."""
+        self.deadline += seconds
+        if self.answer_by is not None:
+            self.answer_by += seconds
 
     def __repr__(self) -> str:
         return f"Worker({self.id}, slot {self.slot}, {self.phase.name}, until {self.deadline:g})"

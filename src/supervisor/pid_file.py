@@ -25,11 +25,17 @@ class PidFile:
     it twice.
     """
 
-    def __init__(self, path: str, identity: Identity | None) -> None:
-        """Lock the file and write the number. Raises SystemRefused if it can't be written, or another supervisor holds it."""
+    def __init__(self, path: str, identity: Identity | None, descriptor: int | None = None) -> None:
+        """Lock the file and write the number. Raises SystemRefused if it can't be written, or another supervisor holds it.
+
+        ``descriptor``: the file's, if this process has locked it already, before an execve.
+        """
         self.path = os.path.abspath(path)
         self._named = f"--pid-file {path}"
         self._identity = identity
+        if descriptor is not None:
+            self._descriptor = descriptor
+            return
         try:
             with rights_for(self.path, identity):
                 self._descriptor = self._take()
@@ -67,6 +73,10 @@ class PidFile:
             holder = os.pread(descriptor, MAX_SIZE, 0).strip()
             who = f"process {holder.decode()}" if holder.isdigit() else "another server"
             raise SystemRefused(f"{self._named}: {who} holds it and is alive") from None
+
+    def fileno(self) -> int:
+        """The file's descriptor."""
+        return self._descriptor
 
     def remove(self) -> None:
         """At the end: remove the file, if it is still ours."""

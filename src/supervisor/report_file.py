@@ -10,11 +10,14 @@ from typing import BinaryIO
 class ReportFile:
     """A file without a name. On Linux it is sealed: the worker, which inherits it, can't make it grow or shrink."""
 
-    def __init__(self, size: int, notes: int = 0) -> None:
-        """``size``: bytes that it holds, and that are read at most; behind them is room for ``notes``. Raises OSError."""
+    def __init__(self, size: int, notes: int = 0, fd: int = -1) -> None:
+        """``size``: bytes that it holds, and that are read at most; behind them is room for ``notes``. Raises OSError.
+
+        ``fd``: its descriptor, if there is one already.
+        """
         self._size = size
         self._notes = notes
-        self._file = _open(size + notes)
+        self._file = _open(size + notes) if fd < 0 else os.fdopen(fd, "r+b", buffering=0)
 
     def fileno(self) -> int:
         """Its descriptor, for the worker."""

@@ -153,7 +153,8 @@ class OomKills:
     def __init__(self, paths: list[str] | None = None) -> None:
         candidates = oom_counters(_read("/proc/self/cgroup")) if paths is None else paths
         self._path = next((path for path in candidates if "oom_kill " in _read(path)), None)
-        self._known = self._count()
+        self.known = self._count()
+        """Those that were counted before, or were taken."""
 
     def _count(self) -> int:
         text = _read(self._path) if self._path is not None else ""
@@ -161,6 +162,6 @@ class OomKills:
 
     def take(self) -> bool:
         """Whether the kernel has killed one more process. Each kill is counted for one worker only."""
-        happened = self._count() > self._known
-        self._known += happened
+        happened = self._count() > self.known
+        self.known += happened
         return happened

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
+from typing import Any
 
 from ..config.frozen import Value
 from .phases import RUNNING, Phase, Plan, Stage
@@ -30,6 +32,16 @@ class LastReload(Value):
     result: Result = Result.UNDER_WAY
     error: str = ""
     """Why it was abandoned."""
+
+    def state(self) -> list[Any]:
+        """All of it, fit for JSON."""
+        return [self.generation, self.began, self.ended, self.result.value, self.error]
+
+    @classmethod
+    def restored(cls, state: Sequence[Any]) -> LastReload:
+        """The one whose :meth:`state` that is."""
+        generation, began, ended, result, error = state
+        return cls(generation, began, ended, Result(result), error)
 
 
 class WorkerSnapshot(Value):

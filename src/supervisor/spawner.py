@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from typing import Any
 
 from ..config.options import Config
 from ..ipc import begun
@@ -45,6 +46,14 @@ class Spawner:
         self._handover = handover
         self._departed: dict[int, Counts] = {}
         """What the departed workers of the newest generations counted, by generation."""
+
+    def state(self) -> list[Any]:
+        """What workers counted that are gone, fit for JSON."""
+        return [[generation, counts.state()] for generation, counts in self._departed.items()]
+
+    def restore(self, state: Iterable[Any]) -> None:
+        """Go on from this :meth:`state`."""
+        self._departed = {generation: Counts.restored(counts) for generation, counts in state}
 
     def spawn(self, order: Spawn, fork: Callable[[worker_run.Birth], int | None] | None = None) -> Child:
         """Make the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent.

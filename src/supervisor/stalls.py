@@ -113,6 +113,11 @@ class StallWatch:
             elif message["seconds"] >= child.config.report_stalls > 0:
                 self._end(watched, message["seconds"], now)
 
+    def look_soon(self, child: Child, now: float) -> None:
+        """Whether the worker's requests are in flight is not known: look, as if it had said so."""
+        self._watched[child.worker] = watched = Watched(child)
+        watched.look_at = now
+
     def forget(self, child: Child) -> None:
         """The worker is gone."""
         self._watched.pop(child.worker, None)

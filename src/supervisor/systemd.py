@@ -15,8 +15,10 @@ class SystemdNotifier:
         self._socket = notify_socket
         self.due: float | None = None
         """When to send the next sign of life."""
-        self._told = ""
+        self.told = ""
         """The state that was told last."""
+        self.is_upgrading = False
+        """Whether the supervisor is about to be replaced: to systemd that is a reload, too."""
         self._status = ""
 
     def look(self, snapshot: Snapshot, now: float) -> None:
@@ -24,8 +26,8 @@ class SystemdNotifier:
         if not self._socket.is_open:
             return
         state = self._state_of(snapshot)
-        if state != self._told:
-            self._told = state
+        if state != self.told:
+            self.told = state
             self._socket.say(*self._announcement(state, now))
         status = f"STATUS={snapshot.ready} of {snapshot.wanted} workers ready"
         if status != self._status:
@@ -39,8 +41,8 @@ class SystemdNotifier:
     def _state_of(self, snapshot: Snapshot) -> str:
         if not snapshot.is_running:
             return "STOPPING"
-        if self._told in ("READY", "RELOADING"):
-            return "READY" if snapshot.plan is snapshot.settled else "RELOADING"
+        if self.told in ("READY", "RELOADING"):
+            return "RELOADING" if self.is_upgrading or snapshot.plan is not snapshot.settled else "READY"
         return "READY" if snapshot.is_complete else ""
 
     def _announcement(self, state: str, now: float) -> list[str]:

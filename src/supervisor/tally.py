@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from .phases import ExitReason, Phase, Worker
 
@@ -21,6 +22,10 @@ class Tally:
 
     def __init__(self) -> None:
         self._exits: Counter[str] = Counter()
+
+    def restore(self, exits: Mapping[str, int]) -> None:
+        """Go on from these :attr:`exits`."""
+        self._exits = Counter(exits)
 
     def exited(self, worker: Worker, cause: str) -> None:
         """A worker is gone, for ``cause`` as the host says it."""

@@ -11,12 +11,12 @@ import logging
 import selectors
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import FrameType
 from typing import Any, Protocol
 
 from . import early, hangup
-from .orders import Order, Reload, Reopen, Resize, Stop, StopNow
+from .orders import Order, Reload, Reopen, Resize, Stop, StopNow, Upgrade
 from .own_descriptors import OwnDescriptors
 
 logger = logging.getLogger("tricorn.error")
@@ -29,6 +29,7 @@ ORDERS: Mapping[int, Order] = {
     signal.SIGTTIN: Resize(+1),
     signal.SIGTTOU: Resize(-1),
     signal.SIGUSR1: Reopen(),
+    signal.SIGUSR2: Upgrade(),
 }
 """The order that each signal means, unless the terminal sent it."""
 
@@ -68,7 +69,13 @@ class Wakeup:
     here is kept in ``own``.
     """
 
-    def __init__(self, own: OwnDescriptors, parent: socket.socket | None = None) -> None:
+    def __init__(
+        self, own: OwnDescriptors, parent: socket.socket | None = None, before: Mapping[str, Any] | None = None
+    ) -> None:
+        """``before``: the :meth:`state` of the program that was executed in this process before. It has blocked all signals.
+
+        Then they stay blocked until :meth:`listen`.
+        """
         self._own = own
         self._selector = own.keep(selectors.DefaultSelector())
         self._left: list[Speaker] = []
@@ -81,10 +88,15 @@ class Wakeup:
             self._selector.register(own.keep(parent), selectors.EVENT_READ, _PARENT)
         # A full socket is no loss: it wakes us as well, and every wake-up looks at everything.
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        came, hang_up = early.take()
+        if before is None:
+            came, hang_up = early.take()
+        else:
+            came, hang_up = before["signals"], hangup.HangUp(before["watches_terminal"])
         self._hang_up = own.keep(hang_up)
-        self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD, signal.SIGUSR2)}
-        self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, early.BLOCKED)
+        self._handlers = {number: signal.signal(number, do_nothing) for number in (*ORDERS, signal.SIGCHLD)}
+        self._mask: Iterable[int] = ()
+        if before is None:
+            self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, early.BLOCKED)
         # What came before we listened is heard as if it came now.
         self._writer.send(bytes(came))
         if hang_up.watch is not None:
@@ -118,8 +130,6 @@ class Wakeup:
             if key.data is _SIGNALS:
                 numbers = self._read()
                 orders += [self._order(number) for number in numbers if number in ORDERS]
-                if signal.SIGUSR2 in numbers:
-                    logger.warning("SIGUSR2: replacing the supervisor itself is not there yet; nothing is done")
             elif key.data is _PARENT:
                 logger.error("The program that started the supervisor is gone")
                 self._selector.unregister(key.fileobj)
@@ -156,6 +166,20 @@ class Wakeup:
             return self._reader.recv(4096)
         except BlockingIOError:
             return b""
+
+    def hold(self) -> dict[str, Any]:
+        """Let no signal through from now on: those that come wait with the kernel, also over an execve (signal(7)).
+
+        Returns what another ``Wakeup`` needs to go on, fit for JSON; signals that came and were not answered are in it.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        return {"signals": [*self._read()], "watches_terminal": self._hang_up.is_watched}
+
+    def listen(self, state: Mapping[str, Any] | None = None) -> None:
+        """Let signals through again. ``state``: what :meth:`hold` has returned, if that was not passed on."""
+        if state is not None and state["signals"]:
+            self._writer.send(bytes(state["signals"]))
+        signal.pthread_sigmask(signal.SIG_SETMASK, early.BLOCKED)
 
     def close(self) -> None:
         """Give the signals back as they were, and close what was opened."""

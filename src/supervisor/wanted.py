@@ -9,8 +9,9 @@ on as any other; or it is *rolled back*, and workers of its generation are *reje
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import count
+from typing import Any
 
 from ..config.frozen import Value, replace
 from ..config.options import Config
@@ -51,6 +52,29 @@ class Wanted:
         self._generations = count(1)
         self._untold: LastReload | None = None
         """The complete reload whose end is still to be logged."""
+
+    def state(self) -> dict[str, Any]:
+        """All of it, fit for JSON, but for the plans' configurations. No reload may be under way."""
+        self._generations = count(number := next(self._generations))
+        return {
+            "size": self.size,
+            "generation": self.plan.generation,
+            "last_reload": None if self.last_reload is None else self.last_reload.state(),
+            "is_untold": self._untold is not None,
+            "ended": dict(self._ended),
+            "rejected": sorted(self._rejected),
+            "next_generation": number,
+        }
+
+    def restore(self, state: Mapping[str, Any], plan: Plan) -> None:
+        """Go on from this :meth:`state`, with the plan of its generation."""
+        self.size = state["size"]
+        self.plan = self.settled = plan
+        self.last_reload = None if state["last_reload"] is None else LastReload.restored(state["last_reload"])
+        self._untold = self.last_reload if state["is_untold"] else None
+        self._ended = Counter(state["ended"])
+        self._rejected = set(state["rejected"])
+        self._generations = count(state["next_generation"])
 
     @property
     def reloads(self) -> tuple[tuple[str, int], ...]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ...admin import main as admin
@@ -37,6 +36,8 @@ class AdminProcess:
 
     name = "admin"
     lasting = True
+    end = encode(admin.END)
+    """What tells the process to end."""
     says: Table = {}
 
     def __init__(
@@ -46,16 +47,19 @@ class AdminProcess:
         listeners: tuple[socket.socket, ...],
         exhibit: Exhibit,
         app_metrics: str | None,
+        began: float,
+        is_first: bool = True,
     ) -> None:
         """It answers on the listeners ``own``; ``listeners`` are those of the workers.
 
-        ``app_metrics``: the directory of the application's metrics.
+        ``app_metrics``: the directory of the application's metrics. ``began``: when the supervisor did, in seconds of the wall
+        clock. ``is_first``: whether no such process was there before.
         """
         self.wanted = True
         self._config = config
         self._listeners = listeners
         self._exhibit = exhibit
-        self._given = admin.Given(own, app_metrics, os.getpid(), time.time())
+        self._given = admin.Given(own, app_metrics, os.getpid(), began, is_first)
 
     @property
     def has_last_words(self) -> bool:
@@ -90,7 +94,8 @@ class AdminProcess:
 class AdminObserver:
     """Shows the fleet to the admin process by ``exhibit``."""
 
-    def __init__(self, process: AdminProcess, exhibit: Exhibit, host: Host) -> None:
+    def __init__(self, process: AdminProcess, exhibit: Exhibit, host: Host, lines: Iterable[dict[str, Any]] = ()) -> None:
+        """``lines``: those of the log that were shown before."""
         self.due: float | None = None
         """When to show again that the supervisor turns."""
         self._process = process
@@ -99,7 +104,13 @@ class AdminObserver:
         self._shown: tuple[Snapshot, Mapping[int, Shown]] | None = None
         self._worker_beat = 0.0
         self._recent = RecentLines()
+        self._recent.lines.extend(lines)
         logging.getLogger("tricorn.error").addFilter(self._recent)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The last lines of the log."""
+        return [*self._recent.lines]
 
     def look(self, snapshot: Snapshot, now: float) -> None:
         """Show what has changed."""
@@ -111,7 +122,7 @@ class AdminObserver:
         self._exhibit.published.show_beat(now, self._worker_beat)
         self.due = now + TURN if snapshot.stage is not Stage.FINISHED else None
         if snapshot.stage is Stage.FINISHED and self._process.has_last_words and self._process.wanted:
-            self._host.auxiliaries.bow_out(self._process, encode(admin.END), now)
+            self._host.auxiliaries.bow_out(self._process, self._process.end, now)
 
     def _find(self, worker: int, now: float) -> Shown:
         """What is shown of a worker's process; notes its beat."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...config.frozen import Value
@@ -50,6 +50,26 @@ class Client:
         self._line = bytearray()
         """The beginning of a line whose end has not come yet."""
         self._outbox = Outbox(connection)
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], now: float, hear: Callable[[Client, float], None]) -> Client:
+        """The client whose :meth:`state` that is."""
+        client = cls(socket.socket(fileno=state["fd"]), state["heard_at"], hear)
+        client.owed = {ticket: Owed(name, waits) for ticket, name, waits in state["owed"]}
+        client._line += state["line"].encode("latin-1")
+        client._outbox.send(state["unsent"].encode("latin-1"))
+        client._note_unsent(now)
+        return client
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to go on with it, fit for JSON; ``give`` is told of the descriptor."""
+        return {
+            "fd": give(self.connection.fileno()),
+            "heard_at": self.heard_at,
+            "owed": [[ticket, owed.name, owed.waits] for ticket, owed in self.owed.items()],
+            "line": self._line.decode("latin-1"),
+            "unsent": self._outbox.unsent.decode("latin-1"),
+        }
 
     def attend(self, now: float) -> None:
         """There is something to read, or to write."""

@@ -15,7 +15,7 @@ from ...config.validators import wrong_share
 from ...ipc.channel import Message, Shape, Violation, flag, number, text, whole
 from ..answers import DONE, FAILED
 from ..canary import Wish
-from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
+from ..orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow, Upgrade
 from ..snapshot import Snapshot
 from .explanation import explained_status
 from .inspection import environment, requests, stacks
@@ -90,6 +90,7 @@ ORDERS: Mapping[str, tuple[Shape, Callable[[Message, int], Order]]] = {
     "reload": (Shape(optional=CANARY), _reload),
     "resize": (Shape(optional={"to": whole, "by": difference}), _resize),
     "restart": (Shape({"slot": whole}), lambda message, ticket: Restart(message["slot"], ticket)),
+    "upgrade": (Shape(optional={"reload": flag}), lambda message, ticket: Upgrade(message.get("reload", False), ticket)),
     "stop": (Shape(optional={"now": flag}), _stop),
     "reopen-logs": (Shape(), lambda message, ticket: Reopen(ticket)),
     "log-level": (Shape({"level": level}), lambda message, ticket: SetLogLevel(message["level"], ticket)),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..own_descriptors import OwnDescriptors
 from ..snapshot import Snapshot
@@ -37,6 +37,23 @@ class ControlEntrance:
         self._make = make
         self._server: ControlServer | None = None
         wakeup.watch(listener.socket, self)
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any] | None:
+        """What another process needs to go on with listener and clients, fit for JSON; ``give`` is told of each descriptor.
+
+        None if the socket was closed.
+        """
+        if not self._listener.is_open:
+            return None
+        server = None if self._server is None else self._server.state(give)
+        return {"listener": self._listener.state(give), "server": server}
+
+    def restore(self, state: Mapping[str, Any], now: float) -> None:
+        """Go on with the clients of this :meth:`state`."""
+        if state["server"] is not None:
+            with self.unharmed():
+                self._server = self._make()
+                self._server.restore(state["server"], now)
 
     def attend(self, now: float) -> None:
         """The first client is there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ...config.identity import Identity, rights_for
 from ...config.options import Config
@@ -29,6 +31,16 @@ class ControlListener:
         self._path = path
         self._inode = inode
         self._identity = identity
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], identity: Identity | None) -> ControlListener:
+        """The one whose :meth:`state` that is."""
+        inode = state["inode"]
+        return cls(socket.socket(fileno=state["fd"]), state["path"], inode and tuple(inode), identity)
+
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to own it, fit for JSON; ``give`` is told of the descriptor."""
+        return {"fd": give(self.socket.fileno()), "path": self._path, "inode": self._inode}
 
     @property
     def is_open(self) -> bool:

@@ -70,6 +70,35 @@ class ControlServer:
         """When the fleet was looked at last."""
         self._watch_listener()
 
+    def state(self, give: Callable[[int], int]) -> dict[str, Any]:
+        """What another process needs to go on with the clients, fit for JSON; ``give`` is told of each descriptor.
+
+        No question is unanswered, and all orders were taken.
+        """
+        self._tickets = count(number := next(self._tickets))
+        return {
+            "clients": [client.state(give) for client in self._clients],
+            "next": None if self._next is None else give(self._next.fileno()),
+            "next_ticket": number,
+            "unanswered": sorted(self._unanswered),
+        }
+
+    def restore(self, state: Mapping[str, Any], now: float) -> None:
+        """Go on from this :meth:`state`."""
+        for one in state["clients"]:
+            client = Client.restored(one, now, self._hear)
+            self._clients.append(client)
+            self._own.keep(client.connection)
+            client.connection.setblocking(False)
+            self._watch(client)
+        self._tickets = count(state["next_ticket"])
+        self._unanswered = set(state["unanswered"])
+        if state["next"] is not None:
+            self._next = self._own.keep(socket.socket(fileno=state["next"]))
+            self._next.setblocking(False)
+            self._wakeup.forget(self._listener.socket)
+            self._admit_at = now
+
     # ------------------------------------------------------------------------------------------------------------ clients
 
     def _watch_listener(self) -> None:

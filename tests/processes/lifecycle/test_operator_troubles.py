@@ -53,14 +53,6 @@ def test_a_worker_that_is_sent_sigterm_is_replaced_before_it_leaves() -> None:
         assert "crashed" not in server.log
 
 
-def test_sigusr2_does_no_harm_yet() -> None:
-    with Server("examples.hello:app") as server:
-        server.wait_for_ready(1)
-        server.send(signal.SIGUSR2)
-        server.wait_for_log("SIGUSR2: .* not there yet")
-        assert get(server.port, "/").status == 200
-
-
 @pytest.mark.parametrize("lifespan", ["auto", "on"])
 def test_an_application_that_exits_in_its_start_up_failed_to_start(lifespan: str) -> None:
     with Server(APP, "--lifespan", lifespan, env={"TEST_EXIT_AT_STARTUP": "1"}) as server:
