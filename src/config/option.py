@@ -25,7 +25,7 @@ class Option(Value):
     help: str
     default: Any = None
     section: str = ""
-    """Its heading in ``--help``, in docs/settings.md and in the man page."""
+    """Its heading in ``--help``, in docs/settings.md and in the man page; by default that of the option before it."""
 
     # Which values it takes.
     unit: str | None = None
@@ -181,9 +181,9 @@ WANTED: Mapping[Any, str] = {
 """The same for messages; an option's own parser comes first."""
 
 
-def option(default: Any, help: str, *, section: str, **details: Any) -> Any:
+def option(default: Any, help: str, **details: Any) -> Any:
     """A field of ``options.Config``; ``details`` are further fields of :class:`Option`."""
-    return Option(help, default, section, **details)
+    return Option(help, default, **details)
 
 
 def flag(name: str) -> str:

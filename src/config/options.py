@@ -2,7 +2,8 @@
 
 A field carries name, type, default, help, constraints and all else that is known of the option (see option.py). Its flag
 (``--timeout-keep-alive``), environment variable (``TRICORN_TIMEOUT_KEEP_ALIVE``), key in a file and row in the documentation
-follow from that. To add an option, add a field; ``--help`` shows sections and options in the order of the fields.
+follow from that. To add an option, add a field; ``--help`` shows sections and options in the order of the fields. The first
+option of a section names it.
 
 The file is long because it is one table.
 """
@@ -50,43 +51,30 @@ class Config(Value):
         section="Application",
         validator=wrong_app,
     )
-    app_dir: str = option(
-        "", "Import the application from this directory; by default the current one.", section="Application", completes="dir"
-    )
+    app_dir: str = option("", "Import the application from this directory; by default the current one.", completes="dir")
     chdir: str | None = option(
-        None,
-        "Change to this directory first, after the file of settings is found.",
-        section="Application",
-        once=True,
-        completes="dir",
+        None, "Change to this directory first, after the file of settings is found.", once=True, completes="dir"
     )
     config: str | None = option(
         None,
         "File of settings, in TOML; by default the table [tool.tricorn] of ./pyproject.toml, if there is one.",
-        section="Application",
         in_file=False,
     )
-    env_file: str | None = option(
-        None, "Read environment variables from this file, for the application and for Tricorn.", section="Application"
-    )
-    factory: bool = option(False, "APP is a function without arguments that returns the application.", section="Application")
+    env_file: str | None = option(None, "Read environment variables from this file, for the application and for Tricorn.")
+    factory: bool = option(False, "APP is a function without arguments that returns the application.")
     interface: str = option(
         "auto",
         "Interface of the application; 'auto' tells ASGI 3 from ASGI 2.",
-        section="Application",
         choices=("auto", "asgi3", "asgi2", "wsgi"),
         needs_package={"wsgi": "a2wsgi"},
     )
     lifespan: str = option(
         "auto",
         "ASGI lifespan events; 'auto' goes on without them if the application does not support them.",
-        section="Application",
         choices=("auto", "on", "off"),
     )
-    root_path: str = option("", "ASGI root_path: the path under which a proxy mounts the application.", section="Application")
-    reset_contextvars: bool = option(
-        False, "Run the application for each request in an empty contextvars.Context.", section="Application"
-    )
+    root_path: str = option("", "ASGI root_path: the path under which a proxy mounts the application.")
+    reset_contextvars: bool = option(False, "Run the application for each request in an empty contextvars.Context.")
     host: tuple[str, ...] = option(
         ("127.0.0.1",),
         "Address to listen on; may be given several times.",
@@ -99,7 +87,6 @@ class Config(Value):
     port: int = option(
         8000,
         "TCP port to listen on; 0 picks a free one and logs it.",
-        section="Listening",
         minimum=0,
         maximum=65535,
         none=0,
@@ -110,34 +97,23 @@ class Config(Value):
     bind: tuple[str, ...] = option(
         (),
         "Where to listen, instead of host and port: HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N; may be given several times.",
-        section="Listening",
         validator=wrong_bind,
         once=True,
     )
     uds: str | None = option(
-        None,
-        "UNIX socket to listen on, instead of host and port.",
-        section="Listening",
-        once=True,
-        excluded_by="bind",
-        overruled_by=("fd",),
+        None, "UNIX socket to listen on, instead of host and port.", once=True, excluded_by="bind", overruled_by=("fd",)
     )
     uds_permissions: str = option(
-        "666",
-        "Mode of UNIX socket files, in octal: who may connect.",
-        section="Listening",
-        validator=wrong_mode,
-        once=True,
+        "666", "Mode of UNIX socket files, in octal: who may connect.", validator=wrong_mode, once=True
     )
     fd: int | None = option(
         None,
         "Listen on the inherited socket with this descriptor, instead of host and port.",
-        section="Listening",
         minimum=0,
         once=True,
         excluded_by="bind",
     )
-    backlog: int = option(2048, "Connections that may wait to be accepted.", section="Listening", minimum=0, once=True)
+    backlog: int = option(2048, "Connections that may wait to be accepted.", minimum=0, once=True)
     workers: int = option(
         1,
         "Worker processes; 'auto' is one for each available CPU, 0 serves without a supervisor.",
@@ -149,45 +125,34 @@ class Config(Value):
     surge: int = option(
         1,
         "Workers above --workers while some are being replaced; with 0 a worker leaves before its successor starts.",
-        section="Processes",
         minimum=0,
         needs_supervisor=True,
     )
     user: str | None = option(
         None,
         "Run workers as this user (name or number); a supervisor that root started stays root.",
-        section="Processes",
         once=True,
         needs_supervisor=True,
     )
     group: str | None = option(
-        None,
-        "Run workers as this group (name or number); by default the user's own.",
-        section="Processes",
-        once=True,
-        needs_supervisor=True,
+        None, "Run workers as this group (name or number); by default the user's own.", once=True, needs_supervisor=True
     )
-    umask: str | None = option(
-        None, "Permissions that new files do not get, in octal.", section="Processes", validator=wrong_mode, once=True
-    )
+    umask: str | None = option(None, "Permissions that new files do not get, in octal.", validator=wrong_mode, once=True)
     pid_file: str | None = option(
         None,
         "Write the supervisor's process id to this file; it is locked while in use and removed at the end.",
-        section="Processes",
         once=True,
         needs_supervisor=True,
     )
     control_socket: str | None = option(
         None,
         "Let tricornctl talk to the supervisor at this file; 'none' turns that off. On Linux it needs no file: @tricorn/PID.",
-        section="Processes",
         once=True,
         needs_supervisor=True,
     )
     admin_bind: str | None = option(
         None,
         "Where an admin process answers /metrics, /livez, /readyz, /status, /events and the dashboard: HOST:PORT or unix:PATH.",
-        section="Processes",
         validator=wrong_admin_bind,
         once=True,
         needs_supervisor=True,
@@ -195,21 +160,18 @@ class Config(Value):
     admin_host: tuple[str, ...] = option(
         (),
         "A name, beside addresses and localhost, under which the dashboard answers; may be given several times.",
-        section="Processes",
         once=True,
         needs_option="admin_bind",
     )
     app_metrics: bool = option(
         False,
         "Merge what the application counts with prometheus_client, in all workers, into /metrics.",
-        section="Processes",
         once=True,
         needs_option="admin_bind",
     )
     statsd: str | None = option(
         None,
         "Where to send StatsD lines to, by gunicorn's names: HOST:PORT. They go over UDP, once a second.",
-        section="Processes",
         validator=wrong_statsd,
         once=True,
         needs_supervisor=True,
@@ -217,7 +179,6 @@ class Config(Value):
     statsd_prefix: str = option(
         "",
         "What the names of StatsD lines begin with, before a dot.",
-        section="Processes",
         validator=wrong_statsd_prefix,
         once=True,
         needs_option="statsd",
@@ -225,22 +186,16 @@ class Config(Value):
     otlp_endpoint: str | None = option(
         None,
         "Where to push the metrics to, by OpenTelemetry's protocol over HTTP: a collector's URL, such as http://collector:4318.",
-        section="Processes",
         validator=wrong_otlp_endpoint,
         once=True,
         needs_supervisor=True,
     )
     ready_min: int = option(
-        1,
-        "How many workers must be ready for /readyz and 'tricornctl health' to succeed.",
-        section="Processes",
-        minimum=1,
-        needs_supervisor=True,
+        1, "How many workers must be ready for /readyz and 'tricornctl health' to succeed.", minimum=1, needs_supervisor=True
     )
     hooks: str | None = option(
         None,
         "Functions to call when workers start, stop and so on: MODULE, or MODULE:OBJECT with methods such as on_worker_start.",
-        section="Processes",
         validator=wrong_hooks,
         once=True,
         needs_supervisor=True,
@@ -248,69 +203,41 @@ class Config(Value):
     shutdown_delay: float = option(
         0,
         "After SIGTERM, keep serving for this long and report 'not ready' to load balancers.",
-        section="Processes",
         unit="s",
         minimum=0,
         needs_supervisor=True,
     )
     ready_path: str | None = option(
-        None,
-        "At this path Tricorn itself answers 200 'ready', or 503 once a stop was announced (see --shutdown-delay).",
-        section="Processes",
+        None, "At this path Tricorn itself answers 200 'ready', or 503 once a stop was announced (see --shutdown-delay)."
     )
     preload: str = option(
         "off",
         "Import installed packages, or the application too, in one process, and fork workers from it: they share its memory.",
-        section="Processes",
         choices=("off", "packages", "app"),
         needs_supervisor=True,
     )
     warm_path: tuple[str, ...] = option(
         (),
         "Before a worker is ready, ask its application for this path; a failure is a failed start; may be given several times.",
-        section="Processes",
         validator=wrong_path,
     )
-    limit_max_requests: int | None = option(
-        None, "Replace a worker after this many requests; 0 for never.", section="Processes", minimum=0
-    )
-    limit_max_requests_jitter: int = option(
-        0, "Add a random number up to this to --limit-max-requests.", section="Processes", minimum=0
-    )
+    limit_max_requests: int | None = option(None, "Replace a worker after this many requests; 0 for never.", minimum=0)
+    limit_max_requests_jitter: int = option(0, "Add a random number up to this to --limit-max-requests.", minimum=0)
     limit_max_lifetime: float | None = option(
-        None,
-        "Replace a worker after about this long (up to a tenth longer, at random).",
-        section="Processes",
-        unit="s",
-        minimum=1,
+        None, "Replace a worker after about this long (up to a tenth longer, at random).", unit="s", minimum=1
     )
     limit_max_rss: int | None = option(
-        None,
-        "Replace a worker that uses more memory than this.",
-        section="Processes",
-        unit="MiB",
-        minimum=1,
-        needs_supervisor=True,
+        None, "Replace a worker that uses more memory than this.", unit="MiB", minimum=1, needs_supervisor=True
     )
     limit_crashes: int | None = option(
-        None,
-        "Give up with exit code 4 if more workers than this crash within a minute.",
-        section="Processes",
-        minimum=0,
-        needs_supervisor=True,
+        None, "Give up with exit code 4 if more workers than this crash within a minute.", minimum=0, needs_supervisor=True
     )
     timeout_worker_startup: float = option(
-        60,
-        "Kill a worker that is not ready after this long; a day with --reload.",
-        section="Processes",
-        unit="s",
-        minimum=0.1,
-        development=86400,
+        60, "Kill a worker that is not ready after this long; a day with --reload.", unit="s", minimum=0.1, development=86400
     )
     timeout_worker_healthcheck: float = option(
         30,
         "Replace a worker whose event loop has not turned for this long; a day with --reload.",
-        section="Processes",
         unit="s",
         minimum=2,
         development=86400,
@@ -318,7 +245,6 @@ class Config(Value):
     timeout_graceful_shutdown: float = option(
         30,
         "How long requests in flight may take to finish on a stop, reload or recycling; 1 s with --reload.",
-        section="Processes",
         unit="s",
         minimum=0,
         development=1,
@@ -326,21 +252,18 @@ class Config(Value):
     timeout_graceful_reload: float | None = option(
         None,
         "The same on a reload or recycling, if it is to be another time: streams may get longer than on a stop.",
-        section="Processes",
         unit="s",
         minimum=0,
     )
     reload_canary: str | None = option(
         None,
         "On a reload, let N or N% of the workers serve the new code first, beside the old ones; see --reload-canary-seconds.",
-        section="Processes",
         validator=wrong_share,
         needs_supervisor=True,
     )
     reload_canary_seconds: float = option(
         60,
         "How long canaries serve before the others follow, or they are rolled back because they are worse.",
-        section="Processes",
         unit="s",
         minimum=0.5,
         needs_supervisor=True,
@@ -348,7 +271,6 @@ class Config(Value):
     reload_canary_errors: float = option(
         1,
         "Percent of 5xx responses that canaries may have above the share of the other workers.",
-        section="Processes",
         unit="%",
         minimum=0,
         maximum=100,
@@ -357,7 +279,6 @@ class Config(Value):
     reload_canary_latency: float = option(
         2,
         "How many times as long as the others' 95th percentile all but 5 % of the canaries' responses may take.",
-        section="Processes",
         unit="times",
         minimum=1,
         needs_supervisor=True,
@@ -365,22 +286,16 @@ class Config(Value):
     reload_canary_timeout: float | None = option(
         None,
         "Roll back canaries that still have too few requests after this long; by default ten times their time.",
-        section="Processes",
         unit="s",
         minimum=0.5,
         needs_supervisor=True,
     )
     drain_over: float = option(
-        0,
-        "End the WebSockets and event streams of a worker that drains spread over this time.",
-        section="Processes",
-        unit="s",
-        minimum=0,
+        0, "End the WebSockets and event streams of a worker that drains spread over this time.", unit="s", minimum=0
     )
     report_stalls: float = option(
         1,
         "Log what keeps a worker's event loop from turning for longer than this, and where; 0 for never; 0.25 s with --reload.",
-        section="Processes",
         unit="s",
         minimum=0,
         validator=wrong_stall,
@@ -397,79 +312,51 @@ class Config(Value):
     reload_dir: tuple[str, ...] = option(
         (),
         "Watch this directory, instead of the current one and --app-dir; may be given several times.",
-        section="Development",
         uvicorn="reload_dirs",
         completes="dir",
     )
     reload_include: tuple[str, ...] = option(
-        (),
-        "Watch these files too, beside *.py: a glob or a directory; may be given several times.",
-        section="Development",
-        uvicorn="reload_includes",
+        (), "Watch these files too, beside *.py: a glob or a directory; may be given several times.", uvicorn="reload_includes"
     )
     reload_exclude: tuple[str, ...] = option(
         (),
         "Do not watch these files, beside .*, .py[cod], .sw.* and ~*: a glob or a directory; may be given several times.",
-        section="Development",
         uvicorn="reload_excludes",
     )
-    reload_delay: float = option(0.25, "Reload at most once in this time.", section="Development", unit="s", minimum=0)
+    reload_delay: float = option(0.25, "Reload at most once in this time.", unit="s", minimum=0)
     reload_poll: bool = option(
-        False,
-        "Find changes by polling; chosen automatically on file systems that are known to need it.",
-        section="Development",
+        False, "Find changes by polling; chosen automatically on file systems that are known to need it."
     )
-    reload_warm: bool = option(True, "Keep installed packages imported between reloads.", section="Development", once=True)
+    reload_warm: bool = option(True, "Keep installed packages imported between reloads.", once=True)
     reload_browser: bool | None = option(
-        None,
-        "With --reload: HTML pages in a browser on this machine reload themselves after a save; on with 'tricorn dev'.",
-        section="Development",
+        None, "With --reload: HTML pages in a browser on this machine reload themselves after a save; on with 'tricorn dev'."
     )
     log_level: str = option("info", "Least severe messages to log.", section="Log", choices=LOG_LEVELS)
     log_format: str = option(
-        "text",
-        "Write the logs as text, or each line as a JSON object.",
-        section="Log",
-        choices=("text", "json"),
-        excluded_by="log_config",
+        "text", "Write the logs as text, or each line as a JSON object.", choices=("text", "json"), excluded_by="log_config"
     )
     log_time: bool | None = option(
-        None,
-        "Begin each line of a text log with time and process; by default unless it goes to a terminal or to the journal.",
-        section="Log",
+        None, "Begin each line of a text log with time and process; by default unless it goes to a terminal or to the journal."
     )
     request_id: bool = option(
-        False,
-        "Give each request an id (X-Request-ID) and a trace id (traceparent): in its scope, its response and JSON logs.",
-        section="Log",
+        False, "Give each request an id (X-Request-ID) and a trace id (traceparent): in its scope, its response and JSON logs."
     )
     log_config: str | None = option(
-        None,
-        "File that configures Python's logging instead of Tricorn's own: .json, .yaml, .yml, otherwise ini.",
-        section="Log",
+        None, "File that configures Python's logging instead of Tricorn's own: .json, .yaml, .yml, otherwise ini."
     )
     error_log_file: str | None = option(
-        None,
-        "Write the log to this file instead of standard error; SIGUSR1 opens it again.",
-        section="Log",
-        excluded_by="log_config",
+        None, "Write the log to this file instead of standard error; SIGUSR1 opens it again.", excluded_by="log_config"
     )
-    access_log: bool = option(True, "Log a line for every request.", section="Log")
+    access_log: bool = option(True, "Log a line for every request.")
     access_log_file: str | None = option(
-        None,
-        "Write the access log to this file instead of standard output; SIGUSR1 opens it again.",
-        section="Log",
-        excluded_by="log_config",
+        None, "Write the access log to this file instead of standard output; SIGUSR1 opens it again.", excluded_by="log_config"
     )
     access_log_format: str | None = option(
         None,
         "Format of the access log: gunicorn's atoms, such as %(h)s, or 'json' for everything that is known of a request.",
-        section="Log",
         excluded_by="log_config",
     )
-    use_colors: bool | None = option(
-        None, "Use colours in the log; by default on terminals, unless NO_COLOR is set.", section="Log"
-    )
+    use_colors: bool | None = option(None, "Use colours in the log; by default on terminals, unless NO_COLOR is set.")
     loop: str = option(
         "auto",
         "Event loop, or MODULE:ATTRIBUTE of a function that makes one; 'auto' is uvloop if it is installed.",
@@ -482,38 +369,30 @@ class Config(Value):
     http: str = option(
         "auto",
         "HTTP/1.1 codec.",
-        section="HTTP",
         choices=("auto", "h11", "httptools"),
         needs_package={"httptools": "httptools"},
         inapplicable={"zttp": "Tricorn does not parse with it; --http auto serves instead"},
     )
     http2: bool = option(
-        True,
-        "Speak HTTP/2 beside HTTP/1.1: on TLS where the client chooses it (ALPN), elsewhere where it begins with it.",
-        section="HTTP",
+        True, "Speak HTTP/2 beside HTTP/1.1: on TLS where the client chooses it (ALPN), elsewhere where it begins with it."
     )
     underscores_in_headers: bool = option(
-        True,
-        "Pass headers with underscores in their names to ASGI applications; WSGI applications never get them.",
-        section="HTTP",
+        True, "Pass headers with underscores in their names to ASGI applications; WSGI applications never get them."
     )
     pathsend: bool = option(
-        False,
-        "Offer http.response.pathsend: files go out by sendfile; middleware does not see their content.",
-        section="HTTP",
+        False, "Offer http.response.pathsend: files go out by sendfile; middleware does not see their content."
     )
     header: tuple[str, ...] = option(
         (),
         "Add this header to every response: Name:Value; may be given several times.",
-        section="HTTP",
         separator="\n",
         uvicorn="headers",
         validator=wrong_header,
     )
-    server_header: bool = option(True, "Send a Server header.", section="HTTP")
-    date_header: bool = option(True, "Send a Date header.", section="HTTP")
+    server_header: bool = option(True, "Send a Server header.")
+    date_header: bool = option(True, "Send a Date header.")
     timeout_keep_alive: float = option(
-        5, "Close a keep-alive connection after this long without a request.", section="HTTP", unit="s", minimum=0
+        5, "Close a keep-alive connection after this long without a request.", unit="s", minimum=0
     )
     limit_concurrency: int | None = option(
         None,
@@ -524,88 +403,66 @@ class Config(Value):
     timeout_request: float | None = option(
         None,
         "Cancel a request that takes longer than this: 504, or the response breaks off; WebSockets are no requests.",
-        section="Limits of requests",
         unit="s",
         minimum=0.1,
     )
     timeout_request_exempt: tuple[str, ...] = option(
         (),
         "Paths that begin with this, such as those of event streams, may take longer; may be given several times.",
-        section="Limits of requests",
         validator=wrong_prefix,
         needs_option="timeout_request",
     )
     limit_request_line: int = option(
         16384,
         "Longest request line (method, target, version); the default is what large proxies forward.",
-        section="Limits of requests",
         unit="bytes",
         minimum=64,
     )
     limit_request_fields: int = option(
-        200,
-        "Most headers of a request; browsers send about 20, and proxies add theirs.",
-        section="Limits of requests",
-        minimum=1,
+        200, "Most headers of a request; browsers send about 20, and proxies add theirs.", minimum=1
     )
     limit_request_field_size: int = option(
         16384,
         "Longest header of a request, with name and line end; the default is what large proxies forward.",
-        section="Limits of requests",
         unit="bytes",
         minimum=64,
     )
     limit_request_head: int = option(
         65536,
         "Largest request head (request line and all headers); the default is what large proxies accept.",
-        section="Limits of requests",
         unit="bytes",
         minimum=256,
     )
     h11_max_incomplete_event_size: int | None = option(
         None,
         "Uvicorn's name for --limit-request-head; raises the limits of single lines too, unless they are set.",
-        section="Limits of requests",
         unit="bytes",
         minimum=256,
     )
     limit_request_trailers: int = option(
-        8192,
-        "Largest trailer section of a chunked body, and largest extensions of one chunk.",
-        section="Limits of requests",
-        unit="bytes",
-        minimum=64,
+        8192, "Largest trailer section of a chunked body, and largest extensions of one chunk.", unit="bytes", minimum=64
     )
     limit_request_body: int | None = option(
-        None, "Largest request body; a larger one is answered with 413.", section="Limits of requests", unit="bytes", minimum=0
+        None, "Largest request body; a larger one is answered with 413.", unit="bytes", minimum=0
     )
     limit_request_body_rate: int = option(
-        240,
-        "Slowest request body in bytes a second, counted after --timeout-request-body; 0 for no limit.",
-        section="Limits of requests",
-        minimum=0,
+        240, "Slowest request body in bytes a second, counted after --timeout-request-body; 0 for no limit.", minimum=0
     )
     limit_request_buffer: int = option(
         65536,
         "How much of one connection's requests, or of its response, may wait in memory before its sender is paused.",
-        section="Limits of requests",
         unit="bytes",
         minimum=1024,
     )
     timeout_request_head: float = option(
-        10, "Close a connection whose request head takes longer than this.", section="Limits of requests", unit="s", minimum=0
+        10, "Close a connection whose request head takes longer than this.", unit="s", minimum=0
     )
     timeout_request_body: float = option(
-        60,
-        "Close a connection that pauses for longer than this within a request body.",
-        section="Limits of requests",
-        unit="s",
-        minimum=0.1,
+        60, "Close a connection that pauses for longer than this within a request body.", unit="s", minimum=0.1
     )
     timeout_send: float = option(
         60,
         "Close a connection whose client reads nothing for this long; a slow client that keeps reading is not closed.",
-        section="Limits of requests",
         unit="s",
         minimum=0.1,
     )
@@ -616,38 +473,22 @@ class Config(Value):
         choices=("auto", "wsproto", "websockets", "websockets-sansio", "none"),
         needs_package={"websockets": "websockets", "websockets-sansio": "websockets"},
     )
-    ws_max_size: int = option(
-        16777216, "Largest WebSocket message that is accepted.", section="WebSocket", unit="bytes", minimum=1
-    )
-    ws_max_queue: int = option(
-        32, "WebSocket messages that may wait for the application before reading pauses.", section="WebSocket", minimum=1
-    )
-    ws_ping_interval: float = option(
-        20, "Ping each WebSocket client this often; 0 for never.", section="WebSocket", unit="s", minimum=0, none=0
-    )
+    ws_max_size: int = option(16777216, "Largest WebSocket message that is accepted.", unit="bytes", minimum=1)
+    ws_max_queue: int = option(32, "WebSocket messages that may wait for the application before reading pauses.", minimum=1)
+    ws_ping_interval: float = option(20, "Ping each WebSocket client this often; 0 for never.", unit="s", minimum=0, none=0)
     ws_ping_timeout: float = option(
-        20,
-        "Close a WebSocket whose client sends nothing for this long after a ping; 0 for never.",
-        section="WebSocket",
-        unit="s",
-        minimum=0,
-        none=0,
+        20, "Close a WebSocket whose client sends nothing for this long after a ping; 0 for never.", unit="s", minimum=0, none=0
     )
-    ws_per_message_deflate: bool = option(
-        True, "Compress WebSocket messages if the client can.", section="WebSocket", worded=True
-    )
+    ws_per_message_deflate: bool = option(True, "Compress WebSocket messages if the client can.", worded=True)
     proxy_headers: bool = option(
         True, "Take client address and scheme from X-Forwarded-For, -Proto or Forwarded of trusted peers.", section="Proxies"
     )
     forwarded_allow_ips: str = option(
         "127.0.0.1,::1",
         "Peers whose proxy headers are trusted: addresses, networks, 'unix:', socket paths; '*' for all.",
-        section="Proxies",
         env=("FORWARDED_ALLOW_IPS",),
     )
-    proxy_protocol: bool = option(
-        False, "Trusted peers begin every connection with a PROXY protocol header, version 1 or 2.", section="Proxies"
-    )
+    proxy_protocol: bool = option(False, "Trusted peers begin every connection with a PROXY protocol header, version 1 or 2.")
     ssl_certfile: str | None = option(
         None,
         "Serve TLS with this certificate chain, in PEM, the server's own certificate first.",
@@ -657,37 +498,27 @@ class Config(Value):
     ssl_keyfile: str | None = option(
         None,
         "Private key for TLS, in PEM; by default it is in the certificate's file.",
-        section="TLS",
         needs_option="ssl_certfile",
         preloaded=True,
     )
     ssl_keyfile_password: str | None = option(
-        None, "Password of an encrypted private key.", section="TLS", secret=True, needs_option="ssl_certfile"
+        None, "Password of an encrypted private key.", secret=True, needs_option="ssl_certfile"
     )
-    ssl_version: int = option(
-        17, "TLS versions, by the ssl module's PROTOCOL_ numbers: 17 is 1.2 and newer, 5 is only 1.2.", section="TLS"
-    )
+    ssl_version: int = option(17, "TLS versions, by the ssl module's PROTOCOL_ numbers: 17 is 1.2 and newer, 5 is only 1.2.")
     ssl_cert_reqs: int = option(
-        0,
-        "Client certificates: 0 none, 1 checked if there is one, 2 required.",
-        section="TLS",
-        needs_option="ssl_certfile",
+        0, "Client certificates: 0 none, 1 checked if there is one, 2 required.", needs_option="ssl_certfile"
     )
     ssl_ca_certs: str | None = option(
         None,
         "Certificates, in PEM, of the authorities that sign client certificates.",
-        section="TLS",
         needs_option="ssl_certfile",
         preloaded=True,
     )
     ssl_ciphers: str | None = option(
-        None,
-        "Ciphers for TLS 1.2, in OpenSSL's notation; by default OpenSSL's own choice.",
-        section="TLS",
-        needs_option="ssl_certfile",
+        None, "Ciphers for TLS 1.2, in OpenSSL's notation; by default OpenSSL's own choice.", needs_option="ssl_certfile"
     )
     timeout_ssl_handshake: float = option(
-        10, "Close a connection whose TLS handshake takes longer than this.", section="TLS", unit="s", minimum=0.1
+        10, "Close a connection whose TLS handshake takes longer than this.", unit="s", minimum=0.1
     )
 
     def __post_init__(self) -> None:
@@ -697,6 +528,11 @@ class Config(Value):
 
 
 OPTIONS: Mapping[str, Option] = {name: known for name, known in vars(Config).items() if isinstance(known, Option)}
+_section = ""
+for _known in OPTIONS.values():
+    # Only the first option of a section names it.
+    _section = _known.section or _section
+    vars(_known).update(section=_section)
 DEFAULTS: Mapping[str, Any] = {name: known.default for name, known in OPTIONS.items()}
 for _name, _default in DEFAULTS.items():
     # The value of a Config that is given none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import groupby
 
 import pytest
 from support.harness import ROOT
@@ -49,6 +50,12 @@ def test_no_module_lists_options() -> None:
     assert THEIRS.keys() | {HOME} <= names.keys()
     found = {name: list(listed(path.read_text())) for name, path in names.items() if name not in (HOME, *THEIRS)}
     assert {name: lists for name, lists in found.items() if lists} == {}
+
+
+def test_each_section_is_one_run_of_fields() -> None:
+    """An option in the middle of a section that named another would take those behind it along."""
+    runs = [name for name, _ in groupby(known.section for known in OPTIONS.values())]
+    assert len(runs) == len(set(runs)) == 10
 
 
 @pytest.mark.parametrize("name", sorted(OPTIONS))
