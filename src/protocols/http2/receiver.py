@@ -307,7 +307,7 @@ class Receiver:
     # Bodies.
 
     def _data(self, flags: int, stream: int, payload: bytes) -> None:
-        if stream == 0 or stream > self.last:
+        if stream > self.last or not stream & 1:
             raise ConnectionFault(PROTOCOL_ERROR, "DATA on a stream that is not open")
         size = len(payload)
         if flags & PADDED:
@@ -319,7 +319,7 @@ class Receiver:
     def _rst_stream(self, flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise ConnectionFault(FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
-        if stream == 0 or stream > self.last:
+        if stream > self.last or not stream & 1:
             raise ConnectionFault(PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
         self.calm.spend(_FAULT_COST)
         self._owner.lost(stream)
@@ -329,7 +329,7 @@ class Receiver:
     def _window_update(self, flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise ConnectionFault(FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
-        if stream > self.last:
+        if stream > self.last or (stream and not stream & 1):
             raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is not open")
         self.calm.spend()
         size = frames.NUMBER.unpack(payload)[0] & frames.MAX_WINDOW
@@ -382,7 +382,9 @@ class Receiver:
             raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY without a stream")
         self.calm.spend()
         if len(payload) != 5:
-            raise StreamFault(FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
+            # A stream that is not open can't be reset (section 6.4).
+            fault = StreamFault if stream <= self.last and stream & 1 else ConnectionFault
+            raise fault(FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
 
     def _priority_update(self, flags: int, stream: int, payload: bytes) -> None:
         if stream != 0:

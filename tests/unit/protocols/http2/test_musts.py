@@ -99,7 +99,16 @@ FRAME_MISTAKES = [
     wrong("HEADERS on a lower stream", "5.1.1", request(3) + request(1), f.STREAM_CLOSED),
     wrong("HEADERS too short for a priority", "6.2", frame(f.HEADERS, f.WITH_PRIORITY | WHOLE, 1, b"abcd"), f.FRAME_SIZE_ERROR),
     wrong("PRIORITY on stream 0", "6.3", frame(f.PRIORITY, 0, 0, bytes(5))),
-    reset("PRIORITY of 4 bytes", "6.3", frame(f.PRIORITY, 0, 1, bytes(4)), f.FRAME_SIZE_ERROR),
+    reset("PRIORITY of 4 bytes", "6.3", OPEN + frame(f.PRIORITY, 0, 1, bytes(4)), f.FRAME_SIZE_ERROR),
+    wrong("PRIORITY of 4 bytes of an idle stream", "6.4", frame(f.PRIORITY, 0, 1, bytes(4)), f.FRAME_SIZE_ERROR),
+    *(
+        wrong(f"{name} on a stream of the server", "5.1", request(3) + sent)
+        for name, sent in (
+            ("DATA", data(2, b"a")),
+            ("RST_STREAM", f.reset(2, f.CANCEL)),
+            ("WINDOW_UPDATE", f.window_update(2, 1)),
+        )
+    ),
     ignored("PRIORITY of an idle stream", "5.3.2", frame(f.PRIORITY, 0, 1, bytes(5))),
     wrong("RST_STREAM on stream 0", "6.4", f.reset(0, 0)),
     wrong("RST_STREAM on an idle stream", "6.4", f.reset(1, 0)),
