@@ -14,6 +14,8 @@ import struct
 import sys
 
 _IS_LINUX = sys.platform == "linux"
+_HALF_CLOSED: int = getattr(select, "POLLRDHUP", 0)
+"""poll(2): the client has closed its side. Only Linux has it."""
 _OFFSETS = 44, 52, 56
 """Offsets in Linux's ``struct tcp_info`` of ``tcpi_last_data_sent``, ``tcpi_last_data_recv`` and ``tcpi_last_ack_recv``: how
 long ago each was, in milliseconds. A FIN counts as a confirmation (every segment with ACK does), and not as data."""
@@ -55,12 +57,22 @@ def is_silent(transport: asyncio.Transport, seconds: float) -> bool:
     return times is None or times[2] >= seconds
 
 
-def _is_cut(connection: socket.socket) -> bool:
+def has_closed(transport: asyncio.Transport) -> bool:
+    """Whether the client has closed its side, also if the event loop has not read that yet.
+
+    It is for the end of a request that nobody waits for any longer: there a client that closed its side is taken for one that
+    has left. On a UNIX socket the kernel tells one that only half-closed.
+    """
+    connection: socket.socket = transport.get_extra_info("socket")
+    return _is_cut(connection, 0 if connection.family == socket.AF_UNIX else _HALF_CLOSED)
+
+
+def _is_cut(connection: socket.socket, asked: int = 0) -> bool:
     """Whether the connection is over in both directions. Event loops don't look any more once the client's side is closed."""
     try:
         poll = select.poll()
-        # No event is asked for; errors and hang-ups are reported all the same (poll(2)).
-        poll.register(connection.fileno(), 0)
+        # If no event is asked for, errors and hang-ups are reported all the same (poll(2)).
+        poll.register(connection.fileno(), asked)
         return bool(poll.poll(0))
     except (OSError, ValueError):
         return False

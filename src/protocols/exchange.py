@@ -179,10 +179,7 @@ class Exchange:
 
     def cancel(self) -> None:
         """The server stops and waits no longer: 503 if nothing was sent, else the response breaks off."""
-        self._give_up(503, "the server stops")
-        self.client_done = True
-        if self._task is not None:
-            self._task.cancel()
+        self._break_off(503, "the server stops")
 
     @property
     def is_event_stream(self) -> bool:
@@ -202,11 +199,16 @@ class Exchange:
 
     def time_out(self) -> asyncio.Task[None] | None:
         """The request takes too long: 504 if nothing was sent, else the response breaks off. Returns the cancelled task."""
-        self._give_up(504, "the application took too long")
+        self._break_off(504, "the application took too long")
+        return self._task
+
+    def _break_off(self, status: int, text: str) -> None:
+        # A client that has only closed its side gets the answer. It counts as one that has left first.
+        self.client_done = self.client_done or self._stream.has_closed()
+        self._give_up(status, text)
         self.client_done = True
         if self._task is not None:
             self._task.cancel()
-        return self._task
 
     @property
     def seconds(self) -> float:

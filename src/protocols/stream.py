@@ -69,6 +69,9 @@ class Stream(Protocol):
     def when_delivered(self, end: Callable[[int], None]) -> None:
         """Call ``end`` when the client has taken all that was sent, or has left: with the bytes that it has not."""
 
+    def has_closed(self) -> bool:
+        """Whether the client has closed its side of the connection. It asks the kernel, so it is not for every request."""
+
     def consumed(self, size: int) -> None:
         """The application has taken so many bytes of the request's body: the client may send as many."""
 

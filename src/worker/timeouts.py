@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from ..config.options import Config
 from ..protocols.asgi import Scope
 from ..protocols.context import Work
-from ..protocols.exchange import Exchange
+from ..protocols.exchange import CLIENT_LEFT, Exchange
 from .places import place_of, place_of_handler
 
 logger = logging.getLogger("tricorn.error")
@@ -50,7 +50,10 @@ class Timeouts:
         status = exchange.status
         task = exchange.time_out()
         where = _where(task, exchange.scope if searches else None)
-        end = "answered 504" if exchange.is_complete else f"its response ({status}) broken off"
+        if exchange.status == CLIENT_LEFT:
+            end = "its client had closed the connection"
+        else:
+            end = "answered 504" if exchange.is_complete else f"its response ({status}) broken off"
         logger.warning("%s: --timeout-request %g s passed, %s; it waited %s", exchange.describe(), self._seconds, end, where)
 
 

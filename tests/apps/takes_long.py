@@ -1,7 +1,9 @@
 """An application whose answers take long, in several ways; the path says which."""
 
 import asyncio
+import os
 import threading
+import time
 
 gone: list[str] = []
 
@@ -38,6 +40,11 @@ async def app(scope, receive, send):
     assert scope["type"] == "http"
     path = scope["path"]
     if path == "/never":
+        await wait()
+    if path == "/block":
+        began, file = time.monotonic(), scope["query_string"].decode()
+        while not os.path.exists(file) or time.monotonic() - began < 1:
+            time.sleep(0.01)
         await wait()
     if path == "/task":
         await in_a_task(scope)

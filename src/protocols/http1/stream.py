@@ -9,6 +9,7 @@ from typing import Protocol
 from ..asgi import Field
 from ..context import Phase as ServicePhase
 from ..delivery import Sender
+from ..departure import has_closed
 from ..request import RequestHead
 from ..sendfile import File
 from ..stream import Room, length_mismatch
@@ -232,6 +233,9 @@ class Http1Stream:
 
     def when_delivered(self, end: Callable[[int], None]) -> None:
         self._service.deliveries.tell(self._connection, end)
+
+    def has_closed(self) -> bool:
+        return has_closed(self._writer.transport)
 
     def consumed(self, size: int) -> None:
         self._connection.consumed()

@@ -14,6 +14,7 @@ from ..asgi import Scope
 from ..context import Phase as ServicePhase
 from ..context import Service, Successor, Work
 from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
+from ..departure import has_closed
 from ..exchange import Exchange
 from ..request import RequestHead
 from ..tls import is_fit_for_http2
@@ -351,6 +352,9 @@ class Http2Connection(asyncio.Protocol):
             self._abandon(opened, (exchange.status if exchange is not None and opened.has_head else 400))
 
     # Called by streams (see stream.Owner) and by the output.
+
+    def has_closed(self) -> bool:
+        return has_closed(self.transport)
 
     def owes(self) -> bool:
         return self.transport.get_write_buffer_size() > 0

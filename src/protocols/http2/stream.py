@@ -28,6 +28,9 @@ _AS_HEAD = RequestHead("HEAD", b"/", ("/", b"/", b""), ())
 class Owner(Protocol):
     """What a stream needs of its connection."""
 
+    def has_closed(self) -> bool:
+        """Whether the client has closed its side of the connection."""
+
     def owes(self) -> bool:
         """Whether something written waits with us for the client."""
 
@@ -229,6 +232,9 @@ class Http2Stream(Sending):
             self._told = end
         else:
             self._connection.tell(end)
+
+    def has_closed(self) -> bool:
+        return self._connection.has_closed()
 
     def consumed(self, size: int) -> None:
         self.awaited += size

@@ -30,7 +30,7 @@ def test_nothing_was_sent_so_it_is_504(server: Server) -> None:
     assert 0.5 <= took < 10
     assert "cancelled" in get(server.port).body.decode().split()
     server.wait_for_log(r'"GET /never HTTP/1.1" 504')
-    line = r"GET /never: --timeout-request 0.5 s passed, answered 504; it waited at tests/apps/takes_long.py:11 wait"
+    line = r"GET /never: --timeout-request 0.5 s passed, answered 504; it waited at tests/apps/takes_long.py:13 wait"
     server.wait_for_log(line)
     assert "Traceback" not in server.log
 
@@ -38,7 +38,7 @@ def test_nothing_was_sent_so_it_is_504(server: Server) -> None:
 def test_the_handler_is_found_in_a_task_of_its_own(server: Server) -> None:
     assert get(server.port, "/task").status == 504
     server.wait_for_log(
-        r"GET /task: --timeout-request 0.5 s passed, answered 504; it waited at tests/apps/takes_long.py:11 wait"
+        r"GET /task: --timeout-request 0.5 s passed, answered 504; it waited at tests/apps/takes_long.py:13 wait"
     )
 
 
