@@ -171,14 +171,14 @@ class Config(Value):
     )
     statsd: str | None = option(
         None,
-        "Where to send StatsD lines to, by gunicorn's names: HOST:PORT. They go over UDP, once a second.",
+        "Send StatsD lines to this HOST:PORT, with gunicorn's names, over UDP, once a second.",
         validator=wrong_statsd,
         once=True,
         needs_supervisor=True,
     )
     statsd_prefix: str = option(
         "",
-        "What the names of StatsD lines begin with, before a dot.",
+        "Prefix of the names of StatsD lines; a dot follows it.",
         validator=wrong_statsd_prefix,
         once=True,
         needs_option="statsd",
@@ -251,7 +251,7 @@ class Config(Value):
     )
     timeout_graceful_reload: float | None = option(
         None,
-        "The same on a reload or recycling, if it is to be another time: streams may get longer than on a stop.",
+        "The same on a reload or recycling; by default as long as on a stop. Streams may need more.",
         unit="s",
         minimum=0,
     )
@@ -278,7 +278,7 @@ class Config(Value):
     )
     reload_canary_latency: float = option(
         2,
-        "How many times as long as the others' 95th percentile all but 5 % of the canaries' responses may take.",
+        "95 % of the canaries' responses may take this many times the others' 95th percentile.",
         unit="times",
         minimum=1,
         needs_supervisor=True,
@@ -291,7 +291,7 @@ class Config(Value):
         needs_supervisor=True,
     )
     drain_over: float = option(
-        0, "End the WebSockets and event streams of a worker that drains spread over this time.", unit="s", minimum=0
+        0, "When a worker drains, end its WebSockets and event streams one by one over this time.", unit="s", minimum=0
     )
     report_stalls: float = option(
         1,
@@ -491,7 +491,7 @@ class Config(Value):
     proxy_protocol: bool = option(False, "Trusted peers begin every connection with a PROXY protocol header, version 1 or 2.")
     ssl_certfile: str | None = option(
         None,
-        "Serve TLS with this certificate chain, in PEM, the server's own certificate first.",
+        "Serve TLS with this certificate chain in PEM; the server's own certificate stands first.",
         section="TLS",
         preloaded=True,
     )

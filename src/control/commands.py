@@ -176,7 +176,7 @@ COMMANDS: Mapping[str, Command] = {
             "--stop-time",
             type=seconds,
             metavar="SECONDS",
-            help="what stops the server kills it after this long, where the doctor can't see it: in containers",
+            help="seconds from SIGTERM to SIGKILL where the server runs; in containers the doctor can't see them",
         ),
     ),
     "log-level": Ask(
