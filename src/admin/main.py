@@ -96,7 +96,7 @@ def make_pushers(config: Config, source: Source, measures: Measures, given: Give
 async def _live(
     config: Config, link: socket.socket, given: Given, admin: Admin, measures: Measures, pushers: Sequence[Pusher]
 ) -> None:
-    serving = _serve(config, given.listeners, admin)
+    serving = await _serve(config, given.listeners, admin)
     lives = [pusher.run() for pusher in pushers]
     if given.listeners:
         # Only the listener's clients see the history.
@@ -111,7 +111,7 @@ async def _live(
         serving.release()
 
 
-def _serve(config: Config, listeners: Sequence[socket.socket], admin: Admin) -> AdminServing:
+async def _serve(config: Config, listeners: Sequence[socket.socket], admin: Admin) -> AdminServing:
     """Begin to answer on ``listeners``."""
     lifespan = Lifespan(admin, "off")
     settings = _settings(config)
@@ -125,7 +125,7 @@ def _serve(config: Config, listeners: Sequence[socket.socket], admin: Admin) -> 
         owner=Nobody(),
         place=OnlyPlace(),
     )
-    serving.start()
+    await serving.start()
     return serving
 
 

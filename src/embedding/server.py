@@ -248,7 +248,7 @@ class Server:
         )
         await self._warm_up(serving, settings)
         self._serving = serving
-        serving.start()
+        await serving.start()
         self.started = True
         self.server_state.service = serving.service
         where = ", ".join(listeners.urls("https" if self.config.is_ssl else "http"))

@@ -72,17 +72,18 @@ WIDTH = -(-len(Field) // LINE) * LINE
 class Row:
     """One worker's row; the columns are :class:`Field`."""
 
-    __slots__ = ("_cells",)
+    __slots__ = ("cells",)
 
     def __init__(self, cells: memoryview[float]) -> None:
-        self._cells = cells
+        self.cells = cells
+        """The row's part of the memory, for what is written with each connection."""
 
     def __getitem__(self, field: Field) -> float:
-        value: float = self._cells[field]
+        value: float = self.cells[field]
         return value
 
     def __setitem__(self, field: Field, value: float) -> None:
-        self._cells[field] = value
+        self.cells[field] = value
 
 
 STALE = 3.0
@@ -94,6 +95,9 @@ MAX_COUNT = 2.0**53
 """Up to here a double counts exactly."""
 USED, _FOLDS = 0, 1
 """Cells of the row before the workers' rows: how many were ever lent; how often a change of the totals began or ended."""
+ASKED = 8
+"""Workers whose connections are compared with a worker's own, at most. Two would do to keep queues short (the power of two
+choices); with eight, small fleets are compared whole."""
 MAX_TRIES = 100
 """How often the totals are read again if they change meanwhile, which takes the supervisor some microseconds."""
 
@@ -118,6 +122,8 @@ class Scoreboard:
         self._free = list(range(rows, 0, -1))
         self._used = 0
         """How many rows were ever lent, as far as this process knows."""
+        self._asked = 0
+        """The row that was asked last for its connections."""
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], lent: Collection[int]) -> Scoreboard:
@@ -195,22 +201,26 @@ class Scoreboard:
         """The row that :meth:`claim` lent as ``index``."""
         return Row(self.cells[index * WIDTH : (index + 1) * WIDTH])
 
-    def fewest_connections(self, but: int, now: float) -> float | None:
-        """The fewest connections of a serving worker other than that of row ``but``; None if no other serves.
+    def has_fewer(self, limit: float, but: int, now: float) -> bool:
+        """Whether a serving worker other than that of row ``but`` has fewer than ``limit`` connections.
 
-        A worker that has more requests in flight, as HTTP/2 allows, counts those instead.
-        ``now`` is in seconds of CLOCK_MONOTONIC. Rows with impossible values are left out. Costs a few hundred nanoseconds per
-        worker.
+        A worker that has more requests in flight, as HTTP/2 allows, counts those instead. ``now`` is in seconds of
+        CLOCK_MONOTONIC. Rows with impossible values are left out. Of many workers, the next few are asked: it costs a
+        microsecond at most, however many there are.
         """
-        cells, fewest = self.cells, None
-        for start in range(WIDTH, (self.used + 1) * WIDTH, WIDTH):
-            if cells[start] == 1 and start != but * WIDTH and now - STALE < cells[start + Field.BEAT] < now + STALE:
-                connections, busy = cells[start + Field.CONNECTIONS], cells[start + Field.IN_FLIGHT]
-                if connections < busy <= MAX_CONNECTIONS:
-                    connections = busy
-                if 0 <= connections <= MAX_CONNECTIONS and (fewest is None or connections < fewest):
-                    fewest = connections
-        return fewest
+        cells, used, own = self.cells, self.used, but * WIDTH
+        for _ in range(min(used, ASKED)):
+            self._asked = self._asked % used + 1
+            start = self._asked * WIDTH
+            if (
+                0 <= cells[start + Field.CONNECTIONS] < limit
+                and start != own
+                and cells[start] == 1
+                and now - STALE < cells[start + Field.BEAT] < now + STALE
+                and not limit <= cells[start + Field.IN_FLIGHT] <= MAX_CONNECTIONS
+            ):
+                return True
+        return False
 
     def _mark_fold(self) -> None:
         self._folds += 1

@@ -43,24 +43,19 @@ class Facts:
 
 def read_facts(transport: asyncio.BaseTransport, origin: Origin | None = None, misses_tls: bool = False) -> Facts:
     """The facts of ``transport``; ``origin``: what a PROXY header says of it."""
-    client = _address(transport.get_extra_info("peername"))
-    server: Any = transport.get_extra_info("sockname")
-    tls = transport.get_extra_info("ssl_object")
+    ask = transport.get_extra_info
+    client, server, tls = ask("peername"), ask("sockname"), ask("ssl_object")
     if origin is not None:
         client, server = origin.client, origin.server or server
     return Facts(
-        client,
-        _address(server) or ((server, None) if isinstance(server, str) and server else None),
+        # Of an IP socket's name, host and port. A UNIX socket's is a string, and a client's is empty.
+        client[:2] if isinstance(client, tuple) else None,
+        server[:2] if isinstance(server, tuple) else (server, None) if isinstance(server, str) and server else None,
         tls is not None or (origin is not None and origin.secure),
         describe(tls) if tls is not None else None,
         tls.selected_alpn_protocol() if tls is not None else None,
         misses_tls,
     )
-
-
-def _address(name: Any) -> tuple[str, int] | None:
-    """``(host, port)`` of an IP socket's name; None for a UNIX socket's."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) and len(name) >= 2 else None
 
 
 MakeConnection = Callable[[asyncio.Transport, Facts], asyncio.Protocol]

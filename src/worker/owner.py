@@ -49,12 +49,18 @@ class Place(Protocol):
     def begun(self) -> Begun | None:
         """Where the server notes which requests began last; None if no supervisor would ask for them."""
 
-    def fewest_connections(self, now: float) -> float | None:
-        """The fewest connections that another server has; None if no other one serves. ``now`` is CLOCK_MONOTONIC's."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may accept on the same listeners."""
+
+    def has_fewer(self, limit: float, now: float) -> bool:
+        """Whether another server has fewer than ``limit`` connections. ``now`` is CLOCK_MONOTONIC's."""
 
 
 class FleetPlace:
     """The place of a worker: a row of the scoreboard, where all workers see each other."""
+
+    is_shared = True
 
     def __init__(self, scoreboard: Scoreboard, index: int, report: int = -1) -> None:
         """``index`` is the index of the worker's own row, ``report`` the descriptor of the file of its hang report."""
@@ -67,20 +73,21 @@ class FleetPlace:
         self._scoreboard = scoreboard
         self._index = index
 
-    def fewest_connections(self, now: float) -> float | None:
-        """See :meth:`Scoreboard.fewest_connections`."""
-        return self._scoreboard.fewest_connections(self._index, now)
+    def has_fewer(self, limit: float, now: float) -> bool:
+        """See :meth:`Scoreboard.has_fewer`."""
+        return self._scoreboard.has_fewer(limit, self._index, now)
 
 
 class OnlyPlace:
     """The place of a server without others. No other process reads its row."""
 
     begun = None
+    is_shared = False
 
     def __init__(self) -> None:
         self.row = Row(memoryview(bytearray(WIDTH * 8)).cast("d"))
         self.meters = RowWriter(memoryview(bytearray(COUNTS_WIDTH * 8)).cast("d"))
 
-    def fewest_connections(self, now: float) -> float | None:
+    def has_fewer(self, limit: float, now: float) -> bool:
         """There is no other server."""
-        return None
+        return False

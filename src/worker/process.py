@@ -159,7 +159,7 @@ class WorkerProcess:
     async def _serve(self, serving: Serving) -> None:
         self._serving = serving
         hang_report.watch(serving.service)
-        serving.start()
+        await serving.start()
         self._link.say(channel.READY, **({"error": many_lines(self._failure.text)} if self._failure is not None else {}))
         if self._report is not None:
             self._loop.call_later(TELL_MODULES, self._tell_modules)

@@ -93,7 +93,9 @@ class Serving:
         self._http2: Successor | None = None
         """Makes connections of HTTP/2, once it is loaded."""
         setup = make_setup(config, loop, certificates)
-        self._acceptor = Acceptor(loop, listeners, self._make_connection, setup.admit, place)
+        self._acceptor = Acceptor(
+            loop, listeners, self._make_connection, setup.admit, place, at_once=setup.is_empty, backlog=config.backlog
+        )
         self._handover = Handover(handover, loop, self._acceptor.take) if handover is not None else None
         self.service = self._make_service(app)
         self._http1 = Http1(self.service, codec_of(config.http), lane_of(config.http))
@@ -119,11 +121,11 @@ class Serving:
 
             await warm_up(self.service, self._config.warm_path, seconds)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Accept connections from now on."""
         self._heartbeat.start()
         self._row[Field.SERVING] = 1
-        self._acceptor.start()
+        await self._acceptor.start()
         if self._handover is not None:
             self._handover.start()
 

@@ -52,6 +52,11 @@ class Setup:
         self._handshake_time = handshake_time
         self._warn_at = 0.0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing happens in between."""
+        return self._proxies is None and self._certificates.context is None
+
     async def admit(self, connection: socket.socket, make: MakeConnection) -> None:
         """Let ``make`` have the accepted ``connection``. Raises OSError when the peer is gone or does not pass."""
         origin = None

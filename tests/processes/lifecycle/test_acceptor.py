@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tricorn.ipc.scoreboard import USED, Field, Scoreboard
 from tricorn.protocols.facts import Facts, MakeConnection
-from tricorn.worker.acceptor import PATIENCE, Acceptor
+from tricorn.worker.acceptor import Acceptor
 from tricorn.worker.owner import FleetPlace
 
 FACTS = Facts(client=None, server=None)
@@ -86,7 +86,7 @@ def test_requests_in_flight_count_where_they_are_more(
         stage.acceptor.tick(own_busy)
         stage.set(stage.other, Field.CONNECTIONS, other)
         stage.set(stage.other, Field.IN_FLIGHT, other_busy)
-        assert stage.acceptor.is_our_turn() is ours
+        assert stage.acceptor.is_busier() is not ours
 
     asyncio.run(run())
 
@@ -102,7 +102,7 @@ def test_a_worker_with_notably_more_connections_leaves_them_to_others(
         stage = Stage(listener)
         stage.publish(own)
         stage.set(stage.other, Field.CONNECTIONS, other)
-        assert stage.acceptor.is_our_turn() is ours
+        assert stage.acceptor.is_busier() is not ours
 
     asyncio.run(run())
 
@@ -112,9 +112,9 @@ def test_who_does_not_serve_or_does_not_beat_is_not_waited_for(listener: socket.
     async def run() -> None:
         stage = Stage(listener)
         stage.publish(7)
-        assert not stage.acceptor.is_our_turn()
+        assert stage.acceptor.is_busier()
         stage.set(stage.other, field, 0)
-        assert stage.acceptor.is_our_turn()
+        assert not stage.acceptor.is_busier()
 
     asyncio.run(run())
 
@@ -129,14 +129,14 @@ def test_what_can_not_be_on_the_scoreboard_stops_nobody(listener: socket.socket,
         for field in Field:
             stage.set(stage.other, field, nonsense)
             stage.set(stage.own, field, nonsense)
-        assert stage.acceptor.is_our_turn()
+        assert not stage.acceptor.is_busier()
         stage.board.cells[USED] = nonsense
         assert stage.board.used == 2
         stage.set(stage.other, Field.SERVING, 1)
         stage.set(stage.other, Field.BEAT, time.monotonic())
-        assert stage.acceptor.is_our_turn()
+        assert not stage.acceptor.is_busier()
         stage.set(stage.other, Field.CONNECTIONS, 1)
-        assert not stage.acceptor.is_our_turn()
+        assert stage.acceptor.is_busier()
 
     asyncio.run(run())
 
@@ -144,34 +144,31 @@ def test_what_can_not_be_on_the_scoreboard_stops_nobody(listener: socket.socket,
 def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)
-        stage.acceptor.start()
+        await stage.acceptor.start()
         for _ in range(32):
             stage.connect()
         stage.set(stage.other, Field.CONNECTIONS, 100)
         await stage.until(lambda: len(stage.accepted) == 32)
         stage.publish(2)
         stage.set(stage.other, Field.CONNECTIONS, 1)
-        assert not stage.acceptor.is_our_turn()
-        stage.acceptor.tick()  # 32 were taken, 2 are left: 30 were closed
-        assert stage.acceptor.is_our_turn()
+        assert not stage.acceptor.is_busier()  # 32 were taken, 2 are left: 30 were closed
+        stage.acceptor.tick()  # the same, in the second before
+        assert not stage.acceptor.is_busier()
         stage.acceptor.tick()  # and none since
-        assert not stage.acceptor.is_our_turn()
+        assert stage.acceptor.is_busier()
         stage.close()
 
     asyncio.run(run())
 
 
-def test_a_connection_that_nobody_takes_is_taken_in_the_end_and_the_next_one_sooner(listener: socket.socket) -> None:
+def test_a_busier_worker_takes_what_nobody_else_takes(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)
         stage.publish(9)
-        stage.acceptor.start()
-        stage.connect()
-        await stage.until(lambda: len(stage.accepted) == 1)
-        assert stage.acceptor.patience == PATIENCE / 2
-        stage.connect()
-        await stage.until(lambda: len(stage.accepted) == 2)
-        assert stage.acceptor.patience == PATIENCE / 4
+        await stage.acceptor.start()
+        for count in range(1, 20):
+            stage.connect()
+            await stage.until(lambda count=count: len(stage.accepted) == count)  # type: ignore[misc]
         stage.close()
 
     asyncio.run(run())
@@ -183,7 +180,7 @@ def test_a_crowd_is_taken_in_a_few_turns_but_fairly(listener: socket.socket) -> 
         stage.set(stage.other, Field.CONNECTIONS, 60)
         for _ in range(100):
             stage.connect()
-        stage.acceptor.start()
+        await stage.acceptor.start()
         turns = 0
         while len(stage.accepted) < 60:
             await asyncio.sleep(0)
