@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 
 from ..config.options import Config
+from .held import Held
 
 logger = logging.getLogger("tricorn.error")
 
@@ -22,6 +23,15 @@ PAUSE = 0.05
 """Seconds between two imports, so that the event loop turns in between. The longest import takes about 20 ms."""
 PATIENCE = 20
 """Times that an import is put off because of requests in flight: one second in all. A busy worker imports after that."""
+HTTP2 = tuple(
+    f"tricorn.protocols.http2.{name}"
+    for name in (
+        *("bodies", "calm", "connection", "flow", "frames", "head", "hpack", "huffman", "phase", "receiver", "response"),
+        *("stream", "tunnel"),
+    )
+)
+"""All of HTTP/2. They are not imported but held."""
+_held = Held()
 
 
 def names(config: Config) -> list[str]:
@@ -37,21 +47,24 @@ def names(config: Config) -> list[str]:
     if config.http != "httptools":
         found += ["h11", "tricorn.protocols.http1.h11_codec"]
     if config.http2:
-        found += [f"tricorn.protocols.http2.{name}" for name in ("hpack", "receiver", "connection", "tunnel")]
+        found += HTTP2
     if config.proxy_protocol:
         found += ["tricorn.protocols.proxy.protocol"]
     if config.ws != "none" and config.interface != "wsgi":
         found += ["hashlib", "wsproto", "tricorn.worker.websocket"]
         if config.ws.startswith("websockets"):
             found += ["tricorn.protocols.websocket.websockets_reader"]
-    return [name for name in found if name not in sys.modules]
+    return [name for name in found if name not in sys.modules and name not in _held]
 
 
 def import_next(names: list[str]) -> None:
-    """Import the first of ``names`` and remove it from the list; log when the list is empty."""
+    """Import the first of ``names``, or hold it, and remove it from the list; log when the list is empty."""
     name = names.pop(0)
     try:
-        importlib.import_module(name)
+        if name in HTTP2:
+            _held.hold(name)
+        else:
+            importlib.import_module(name)
     except Exception as error:
         # The request that needs the module will fail with the same error.
         logger.debug("Importing %s fails: %s: %s", name, type(error).__name__, error)

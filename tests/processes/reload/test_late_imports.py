@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from support.h2_raw import BEGIN, data, request
 from support.harness import ROOT, Server, environment, get, raw_connection, read_response, send_request
 
 NEEDED = ("h11", "wsproto", "click", "psutil", "websockets", "httptools")
@@ -78,6 +79,19 @@ def upgrade(port: int, extensions: str = "") -> bytes:
         return connection.recv(100)
 
 
+def ask_http2(port: int, header: bytes) -> bytes:
+    """What the server sends for a POST with the body ``abc``, to the end of its answer."""
+    pseudo = (("method", "POST"), ("scheme", "http"), ("path", "/"), ("authority", "a"))
+    with raw_connection(port) as connection:
+        connection.sendall(header + BEGIN + request(1, end=False, pseudo=pseudo) + data(1, b"abc", end=True))
+        output = b""
+        while not output.endswith(b"abc"):
+            part = connection.recv(65536)
+            assert part, output
+            output += part
+        return output
+
+
 REQUESTS = {
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n": (200, b""),
     b"GET / HTTP/1.0\r\n\r\n": (200, b""),
@@ -110,11 +124,12 @@ def test_every_kind_of_request_is_answered(tmp_path: Path, options: tuple[str, .
         server.uninstall()
         server.send(signal.SIGHUP)
         server.wait_for_log("Reload complete")
-        for request, expected in REQUESTS.items():
+        for sent, expected in REQUESTS.items():
             for _ in range(4):
-                status, body = ask(server.port, header + request)
+                status, body = ask(server.port, header + sent)
                 if expected is not None:
-                    assert (status, expected[1] and body) == expected, request
+                    assert (status, expected[1] and body) == expected, sent
+            assert ask_http2(server.port, header).endswith(b"abc")
         if not header:
             assert upgrade(server.port).startswith(b"\x81\x05hello")
             # A whole message of text, compressed or not (RFC 7692 section 6).
