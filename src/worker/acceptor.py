@@ -42,6 +42,9 @@ CHURN = 16
 """It does not wait either while its surplus is at most 1/CHURN of the connections closed in the last second. Where connections
 come and go quickly, their number at one moment says nothing. Waiting would halve the throughput (measured, a connection per
 request)."""
+BRIEF = 4
+"""Nor at all while BRIEF times as many are closed in a second as are open, so that on average they last less than 1/BRIEF of a
+second. With many workers each has too few connections for the rule above to tell."""
 IN_A_ROW = 16
 """Connections after which a worker goes to the end of the line though no other has fewer: each is to have some, a canary, too.
 To go there costs some microseconds."""
@@ -181,10 +184,14 @@ class Acceptor:
     def is_busier(self) -> bool:
         """Whether another worker has clearly fewer connections; of many workers some are asked."""
         load, closed = self._connections, self._closed_since()
+        if closed < self._closed:
+            closed = self._closed
+        if closed > load * BRIEF:
+            return False
         if load < self._in_flight:
             # With HTTP/2 a connection may carry many requests.
             load = self._in_flight
-        load -= (closed if closed > self._closed else self._closed) // CHURN
+        load -= closed // CHURN
         # The same as: there is one with fewer + fewer // TOLERANCE < load.
         return load > 0 and self._place.has_fewer(load - load // (TOLERANCE + 1), time.monotonic())
 

@@ -13,6 +13,7 @@ from ..delivery import ALERT_TIME, is_blocked, reset_when_closed
 from ..departure import has_left, is_silent
 from ..exchange import Exchange
 from ..facts import Facts
+from ..proxy.headers import Proxies, Strangers
 from ..request import PLAIN, RequestHead
 from ..scope import connection_scope
 from ..writer import Writer
@@ -75,9 +76,8 @@ class HttpConnection(asyncio.Protocol):
         """None until there is a first request, and when the connection is lost: the stream refers to this object."""
         self._exchange: Exchange | None = None
         self._phase = IDLE
-        proxies = service.proxies
-        self._proxies = proxies.of_peer(facts.client, facts.server) if proxies is not None else None
-        """Reads what the peer's headers say of its client, or ignores it; None without ``--proxy-headers``."""
+        self._proxies: Proxies | Strangers | None = None
+        """Reads what the peer's headers say of its client, or ignores it; None until there are such headers."""
         self._refusal: Refusal | None = MISSES_TLS if facts.misses_tls else None
         """What the first request is answered with, whatever it is."""
         self._reading = True
@@ -188,7 +188,9 @@ class HttpConnection(asyncio.Protocol):
             stream = self._stream = Http1Stream(self._http1, self._writer, self)
         terms = head.terms
         if terms is not PLAIN:
-            if terms.proxied and self._proxies is not None:
+            if terms.proxied and service.proxies is not None:
+                if self._proxies is None:
+                    self._proxies = service.proxies.of_peer(scope["client"], scope["server"])
                 scope, client = self._proxies.unveil(scope, head.headers, client)
             if terms.websocket and service.websocket is not None:
                 self._hand_over(service.websocket(self.transport, head, scope, client))

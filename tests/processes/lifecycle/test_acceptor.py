@@ -161,6 +161,24 @@ def test_where_connections_come_and_go_nobody_waits(listener: socket.socket) -> 
     asyncio.run(run())
 
 
+def test_where_connections_are_brief_their_number_does_not_count(listener: socket.socket) -> None:
+    async def run() -> None:
+        stage = Stage(listener)
+        await stage.acceptor.start()
+        for _ in range(32):
+            stage.connect()
+        stage.set(stage.other, Field.CONNECTIONS, 100)
+        await stage.until(lambda: len(stage.accepted) == 32)
+        stage.set(stage.other, Field.CONNECTIONS, 1)
+        stage.publish(8)  # 24 were closed: three times as many as are open
+        assert stage.acceptor.is_busier()
+        stage.publish(5)  # more than five times as many
+        assert not stage.acceptor.is_busier()
+        stage.close()
+
+    asyncio.run(run())
+
+
 def test_a_busier_worker_takes_what_nobody_else_takes(listener: socket.socket) -> None:
     async def run() -> None:
         stage = Stage(listener)
