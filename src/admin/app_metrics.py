@@ -1,8 +1,8 @@
 """``--app-metrics``: what the application counts with prometheus_client, merged from all workers.
 
-prometheus_client writes a file per process and kind of metric. Without more they pile up, one set for each worker that ever
-was. Here the values of a process that is gone are added to one *archive* per kind, a file of the same form, and its files are
-removed. The archive is the process number 0.
+prometheus_client writes a file per process and kind of metric. Left alone, they would pile up, one set for each worker that
+ever was. Here the values of a process that is gone are added to one *archive* per kind, a file of the same form, and its files
+are removed. The archive is the process number 0.
 
 A fold must count once, also when this process is killed in the middle of it:
 
@@ -45,7 +45,7 @@ FOLDS: dict[str, Callable[[Value, Value], Value]] = {
     "gauge_max": max,
     "gauge_mostrecent": lambda a, b: max(a, b, key=lambda value: value[1]),
 }
-"""How values of two processes become one, by kind. Gauges of other modes say how a process is; without it they say nothing."""
+"""How values of two processes become one, by kind. Gauges of other modes tell the state of a process that lives."""
 
 
 class AppMetrics:
@@ -72,7 +72,7 @@ class AppMetrics:
                     problem = f"{type(error).__name__}: {error}"
                     time.sleep(PAUSE)
             self._tell(f"The application's metrics can't be read: {problem}")
-            # No counter is to vanish for it.
+            # No counter may vanish because of that.
             return self._texts[openmetrics]
 
     def _collect(self, openmetrics: bool) -> str:
@@ -94,7 +94,7 @@ class AppMetrics:
         for file in sorted(self._directory.glob("*.db")):
             kind, _, process = file.stem.rpartition("_")
             if not process.isdigit():
-                # Not prometheus_client's: it would not read the others for it.
+                # A file that prometheus_client did not write. It must not keep the others from being read.
                 file.unlink(missing_ok=True)
                 continue
             if int(process) == 0 or int(process) in workers or _lives(int(process)):

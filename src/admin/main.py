@@ -69,7 +69,7 @@ def make_app_metrics(directory: str | None) -> AppMetrics | None:
 
 
 class Pusher(Protocol):
-    """Sends the metrics to where they are wanted. Its trouble is its own."""
+    """Sends the metrics to where they are wanted. Its failures do not disturb the listener."""
 
     async def run(self) -> None:
         """Send for ever."""

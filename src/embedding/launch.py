@@ -112,7 +112,7 @@ def _read_to_the_end(ours: socket.socket) -> bytes:
 
 
 def _exit_code(process: subprocess.Popen[bytes], told: bytes) -> int:
-    """The code that the supervisor ``told``, if it did; else it was killed, or ended before it was one."""
+    """The exit code that the supervisor ``told``. If it told none, it was killed, or ended before it was a supervisor."""
     # 0 if other code has reaped it.
     status = process.wait()
     if told:
@@ -363,7 +363,7 @@ def begin(given: dict[str, Any]) -> NoReturn:
     try:
         code = _supervise(given, parent)
     except SystemExit as stopped:
-        # Told to before there was anything to stop.
+        # Told to stop before there was anything to stop.
         code = stopped.code if isinstance(stopped.code, int) else EXIT_FAILED
     finally:
         with contextlib.suppress(OSError):

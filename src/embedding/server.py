@@ -44,7 +44,7 @@ HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GivenContext(Certificates):
-    """TLS by a context that the program has made, and renews if it likes."""
+    """TLS by a context that the program has made, and may renew."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context  # type: ignore[assignment]  # only what it adds is missed, in the scope's TLS extension
@@ -99,7 +99,7 @@ class Server:
         self.servers: list[Listening] = []
         self.server_state = ServerState()
         self.lifespan: LifespanOn | None = None
-        """The application's, from the start on; a program may put one there that ``config.lifespan_class`` has made."""
+        """The application's lifespan, from the start on; a program may put one here that ``config.lifespan_class`` has made."""
         self.last_notified = 0.0
         """When ``callback_notify`` was called last, as of ``time.time``."""
         self._should_exit = self._force_exit = False

@@ -11,7 +11,7 @@ from .setup import adopt, choose_level
 TABLE: channel.Table = {kind: channel.TO_WORKER[kind] for kind in (channel.REOPEN, channel.LEVEL)}
 """The orders."""
 MAX_DESCRIPTORS = max(MAX_FILES, 3)
-"""That come with one message. A template gets three with an order to fork."""
+"""The most descriptors that come with one message. A template gets three with an order to fork."""
 READ_SIZE = 65536
 """Bytes read at a time: far more than the supervisor ever says at once."""
 

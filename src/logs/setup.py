@@ -67,7 +67,7 @@ def _configure_plainly(config: Config, error_file: log_files.LogFile | None) -> 
 
 
 def wants_time(choice: bool | None, stream: TextIO) -> bool:
-    """``choice``; if that is None, whether time and process are missed: not on a terminal, and the journal adds them."""
+    """``choice``; if that is None, whether lines need time and process: not on a terminal, and the journal adds them."""
     if choice is not None:
         return choice
     try:
@@ -93,7 +93,7 @@ def _adopt_root(handler: logging.Handler | None, level: int) -> None:
     _root_handler = handler
     if handler is not None:
         root.addHandler(handler)
-        # Not below INFO: then every library would say what concerns only its authors.
+        # Not below INFO: then every library would log what concerns only its authors.
         root.setLevel(max(level, logging.INFO))
 
 

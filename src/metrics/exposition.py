@@ -27,7 +27,7 @@ class Distribution(Value):
 
 Sample = float | Distribution
 Samples = Mapping[str, Mapping[Labels, Sample]]
-"""Of each metric, by name: the values by labels."""
+"""The values of each metric by their labels, by the metric's name."""
 
 
 def expose(samples: Samples, openmetrics: bool = False) -> str:

@@ -20,7 +20,7 @@ class Facts(Value):
     """All that the metrics are made of."""
 
     counts: Counts
-    """What all workers counted that ever were."""
+    """What all workers have counted, also those that are gone."""
     in_flight: float
     connections: float
     """All that are open, of whatever protocol."""

@@ -29,7 +29,7 @@ logger = logging.getLogger("tricorn.error")
 MAX_NAMES = 20_000
 """Modules of one generation that are remembered: more than any application imports."""
 MAX_ATTEMPTS = 6
-"""Templates of one generation that may say that the next one does better. Each knows what its predecessors found out."""
+"""Templates of one generation that may say that the next one does better. Each gets what its predecessors found out."""
 
 
 class Knowledge:
@@ -109,7 +109,7 @@ class TemplateProcesses:
         return preload.main(config, generation, link, self._heritage, known)
 
     def _forget_old(self, generation: int) -> None:
-        """Of generations before ``generation`` only those with a template can be asked for another."""
+        """Of the generations before ``generation``, only those that have a template may need another one."""
         kept = {process.generation for process in self} | {generation}
         for old in [known for known in self._knowledge if known not in kept]:
             del self._knowledge[old]

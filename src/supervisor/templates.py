@@ -37,7 +37,7 @@ class TemplatePhase(Enum):
 
 
 class Template:
-    """What the fleet knows of one template."""
+    """One template, as the fleet has it."""
 
     def __init__(self, id: int, plan: Plan, since: float, deadline: float) -> None:
         self.id = id

@@ -98,8 +98,8 @@ class Forks:
 def part_ways() -> None:
     """After the fork: give each worker random numbers, and files of metrics, of its own.
 
-    ``random`` does that itself (``os.register_at_fork``), ``secrets`` and ``uuid4`` ask the kernel. NumPy and PyTorch know
-    nothing of forks. The times that ``uuid`` gave out last are forgotten: no two workers may continue one series of UUIDs.
+    ``random`` does that itself (``os.register_at_fork``), ``secrets`` and ``uuid4`` ask the kernel. NumPy and PyTorch do
+    neither. The times that ``uuid`` gave out last are forgotten: no two workers may continue one series of UUIDs.
     """
     modules = sys.modules
     if (numpy_random := modules.get("numpy.random")) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from . import modules
 
 State = tuple[int, int]
-"""Of a file or directory: when it was changed, in nanoseconds, and its size."""
+"""The state of a file or directory: when it was changed, in nanoseconds, and its size."""
 
 
 class Freshness:

@@ -4,7 +4,7 @@
   fork do no harm: their library stops them before a fork and starts them again when needed, as OpenBLAS does
   (``pthread_atfork(3)``);
 - *descriptors*: all workers would share sockets, event loops (an epoll descriptor and a pair of sockets) and open files;
-- *shared memory* and *child processes*, which workers would have in common without knowing of each other.
+- *shared memory* and *child processes*, which workers would share without noticing.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Witness:
         self._seen = self._look()
 
     def culprits(self, what: str) -> list[str]:
-        """The module that made ``what``, a key of :func:`harms`, and those that were importing it; empty if nobody saw it."""
+        """The module that made ``what``, a key of :func:`harms`, and those that were importing it; empty if it was not seen."""
         if what == "thread":
             return next((names for key, names in self._blamed.items() if key.startswith("task ")), [])
         return self._blamed.get(f"fd {what}", [])

@@ -1,4 +1,4 @@
-"""What an upgrade does next. Pure: it is told how the fleet is, and answers with a step.
+"""What an upgrade does next. Pure: it gets the fleet's snapshot, and returns a step.
 
     IDLE --> WAITING --> CHECKING --> CHECKED --> (another program is executed)
                 ^           |            |
@@ -6,7 +6,7 @@
                 +------- refused: IDLE again, and the fleet goes on
 
 It waits while the fleet starts, and for a reload that is under way; then a check runs, and meanwhile all goes on. When that has
-succeeded, it waits for a reload that began meanwhile, and for a moment in which nobody waits for a short answer. An order to
+succeeded, it waits for a reload that began meanwhile, and for a moment in which no short answer is due. An order to
 stop ends it.
 """
 
@@ -51,7 +51,7 @@ class Course:
         """Those that this upgrade obeys."""
 
     def ask(self, order: Upgrade) -> None:
-        """Somebody wants an upgrade."""
+        """An order to upgrade came."""
         self.orders.append(order)
         if self.phase is Phase.IDLE:
             self.phase = Phase.WAITING
@@ -73,7 +73,7 @@ class Course:
         self.phase = Phase.CHECKED
 
     def end(self) -> list[int]:
-        """The upgrade is over; returns the tickets under which somebody waits for its end."""
+        """The upgrade is over; returns the tickets under which clients wait for its end."""
         tickets = [order.ticket for order in self.orders if order.ticket is not None]
         self.phase, self.orders = Phase.IDLE, []
         return tickets
