@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from ..logs import files as log_files
 from ..supervisor import early, hangup
 from ..supervisor.notify_socket import NotifySocket
 from ..supervisor.wishes import StopWishes
+
+logger = logging.getLogger("tricorn.error")
 
 
 class Alone(Server):
@@ -65,8 +68,8 @@ class Alone(Server):
         signal.signal(signal.SIGHUP, self._hear_hang_up)
         signal.signal(signal.SIGUSR1, lambda number, frame: log_files.reopen())
         signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(0))
-        for number in (signal.SIGTTIN, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTTIN, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR2, self._refuse_upgrade)
         # With `stty tostop`, a log line would stop a process in the background.
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         # The application runs in this process, and expects that no signals are blocked.
@@ -82,6 +85,11 @@ class Alone(Server):
         if self._wishes.is_another(time.monotonic(), typed):
             self.force_exit = True
         self.should_exit = True
+
+    @staticmethod
+    def _refuse_upgrade(sig: int, frame: FrameType | None) -> None:
+        """There is no supervisor to replace. The signal's default effect would end the server."""
+        logger.warning("SIGUSR2: without a supervisor (--workers 0) nothing can be upgraded in place; restart the server")
 
     def _hear_hang_up(self, sig: int, frame: FrameType | None) -> None:
         """There is nothing to reload, so SIGHUP has a meaning only if the terminal was closed."""

@@ -19,7 +19,7 @@ from ..supervisor.resources import raise_open_files
 from ..supervisor.run import run
 from ..supervisor.upgrade import arrival
 from ..supervisor.upgrade.command import Command, Surroundings, pinned, started_by
-from ..supervisor.upgrade.parts import restored_plans
+from ..supervisor.upgrade.parts import restored_plans, settled_config
 from ..worker.interfaces import make_app
 from ..worker.main import preload
 from . import process_one
@@ -29,9 +29,13 @@ logger = logging.getLogger("tricorn.error")
 
 def serve(settings: Settings, sources: Sources) -> int:
     """Serve until told to stop; returns the exit code. A reload reads ``sources`` again. Raises ConfigError."""
-    origin = CommandLine(settings.config, sources)
     came = arrival.current()
-    _begin(settings, origin, is_new=came is None)
+    if came is not None:
+        # What was read now is only checked: it is for the next reload.
+        config = settings.config if came.mode == arrival.CHECK else settled_config(came.state)
+        settings = Settings(config, settings.origins)
+    origin = CommandLine(settings.config, sources)
+    _begin(settings, origin)
     if came is not None and came.mode == arrival.CHECK:
         return _check_upgrade(settings.config, origin, came)
     return serve_alone(settings.config) if settings.config.workers == 0 else run(settings.config, origin)
@@ -92,14 +96,14 @@ class CommandLine:
         return (*self._sources.files, *log_config)
 
 
-def _begin(settings: Settings, origin: CommandLine, is_new: bool = True) -> None:
-    """Enter the working directory, configure logging, and log the notes on settings that are new. Raises ConfigError."""
+def _begin(settings: Settings, origin: CommandLine) -> None:
+    """Enter the working directory, configure logging, and log the notes on the settings. Raises ConfigError."""
     origin.directory.enter()
     check_directories(settings.config)
     logs.configure(settings.config, origin.identity)
-    if settings.found and is_new:
+    if settings.found:
         logger.info("Found %s in %s", settings.config.app, settings.found)
-    for note in settings.notes if is_new else ():
+    for note in settings.notes:
         logger.warning("%s", note)
 
 

@@ -154,9 +154,8 @@ class Fleet:
             self._answer(now)
             return self._actions
         self._forgive_suspension(now)
-        # All beats are recorded before any deadline is checked: after a suspension they arrive late, together. Orders are
-        # recorded last, so that they do not concern workers whose exit is known.
-        for fact in sorted(facts, key=lambda fact: isinstance(fact, Order)):
+        # All beats are recorded before any deadline is checked: after a suspension they arrive late, together.
+        for fact in sorted(facts, key=self._rank):
             self._record(fact, now)
         self._expire(now)
         self._urge(now)
@@ -238,6 +237,13 @@ class Fleet:
         self._tally.restore(state["exits"])
 
     # ------------------------------------------------------------------------------------------------------------ record
+
+    def _rank(self, fact: Fact) -> int:
+        """What is recorded last: orders, and before them crashes, which may stop everything. No worker that is gone is told."""
+        if isinstance(fact, Order):
+            return 2
+        worker = self.workers.get(fact.worker) if isinstance(fact, Exited) else None
+        return 1 if worker is not None and worker.is_occupying else 0
 
     def _record(self, fact: Fact, now: float) -> None:
         match fact:

@@ -6,6 +6,9 @@ import os
 import socket
 from collections.abc import MutableMapping
 
+SILENCE = 60_000_000
+"""Microseconds: far more than the new program needs to begin."""
+
 
 class NotifySocket:
     """Takes its address from ``NOTIFY_SOCKET`` in ``environ``; without that, nothing is sent."""
@@ -27,6 +30,11 @@ class NotifySocket:
     def is_open(self) -> bool:
         """Whether systemd asked to be told."""
         return self._socket is not None
+
+    def allow_silence(self, wanted: bool = True) -> None:
+        """Let systemd wait longer for signs of life, while another program takes our place; or not longer than usual again."""
+        if self.watchdog_period is not None:
+            self.say("WATCHDOG=1", f"WATCHDOG_USEC={SILENCE if wanted else int(self.watchdog_period * 2e6)}")
 
     def say(self, *lines: str) -> None:
         """Send one message; does nothing if systemd does not listen."""

@@ -11,6 +11,7 @@ A failing life prints its story and how to replay it: ``TRICORN_SEED=123 pytest 
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import os
 import re
@@ -27,7 +28,7 @@ from tricorn.supervisor.canary import Evidence, Group, Wish, misfit
 from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
 from tricorn.supervisor.phases import RUNNING, Phase, Stage
-from tricorn.supervisor.snapshot import Result
+from tricorn.supervisor.snapshot import Result, Snapshot
 
 LIVES, BLOCKS = 10_000, 20
 CHOSEN = os.environ.get("TRICORN_SEED")
@@ -340,6 +341,10 @@ SHOULD_WAIT = {True: 0.5, False: 2.0}
 """Seconds from the first order to stop until another one is a wish of its own, if it is typed and if it is not."""
 
 
+def _but_for_templates(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, templates=())
+
+
 class Life:
     """One fleet from its first worker to its end."""
 
@@ -451,6 +456,9 @@ class Life:
             if world.chance(0.03):
                 gap = self.random.choice((0.5, 3, 20, 3600))
                 world.suspend(gap, overslept=world.now + gap - (deadline or NEVER))
+        if world.chance(0.02):
+            self._upgrade()
+            fleet = self.fleet
         facts = world.facts()
         world.story.append((world.now, facts))
         dead = {process.id for process in world.processes.values() if process.reported}
@@ -460,6 +468,22 @@ class Life:
         for action in actions:
             world.perform(action)
         self._check()
+
+    def _upgrade(self) -> None:
+        """Let another fleet go on from the state of this one, as an upgrade does. Templates end with the old supervisor."""
+        world, old = self.world, self.fleet
+        if old.stage is not Stage.SERVING or old.wanted.plan is not old.wanted.settled:
+            return
+        plans = {plan.generation: plan for plan in [*(one.plan for one in old.workers.values()), old.wanted.settled]}
+        state = json.loads(json.dumps(old.state(world.now), allow_nan=False))
+        world.now += self.random.choice((0.0, 0.3, 5.0))
+        self.fleet = Fleet(self.config, self.random.random)
+        self.fleet.restore(state, plans, world.now)
+        assert self.fleet.state(world.now)["answers"] == state["answers"]
+        assert _but_for_templates(self.fleet.snapshot()) == _but_for_templates(old.snapshot())
+        for template in world.templates.values():
+            template.alive, template.ended = False, True
+        world.story.append((world.now, "upgraded"))
 
     # -------------------------------------------------------------------------------------------------------- invariants
 

@@ -69,6 +69,8 @@ class Arrival:
         """The supervisor has all that was handed over, and begins."""
         self.is_over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
+        # Children would inherit the handler.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         os.close(self._fd)
 
     def fail(self, error: str) -> None:

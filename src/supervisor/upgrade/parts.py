@@ -81,6 +81,11 @@ class Parts(Value):
         }
 
 
+def settled_config(state: Mapping[str, Any]) -> Config:
+    """The configuration of the workers that serve, of a :meth:`Parts.state`. Raises ConfigError."""
+    return restored_plans(state)[state["fleet"]["wanted"]["generation"]].config
+
+
 def restored_plans(state: Mapping[str, Any]) -> dict[int, Plan]:
     """The plans of a :meth:`Parts.state`, by generation. Raises ConfigError."""
     return {generation: Plan(generation, states.restored_config(config)) for generation, config in state["configs"]}

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...config.frozen import replace
 from ...errors import ConfigError
 from ...version import __version__
 from ..answers import DONE, FAILED
@@ -135,24 +136,25 @@ class Upgrader:
 
         assert self._origin is not None
         parts, host = self._parts, self._parts.host
-        parts.notify_socket.say("WATCHDOG=1")
+        parts.notify_socket.allow_silence()
         held = host.wakeup.hold()
         try:
             command, around = self._origin.command(), self._origin.surroundings()
             environ = {**around.environ, **parts.notify_socket.variables}
             state = self._state()
             state["processes"]["wakeup"] = held
-            seconds = parts.fleet.wanted.settled.config.timeout_worker_startup
             logger.info("Upgrade: executing %s", " ".join(command.arguments))
-            leave(state, command, type(around)(environ, around.directory), seconds)
+            leave(state, command, replace(around, environ=environ))
         except (ConfigError, OSError) as error:
             host.wakeup.listen(held)
+            parts.notify_socket.allow_silence(False)
             self._fail(f"it can't be executed: {getattr(error, 'strerror', None) or error}", "")
 
     # -------------------------------------------------------------------------------------------------------------- after
 
     def _tell_arrived(self, arrival: Arrival) -> list[Fact]:
         """Answer those that wait for the upgrade; returns the orders that answer the others."""
+        self._parts.notify_socket.allow_silence(False)
         state: Mapping[str, Any] = arrival.state
         orders = [Upgrade(reload, ticket) for reload, ticket in state["orders"]]
         if arrival.failure:
