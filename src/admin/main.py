@@ -13,6 +13,7 @@ from ..config.options import Config
 from ..ipc import channel
 from ..ipc.waits import Waits
 from ..logs import orders
+from ..protocols.context import Phase
 from ..protocols.facts import Facts
 from ..worker.current import CurrentWorker
 from ..worker.lifespan import Lifespan
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 64
 """Connections at once. A further one takes the place of the one that has been idle for longest: a probe always gets in."""
+LEAVING = 5.0
+"""Seconds in which a process that is replaced finishes what it has accepted, such as events."""
 END = "end"
 """The kind of the supervisor's message that ends the process."""
 
@@ -102,12 +105,18 @@ async def _live(
         # Only the listener's clients see the history.
         lives.append(admin.keep_history())
     tasks = [asyncio.ensure_future(life) for life in (*lives, measures.keep_memory())]
+    is_replaced = False
     try:
-        await Orders(link).ended()
+        is_replaced = await Orders(link).ended()
     finally:
+        if is_replaced:
+            # What we have accepted is answered by us.
+            serving.drain(Phase.DRAINING, grace=LEAVING)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*(pusher.finish() for pusher in pushers))
+        if is_replaced:
+            await serving.finish()
         serving.release()
 
 
@@ -189,14 +198,14 @@ class Orders:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._end: asyncio.Future[None] = self._loop.create_future()
+        self._end: asyncio.Future[bool] = self._loop.create_future()
         self._log = orders.LogOrders(link)
-        self._decoder = channel.Decoder({**orders.TABLE, END: channel.Shape()})
+        self._decoder = channel.Decoder({**orders.TABLE, END: channel.Shape(optional={"replaced": channel.flag})})
         self._loop.add_reader(link.fileno(), self._read)
 
-    async def ended(self) -> None:
-        """Wait for the supervisor's end."""
-        await self._end
+    async def ended(self) -> bool:
+        """Wait for the supervisor's end, or its order to end; returns whether another process answers from now on."""
+        return await self._end
 
     def _read(self) -> None:
         try:
@@ -206,10 +215,11 @@ class Orders:
             return
         except (OSError, channel.Violation):
             data, messages = b"", []
-        if not data or any(message["kind"] == END for message in messages):
+        end = next((message for message in messages if message["kind"] == END), None)
+        if not data or end is not None:
             self._loop.remove_reader(self._link.fileno())
             if not self._end.done():
-                self._end.set_result(None)
+                self._end.set_result(end is not None and end.get("replaced", False))
             return
         for message in messages:
             self._log.obey(message)

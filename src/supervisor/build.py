@@ -144,7 +144,7 @@ class Builder:
             )
         if self._admin_process is not None:
             # A new one shows what we know. Until it does, clients wait for it.
-            self._host.auxiliaries.replace(self._admin_process, self._admin_process.end)
+            self._host.auxiliaries.replace(self._admin_process, self._admin_process.give_place)
         self._host.wakeup.listen()
 
     # ------------------------------------------------------------------------------------------------- what stays open

@@ -38,6 +38,8 @@ class AdminProcess:
     lasting = True
     end = encode(admin.END)
     """What tells the process to end."""
+    give_place = encode(admin.END, replaced=True)
+    """What tells it that another process answers from now on."""
     says: Table = {}
 
     def __init__(
