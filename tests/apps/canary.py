@@ -13,7 +13,7 @@ async def app(scope, receive, send):
     assert scope["type"] == "http"
     number = next(count)
     if version == "slow":
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
     if version == "crashes" and number == 20:
         os._exit(7)
     status = 500 if version == "fails" and number % 10 < 3 else 200

@@ -250,7 +250,7 @@ PREFIX = f"--hooks {HOOKS}"
         (f"{HOOKS}:AsyncStart", f"{PREFIX}:AsyncStart: on_worker_start must not be async: it is called before"),
         (f"{HOOKS}:TooFew", f"{PREFIX}:TooFew: on_fleet_ready must take one argument, a tricorn.hooks.Fleet"),
         (f"{HOOKS}:NotCallable", f"{PREFIX}:NotCallable: on_fleet_ready is not callable"),
-        (f"{HOOKS}:nothing", f"{PREFIX}:nothing: has no hook; there are on_worker_start, "),
+        (f"{HOOKS}:nothing", f"{PREFIX}:nothing: has no hook; there are on_template_loaded, on_worker_forked, "),
         (f"{HOOKS}:NeedsMore", f"{PREFIX}:NeedsMore: an object of this class can't be made\n"),
         (f"{HOOKS}:Exits", f"{PREFIX}:Exits: an object of this class can't be made\n"),
         (f"{HOOKS}:RaisesWhenLookedUp", f"{PREFIX}:RaisesWhenLookedUp: its hooks can't be looked up\n"),

@@ -113,7 +113,7 @@ def test_a_generation_that_is_slow_is_rolled_back(version: Path) -> None:
         clients = Clients(server.port)
         with clients.asking():
             version.write_text("slow")
-            done = reload(server, *CANARY, "--max-latency", "5", "--timeout", "60")
+            done = reload(server, *CANARY, "--max-latency", "3", "--timeout", "60")
         assert done.returncode == 3, done
         assert "slower than allowed" in done.stderr
 
