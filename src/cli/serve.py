@@ -137,21 +137,30 @@ def check(settings: Settings, sources: Sources) -> int:
     check_auxiliaries(settings.config)
     preload(settings.config)
     try:
-        _import_app(settings.config, origin.identity)
+        shared = _import_app(settings.config, origin.identity)
     except AppError as error:
         logger.error("%s", error)
         return EXIT_STARTUP
     print(f"The settings are valid, and {settings.config.app} can be imported.")
+    if shared:
+        print(shared)
     return 0
 
 
-def _import_app(config: Config, identity: Identity | None) -> None:
-    """Import the application, and hooks, as ``identity``. Raises AppError."""
+def _import_app(config: Config, identity: Identity | None) -> str:
+    """Import the application, and hooks, as ``identity``; returns what workers would share. Raises AppError."""
     if identity is not None:
         # Root must not run the application's code.
         identity.become()
+    shared = ""
+    if config.preload != "off" and not config.reload:
+        from ..worker.preload import examine
+
+        # First, because it sees only what it imports itself.
+        shared = examine(config)
     if config.hooks is not None:
         from ..worker.hooks import load
 
         load(config)
     make_app(config)
+    return shared

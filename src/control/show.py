@@ -22,12 +22,20 @@ def status(answer: Answer) -> str:
         lines.append(f"Last reload: {last['result']} ({duration(last['seconds'])}, generation {last['generation']})")
         if last["error"]:
             lines.append(f"  {last_line(last['error'])}")
+    lines += [_template(template) for template in answer.get("templates", ()) if template["phase"] != "killed"]
     head = ("SLOT", "PID", "GEN", "PHASE", "AGE", "REQUESTS", "REQ/S", "ACTIVE", "CONNS", "LAG", "CPU", "MEM", "DIED")
     lines += ["", *table([head, *map(_row, workers)])]
     lines += [blocked(worker) for worker in workers if worker["blocked"] is not None]
     died = {worker["slot"]: worker["last_death"] for worker in workers if worker["last_death"]}
     lines += [f"Slot {slot}, the last to die: {why}" for slot, why in died.items()]
     return "\n".join(lines)
+
+
+def _template(template: dict[str, Any]) -> str:
+    rss, shared = template["rss_bytes"], "the application" if template["shares"] == "app" else "installed packages"
+    what = f"workers share {shared}" if template["phase"] == "ready" else template["phase"]
+    memory = f", {rss / MIB:.0f}M" if rss is not None else ""
+    return f"Template {_known(template['pid'])}, generation {template['generation']}: {what}{memory}"
 
 
 def blocked(worker: dict[str, Any]) -> str:

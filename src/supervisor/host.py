@@ -182,6 +182,8 @@ class Host:
         # Late, because production needs none of it.
         from .reload.development import Development
 
+        if config.preload != "off":
+            self._log.info("--preload %s: not with --reload, which keeps installed packages imported by itself", config.preload)
         is_warm = config.reload_warm and self._orphans.adopt(set())
         return Development(config, self._origin, self._heritage(main), self.auxiliaries, is_warm)
 

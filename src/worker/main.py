@@ -227,6 +227,8 @@ def preload(config: Config) -> None:
     for name, known in OPTIONS.items():
         if known.needs_package and (package := known.needs_package.get(value := getattr(config, name))) is not None:
             packages.require(f"{flag(name)} {value}", package)
+    if config.preload != "off" and not config.reload and sys.platform != "linux":
+        raise ConfigError(f"--preload {config.preload}: works on Linux only")
     if config.limit_max_rss is not None:
         packages.require(f"--limit-max-rss {config.limit_max_rss}", "psutil")
     if ":" not in config.loop:

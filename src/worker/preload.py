@@ -85,6 +85,7 @@ class Survey:
     def __init__(self, config: Config) -> None:
         self.findings = Findings()
         self._config = config
+        self._name = config.app.partition(":")[0]
         self._before = look_around()
         self._witness = Witness()
 
@@ -96,18 +97,18 @@ class Survey:
                 if self._config.hooks is not None:
                     hooks.load(self._config)
             except BaseException as error:
-                self.findings.blame([], f"fails: {reason(error)}", self._config.app)
+                self.findings.blame([], f"fails: {reason(error)}", self._name)
         self.look()
 
     def look(self) -> None:
         """Find the harm that was done until now."""
         for what, harm in harms(self._before).items():
-            self.findings.blame(self._witness.culprits(what), harm, self._config.app)
+            self.findings.blame(self._witness.culprits(what), harm, self._name)
 
     @property
     def installed(self) -> list[str]:
         """The installed modules that are loaded now, each behind those that it imports."""
-        own = self._config.app.partition(":")[0].partition(".")[0]
+        own = self._name.partition(".")[0]
         return [name for name in self._witness.importers if is_installed(name) and name.partition(".")[0] != own]
 
 
@@ -246,6 +247,21 @@ class PreloadTemplate:
                 data = data[self._link.send(data) :]
             except BlockingIOError:
                 select.select([], [self._link], [])
+
+
+def examine(config: Config) -> str:
+    """For ``--check-config``: what workers would share, and why not more, in lines for people. Imports the application."""
+    survey = Survey(config)
+    survey.import_app()
+    found = survey.findings
+    lines = [f"{module} {summary(things)}" for module, things in found.harmful.items()]
+    installed = [name for name in survey.installed if not is_among(name, found.without)]
+    packages = len({name.partition(".")[0] for name in installed})
+    shared = f"{len(installed)} modules of {packages} installed packages"
+    if config.preload == "app" and found.is_clean:
+        return f"--preload app: workers share the application and {shared}."
+    text = f"--preload {config.preload}: workers share {shared}"
+    return "\n".join([f"{text}, because:" if config.preload == "app" else f"{text}.", *(f"  {line}" for line in lines)])
 
 
 def is_among(name: str, packages: Collection[str]) -> bool:

@@ -47,7 +47,7 @@ DOORS: Mapping[tuple[str, str], frozenset[str]] = {
     ),
     ("supervisor", "logs"): frozenset({"logs.setup"}),
     ("supervisor", "admin"): frozenset({"admin.main"}),
-    ("cli", "worker"): frozenset({"worker.main", "worker.interfaces", "worker.hooks"}),
+    ("cli", "worker"): frozenset({"worker.main", "worker.interfaces", "worker.hooks", "worker.preload"}),
     ("", "worker"): frozenset({"worker.current"}),
 }
 """Where a room may import only some modules of another. The supervisor knows what to run after a fork: as a worker, to fork

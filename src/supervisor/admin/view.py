@@ -21,8 +21,9 @@ from ..control.metrics import make_facts
 from ..control.status import Supervised, status, too_few
 from ..inspector import Receiver
 from ..phases import Phase, Plan, Stage
-from ..snapshot import LastReload, Result, Snapshot, WorkerSnapshot
+from ..snapshot import LastReload, Result, Snapshot, TemplateSnapshot, WorkerSnapshot
 from ..stalls import Blocked
+from ..templates import TemplatePhase
 
 Shown = tuple[int, int, tuple[float, str, str] | None]
 """What is shown of a worker: pid, row of the scoreboard; if its event loop does not turn, since when, for which request, and
@@ -41,8 +42,17 @@ class Exhibit:
         self.supervised = supervised
         scoreboard.counts.show_to(published)
 
-    def show(self, snapshot: Snapshot, found: Mapping[int, Shown], events: Iterable[Mapping[str, Any]]) -> None:
-        """Show the fleet: ``found`` has the processes by the worker's id, ``events`` the last lines of the log."""
+    def show(
+        self,
+        snapshot: Snapshot,
+        found: Mapping[int, Shown],
+        events: Iterable[Mapping[str, Any]],
+        templates: Mapping[int, int],
+    ) -> None:
+        """Show the fleet: ``found`` has the processes by the worker's id, ``events`` the last lines of the log.
+
+        ``templates`` are the pids of templates, by id.
+        """
         reload = snapshot.last_reload
         text = {
             "stage": snapshot.stage.name,
@@ -58,6 +68,9 @@ class Exhibit:
             "members": [
                 [w.slot, w.id, w.phase.name, w.generation, w.since, w.restarts, w.last_death, *found.get(w.id, NOT_FOUND)]
                 for w in snapshot.workers
+            ],
+            "templates": [
+                [t.id, t.phase.name, t.generation, t.since, t.has_app, templates.get(t.id)] for t in snapshot.templates
             ],
             "events": list(events),
         }
@@ -126,8 +139,10 @@ class View:
         return too_few(ready, told["ready_min"]) if ready < told["ready_min"] else ""
 
     def pids(self) -> list[int]:
-        """The supervisor and all workers."""
-        return [self._supervised.pid, *(worker[7] for worker in self._refresh().get("members", ()) if worker[7])]
+        """The supervisor, all workers, and what they were forked from."""
+        told = self._refresh()
+        workers = [worker[7] for worker in told.get("members", ()) if worker[7]]
+        return [self._supervised.pid, *workers, *(template[5] for template in told.get("templates", ()) if template[5])]
 
     def listeners(self) -> tuple[Address, ...]:
         """Where the workers' listeners listen."""
@@ -148,6 +163,7 @@ class View:
     def _read(self) -> tuple[Snapshot, Seen]:
         told, config = self._refresh(), self._config
         workers = told.get("members", [])
+        templates = told.get("templates", [])
         reload = told.get("last_reload")
         snapshot = Snapshot(
             Stage[told.get("stage", "BOOTING")],
@@ -159,21 +175,28 @@ class View:
             told.get("is_complete", False),
             tuple(told.get("exits", {}).items()),
             tuple(told.get("reloads", {}).items()),
+            templates=tuple(TemplateSnapshot(t[0], TemplatePhase[t[1]], t[2], t[3], t[4]) for t in templates),
         )
-        return snapshot, Seen(self._scoreboard, {w[1]: (w[7], w[8], w[9]) for w in workers if w[7]})
+        found: dict[int, Shown] = {w[1]: (w[7], w[8], w[9]) for w in workers if w[7]}
+        return snapshot, Seen(self._scoreboard, found, {t[0]: t[5] for t in templates if t[5]})
 
 
 class Seen:
     """The workers' processes, as the supervisor shows them; see :class:`Processes`."""
 
-    def __init__(self, scoreboard: Scoreboard, found: Mapping[int, Shown]) -> None:
+    def __init__(self, scoreboard: Scoreboard, found: Mapping[int, Shown], templates: Mapping[int, int]) -> None:
         self._scoreboard = scoreboard
         self._found = found
+        self._templates = templates
 
     def pid_of(self, worker: int) -> int | None:
         """The pid; None if the worker is gone."""
         found = self._found.get(worker)
         return found[0] if found is not None else None
+
+    def template_pid(self, template: int) -> int | None:
+        """The pid of a template; None if it is gone."""
+        return self._templates.get(template)
 
     def row_of(self, worker: int) -> Row | None:
         """Its row of the scoreboard; None if the worker is gone."""

@@ -13,8 +13,9 @@ from ...version import __version__
 from ..inspector import Receiver
 from ..phases import Phase, Stage
 from ..resources import usage_of
-from ..snapshot import LastReload, Snapshot, WorkerSnapshot
+from ..snapshot import LastReload, Snapshot, TemplateSnapshot, WorkerSnapshot
 from ..stalls import Blocked
+from ..templates import TemplatePhase
 
 PHASES: Mapping[Phase, str] = {
     Phase.STARTING: "starting",
@@ -25,6 +26,11 @@ PHASES: Mapping[Phase, str] = {
     # It has said why it can't start, and exits.
     Phase.FAILED: "draining",
     Phase.KILLED: "killed",
+}
+TEMPLATE_PHASES: Mapping[TemplatePhase, str] = {
+    TemplatePhase.STARTING: "starting",
+    TemplatePhase.READY: "ready",
+    TemplatePhase.KILLED: "killed",
 }
 STAGES: Mapping[Stage, str] = {
     Stage.BOOTING: "booting",
@@ -42,6 +48,9 @@ class Processes(Protocol):
 
     def pid_of(self, worker: int) -> int | None:
         """The pid; None if the worker is gone."""
+
+    def template_pid(self, template: int) -> int | None:
+        """The pid of a template; None if it is gone."""
 
     def row_of(self, worker: int) -> Row | None:
         """Its row of the scoreboard; None if the worker is gone."""
@@ -91,6 +100,7 @@ def status(snapshot: Snapshot, supervised: Supervised, now: float) -> dict[str, 
             "last_reload": last_reload(snapshot.last_reload, now),
         },
         "workers": [worker_status(worker, supervised.processes, now) for worker in workers],
+        "templates": [template_status(template, supervised.processes, now) for template in snapshot.templates],
     }
 
 
@@ -135,6 +145,21 @@ def worker_status(worker: WorkerSnapshot, processes: Processes, now: float) -> d
         "last_death": worker.last_death or None,
         "durations": durations,
         "blocked": blocked_status(blocked),
+    }
+
+
+def template_status(template: TemplateSnapshot, processes: Processes, now: float) -> dict[str, Any]:
+    """One template of ``--preload``."""
+    pid = processes.template_pid(template.id)
+    usage = usage_of(pid) if pid is not None else None
+    return {
+        "id": template.id,
+        "pid": pid,
+        "generation": template.generation,
+        "phase": TEMPLATE_PHASES[template.phase],
+        "age": round(now - template.since, 3),
+        "shares": "app" if template.has_app else "packages",
+        "rss_bytes": usage.rss_bytes if usage is not None else None,
     }
 
 

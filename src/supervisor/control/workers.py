@@ -22,6 +22,11 @@ class Workers:
         child = self._host.children.get(worker)
         return child.pid if child is not None else None
 
+    def template_pid(self, template: int) -> int | None:
+        """The pid of a template; None if it is gone."""
+        templates = self._host.templates
+        return templates.pid_of(template) if templates is not None else None
+
     def row_of(self, worker: int) -> Row | None:
         """A worker's row of the scoreboard; None if it is gone."""
         child = self._host.children.get(worker)
