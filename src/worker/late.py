@@ -26,7 +26,20 @@ PATIENCE = 20
 HTTP2 = tuple(
     f"tricorn.protocols.http2.{name}"
     for name in (
-        *("bodies", "calm", "connection", "flow", "frames", "head", "hpack", "huffman", "phase", "receiver", "response"),
+        *(
+            "blocks",
+            "bodies",
+            "calm",
+            "connection",
+            "flow",
+            "frames",
+            "head",
+            "hpack",
+            "huffman",
+            "phase",
+            "receiver",
+            "response",
+        ),
         *("stream", "tunnel"),
     )
 )

@@ -1,7 +1,4 @@
-"""The reading half of a connection: from bytes to requests, bodies and the other frames of a client, without I/O.
-
-The file is long because it is one machine: each kind of frame has a method here, and they share the state of the connection.
-"""
+"""The reading half of a connection: from bytes to requests, bodies and the other frames of a client, without I/O."""
 
 from __future__ import annotations
 
@@ -10,17 +7,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...errors import BadRequest
-from ..asgi import Field
 from ..limits import Limits
-from ..memory import remember
 from . import frames
+from .blocks import HeaderBlocks
 from .calm import Calm
 from .frames import (
-    COMPRESSION_ERROR,
     CONTINUATION,
     END_HEADERS,
     END_STREAM,
-    ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     HEADERS,
@@ -30,18 +24,11 @@ from .frames import (
     ConnectionFault,
     StreamFault,
 )
-from .head import Request, RequestLane, check_trailers, parse_urgency
-from .hpack import CompressionError, Decoder, HeaderBomb
+from .head import Request, check_trailers, parse_urgency
 
 _unpack = frames.HEAD.unpack_from
 _WHOLE = END_STREAM | END_HEADERS
 _FIRST_SIZE = 9 + len(frames.PREFACE)
-_MAX_CONTINUATIONS = 32
-"""Frames after the first one of a header block. Eight of the default size are enough for any limit of a head that is usual."""
-_LONGEST_REMEMBERED = 1024
-"""Bytes of the longest block whose meaning is remembered."""
-_MOST_REMEMBERED = 64
-"""Blocks that a connection remembers: a megabyte for 16 connections that fill it on purpose."""
 _MAX_FRAMES = 2000
 """Frames read in one turn of the event loop. One read may bring 26,000 small ones, and each takes a microsecond or two."""
 _FAULT_COST = 4.0
@@ -97,34 +84,23 @@ class Owner(Protocol):
 class Receiver:
     """Cuts one connection's bytes into frames, checks them and tells the owner of them in order (RFC 9113 sections 4 to 6).
 
-    - *Fast lane.* Clients send the same header block again and again, once their table holds its fields. What a block means
-      that leaves the table alone is remembered until the table changes; such a request costs a look-up and no decoding.
-    - *Bounds.* Of an incomplete frame or header block no more is kept than a frame or a head may have. A frame that advances no
-      request costs points (see calm.py).
+    - *Bounds.* Of an incomplete frame no more is kept than a frame may have, and of a header block than a head may have (see
+      blocks.py). A frame that advances no request costs points (see calm.py).
     - *Faults* of a stream are told to the owner; those of the connection are raised, and nothing is read afterwards.
     """
 
-    __slots__ = (
-        *("_block", "_block_flags", "_block_size", "_block_stream", "_buffer", "_decoder", "_lane", "_limits"),
-        *("_memo", "_missing", "_owner", "_started", "calm", "is_over", "last"),
-    )
+    __slots__ = ("_blocks", "_buffer", "_missing", "_owner", "_started", "calm", "is_over", "last")
 
     def __init__(self, owner: Owner, limits: Limits, calm: Calm) -> None:
         self._owner = owner
-        self._limits = limits
         self.calm = calm
-        self._decoder = Decoder()
-        self._memo: dict[bytes, Request] = self._decoder.memo
-        self._lane = RequestLane(limits)
+        self._blocks = HeaderBlocks(limits)
         self._buffer: list[bytes] = []
         """What has come of a frame that is not whole."""
         self._missing = _FIRST_SIZE
         """Bytes that have to come before there is something to do."""
         self._started = False
         """The preface has come, and SETTINGS behind it."""
-        self._block: list[bytes] | None = None
-        """What has come of a header block that goes on in CONTINUATION frames."""
-        self._block_size = self._block_stream = self._block_flags = 0
         self.last = 0
         """The last stream that the client has opened."""
         self.is_over = False
@@ -133,7 +109,7 @@ class Receiver:
     @property
     def is_amid_head(self) -> bool:
         """Whether a header block has begun that is not complete: until its end nothing else may come."""
-        return self._block is not None
+        return self._blocks.stream > 0
 
     @property
     def is_behind(self) -> bool:
@@ -153,7 +129,7 @@ class Receiver:
             self._buffer.clear()
             if not self._started:
                 data = self._begin(data)
-        at, end, left = 0, len(data), _MAX_FRAMES
+        at, end, left, blocks = 0, len(data), _MAX_FRAMES, self._blocks
         while at + 9 <= end and not self.is_over and left:
             first, flags, stream = _unpack(data, at)
             at += 9
@@ -166,10 +142,10 @@ class Receiver:
             if (
                 first & 0xFF == HEADERS
                 and flags == _WHOLE
-                and (found := self._memo.get(data[at:stop])) is not None
+                and (found := blocks.known.get(data[at:stop])) is not None
                 and stream > self.last
                 and stream & 0x80000001 == 1
-                and self._block is None
+                and not blocks.stream
             ):
                 self.last = stream
                 try:
@@ -193,9 +169,7 @@ class Receiver:
         """Keep nothing, and read nothing any more."""
         self.is_over = True
         self._buffer.clear()
-        self._block = None
-        self._memo.clear()
-        self._lane.clear()
+        self._blocks.clear()
 
     def lose(self) -> None:
         """The connection is lost, and gives no more to read: let go of it."""
@@ -218,7 +192,7 @@ class Receiver:
         return data
 
     def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is not None and (kind != CONTINUATION or stream != self._block_stream):
+        if self._blocks.stream and (kind != CONTINUATION or stream != self._blocks.stream):
             raise ConnectionFault(PROTOCOL_ERROR, "a frame amid a header block")
         handler = _HANDLERS.get(kind)
         try:
@@ -249,31 +223,22 @@ class Receiver:
         if flags & END_HEADERS:
             self._head(stream, payload, flags & END_STREAM > 0)
             return
-        self._block, self._block_size = [], 0
-        self._block_stream, self._block_flags = stream, flags
-        self._extend(payload)
+        self._blocks.begin(stream, flags, payload)
 
     def _continuation(self, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is None:
+        blocks = self._blocks
+        if not blocks.stream:
             raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         if not payload:
             self.calm.spend()
-        self._extend(payload)
+        blocks.extend(payload)
         if flags & END_HEADERS:
-            block, self._block = b"".join(self._block), None
-            self._head(stream, block, self._block_flags & END_STREAM > 0)
-
-    def _extend(self, payload: bytes) -> None:
-        assert self._block is not None
-        self._block.append(payload)
-        self._block_size += len(payload)
-        if self._block_size > self._limits.head or len(self._block) > 1 + _MAX_CONTINUATIONS:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block without end")
+            self._head(stream, blocks.complete(), blocks.flags & END_STREAM > 0)
 
     def _head(self, stream: int, block: bytes, end: bool) -> None:
         """A whole header block. It is decoded whatever becomes of it: it may change the table."""
         if stream <= self.last:
-            fields, _ = self._decode(block)
+            fields, _ = self._blocks.decode(block)
             if self._owner.check_open(stream):
                 if not end:
                     raise StreamFault(PROTOCOL_ERROR, "trailers that don't end their stream")
@@ -281,28 +246,18 @@ class Receiver:
                 self._owner.end_body(stream)
             return
         self.last = stream
-        request = self._memo.get(block)
+        request = self._blocks.known.get(block)
         if request is None:
-            fields, size = self._decode(block)
+            fields, size = self._blocks.decode(block)
             try:
-                request = self._lane.read(fields, size)
+                request = self._blocks.read(block, fields, size)
             except BadRequest as error:
                 # The answer to it brings some of the points back.
                 self.calm.spend(2 * _FAULT_COST)
                 is_head = (b":method", b"HEAD") in fields
                 self._owner.reject(stream, error, end, "HEAD" if is_head else "GET")
                 return
-            if len(block) <= _LONGEST_REMEMBERED and not self._decoder.changed:
-                remember(self._memo, block, request, _MOST_REMEMBERED)
         self._owner.begin(stream, request, end)
-
-    def _decode(self, block: bytes) -> tuple[list[Field], int]:
-        try:
-            return self._decoder.decode(block, self._limits.head)
-        except CompressionError as error:
-            raise ConnectionFault(COMPRESSION_ERROR, str(error)) from None
-        except HeaderBomb:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "a head of many times the size allowed") from None
 
     # Bodies.
 
