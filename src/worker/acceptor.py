@@ -18,12 +18,13 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ..ipc.scoreboard import Field
-from ..protocols.facts import Facts, MakeConnection, Opening
+from ..protocols.facts import Facts, MakeConnection
 from .line import Line, epoll_of
 from .owner import Place
+from .setup import Setup
 
 logger = logging.getLogger("tricorn.error")
 
@@ -32,6 +33,8 @@ PAUSE = 0.5
 memory have run out, or an application has shut the listener down for all workers."""
 ADMISSION_GRACE = 1.0
 """Seconds that handshakes under way may take when a stop is asked for."""
+SETTLE = 0.01
+"""Seconds between two looks, at a stop, whether handshakes are under way."""
 AT_ONCE = 32
 """Connections taken in one turn of the loop, at most: open connections are served in between."""
 STEP = 0.001
@@ -72,24 +75,27 @@ class Acceptor:
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[socket.socket],
         make: MakeConnection,
-        admit: Callable[[socket.socket, MakeConnection], Awaitable[None]],
+        setup: Setup,
         place: Place,
-        *,
-        at_once: bool = False,
         backlog: int = 0,
     ) -> None:
-        """``admit`` has a connection made for a socket (see setup.py); ``make`` makes it. ``at_once``: nothing else happens in
-        between, so that a connection may be made without ``admit``. ``backlog``: the length of the listeners' queues."""
+        """``setup`` says how a transport begins; ``make`` makes its connection. ``backlog``: the length of the listeners'
+        queues, where the kernel does not tell."""
         self._loop = loop
         self._listeners = listeners
         self._make = make
-        self._admit = admit
+        self._setup = setup
         self._place = place
         self._backlog = backlog
         self._cells = place.row.cells
-        self._opening = Opening(make) if at_once else None
-        """The protocol of every transport until it gets its connection, a turn later."""
-        self._makes_transports = at_once and hasattr(loop, "_make_socket_transport")
+        self._handshakes: Collection[object] = ()
+        """TLS handshakes that are not complete."""
+        if setup.handshakes is not None:
+            self._handshakes = setup.handshakes.under_way
+            setup.handshakes.on_end = self._count
+        self._opening = setup.begin(make) if setup.handshakes is None else None
+        """The protocol of every transport until it gets its connection, a turn later; with TLS each has one of its own."""
+        self._makes_transports = not setup.needs_socket and hasattr(loop, "_make_socket_transport")
         self._servers: list[asyncio.AbstractServer] = []
         """The event loop's own, which accept without us."""
         self._lines: list[Line] = []
@@ -121,7 +127,7 @@ class Acceptor:
         # A program that serves by itself shares its listeners with nobody.
         epoll = epoll_of(self._loop) if self._place.is_shared else None
         # It is uvloop's way to accept one connection in each turn. asyncio takes all there are.
-        by_loop = self._opening is not None and hasattr(self._loop, "_get_backend_id")
+        by_loop = not self._setup.needs_socket and hasattr(self._loop, "_get_backend_id")
         by_loop = by_loop and (epoll is not None or not self._place.is_shared) and _has_spare_descriptors()
         for listener in self._listeners:
             watched = [listener.dup() for _ in range(PER_TURN)] if by_loop else [listener]
@@ -146,12 +152,14 @@ class Acceptor:
         for wait in self._waits.values():
             wait.cancel()
         self._waits.clear()
-        if empty and self._tasks:
+        if empty and (self._tasks or self._handshakes):
             self._loop.call_later(ADMISSION_GRACE, self.give_up)
 
     def tick(self, in_flight: int = 0) -> None:
         """Once a second: count the connections closed since the last call. ``in_flight``: requests being answered."""
         self._in_flight = in_flight
+        if self._setup.handshakes is not None:
+            self._setup.handshakes.expire()
         self._closed = self._closed_since()
         self._taken, self._before = 0, self._connections
         # Others may have lost connections since it took its place in the line.
@@ -163,7 +171,7 @@ class Acceptor:
         ``websockets`` of them are WebSockets, and ``multiplexed`` speak HTTP/2.
         """
         self._made = made
-        self._cells[_CONNECTIONS] = self._connections = made + len(self._pending)
+        self._count()
         if websockets != self._websockets or multiplexed != self._multiplexed:
             self._cells[Field.WEBSOCKETS] = self._websockets = websockets
             self._cells[Field.HTTP2] = self._multiplexed = multiplexed
@@ -172,6 +180,8 @@ class Acceptor:
         """Close the connections that are not admitted yet."""
         for task in list(self._tasks):
             task.cancel()
+        if self._setup.handshakes is not None:
+            self._setup.handshakes.give_up()
 
     async def settled(self) -> None:
         """Wait until every accepted connection is known to the service, or is gone."""
@@ -180,6 +190,8 @@ class Acceptor:
         # In the next turn event loops tell of the transports that they made in this one.
         for _ in range(2):
             await asyncio.sleep(0)
+        while self._handshakes:
+            await asyncio.sleep(SETTLE)
 
     def is_busier(self) -> bool:
         """Whether another worker has clearly fewer connections; of many workers some are asked."""
@@ -197,15 +209,14 @@ class Acceptor:
 
     # Accepting.
 
-    def _open(self) -> Opening:
+    def _open(self) -> asyncio.Protocol:
         """The event loop has accepted a connection; returns the protocol that it begins with."""
-        assert self._opening is not None
         self._connections += 1
         self._taken += 1
         if self._taken % LOOK == 0 and not _has_spare_descriptors():
             self._loop.call_soon(self._accept_ourselves)
         self._give_way(STEP)
-        return self._opening
+        return self._opening or self._setup.begin(self._make)
 
     async def _let_loop_accept(self, listener: socket.socket) -> None:
         """One connection in each turn."""
@@ -290,7 +301,7 @@ class Acceptor:
         connection.setblocking(False)
         if self._makes_transports:
             self._take_note()
-            self._loop._make_socket_transport(connection, self._opening)  # type: ignore[attr-defined]
+            self._loop._make_socket_transport(connection, self._opening or self._setup.begin(self._make))  # type: ignore[attr-defined]
             return
         self._pending.add(connection)
         self._take_note()
@@ -305,12 +316,12 @@ class Acceptor:
             return self._make(transport, facts)
 
         try:
-            await self._admit(connection, make)
+            await self._setup.admit(connection, make)
         except (OSError, asyncio.CancelledError):
             # The client is gone already, was not admitted, or took too long.
             connection.close()
-            self._pending.discard(connection)
-            self.publish(self._made, self._websockets, self._multiplexed)
+        self._pending.discard(connection)
+        self._count()
 
     # Counting.
 
@@ -319,6 +330,9 @@ class Acceptor:
         self._taken += 1
         self._connections += 1
         self._cells[_CONNECTIONS] = self._connections
+
+    def _count(self) -> None:
+        self._cells[_CONNECTIONS] = self._connections = self._made + len(self._pending) + len(self._handshakes)
 
     def _closed_since(self) -> int:
         """Connections closed since the last tick."""

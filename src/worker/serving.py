@@ -93,9 +93,7 @@ class Serving:
         self._http2: Successor | None = None
         """Makes connections of HTTP/2, once it is loaded."""
         setup = make_setup(config, loop, certificates)
-        self._acceptor = Acceptor(
-            loop, listeners, self._make_connection, setup.admit, place, at_once=setup.is_empty, backlog=config.backlog
-        )
+        self._acceptor = Acceptor(loop, listeners, self._make_connection, setup, place, config.backlog)
         self._handover = Handover(handover, loop, self._acceptor.take) if handover is not None else None
         self.service = self._make_service(app)
         self._http1 = Http1(self.service, codec_of(config.http), lane_of(config.http))

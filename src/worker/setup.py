@@ -1,7 +1,7 @@
-"""What happens between accept and protocol: the PROXY header is read, then the TLS handshake takes place.
+"""What happens between accept and protocol: the PROXY header is read, then the TLS handshake takes place (see handshake.py).
 
-Both wait for the client's first byte with nothing but the socket, so a client that connects and says nothing costs little.
-The protocol is chosen afterwards, from the facts of the transport that is ready by then (see :class:`Opening`).
+A client that connects and says nothing costs little. The protocol is chosen afterwards, from the facts of the transport that is
+ready by then (see :class:`Opening`).
 """
 
 from __future__ import annotations
@@ -14,20 +14,16 @@ from ..config.options import Config
 from ..errors import ConfigError
 from ..protocols.facts import MakeConnection, Opening
 from ..protocols.proxy.headers import Origin, Trusted
+from .handshake import Handshake, Handshakes
 from .tls import Certificates
 
 logger = logging.getLogger("tricorn.error")
 
-SHUTDOWN_TIME = 86400.0
-"""Seconds until the event loop gives up a TLS connection that is being closed: a day, because the loop does not look whether
-the client makes progress. We do (protocols/delivery.py), and end a connection that makes none."""
 QUIET = 60.0
 """Seconds between two warnings about connections without a PROXY header: any client may cause them, and one warning shows the
 mistake."""
 MAX_PEEKED = 4096
 """Bytes of a PROXY header looked at in one go: the longest one that is accepted."""
-MOMENT = 0.001
-"""Seconds for a handshake whose time was spent on waiting for its first byte: asyncio takes no zero."""
 
 
 class Setup:
@@ -46,44 +42,30 @@ class Setup:
         ``handshake_time``: seconds for a TLS handshake.
         """
         self._loop = loop
-        self._certificates = certificates
         self._proxies = proxies
         self._proxy_time = proxy_time
-        self._handshake_time = handshake_time
+        self.handshakes: Handshakes | None = None
+        """None without TLS."""
+        if certificates.context is not None:
+            # Another takes its place when the files change.
+            self.handshakes = Handshakes(loop, lambda: certificates.context, handshake_time)
         self._warn_at = 0.0
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing happens in between."""
-        return self._proxies is None and self._certificates.context is None
+    def needs_socket(self) -> bool:
+        """Whether something has to be read before there is a transport: then connections go through :meth:`admit`."""
+        return self._proxies is not None
+
+    def begin(self, make: MakeConnection, origin: Origin | None = None) -> asyncio.Protocol:
+        """The protocol with which a transport begins, until ``make`` makes its connection."""
+        return Opening(make, origin) if self.handshakes is None else Handshake(self.handshakes, make, origin)
 
     async def admit(self, connection: socket.socket, make: MakeConnection) -> None:
         """Let ``make`` have the accepted ``connection``. Raises OSError when the peer is gone or does not pass."""
         origin = None
         if self._proxies is not None and self._is_proxy(connection, self._proxies):
             origin = await self._read_origin(connection)
-        if self._certificates.context is None:
-            await self._loop.connect_accepted_socket(lambda: Opening(make, origin), connection)
-            return
-        deadline = self._loop.time() + self._handshake_time
-        async with asyncio.timeout_at(deadline):
-            first = await self._peek(connection, 1)
-        if first.isupper():
-            # A TLS record never begins with a letter, every method of HTTP does. A failed handshake would not say why.
-            await self._loop.connect_accepted_socket(lambda: Opening(make, origin, misses_tls=True), connection)
-            return
-        try:
-            await self._loop.connect_accepted_socket(
-                lambda: Opening(make, origin),
-                connection,
-                ssl=self._certificates.context,
-                ssl_handshake_timeout=max(MOMENT, deadline - self._loop.time()),
-                ssl_shutdown_timeout=SHUTDOWN_TIME,
-            )
-        except OSError as error:
-            # Any client can cause this, as often as it likes: it is not worth a line of the log.
-            logger.debug("TLS handshake failed: %s", error)
-            raise
+        await self._loop.connect_accepted_socket(lambda: self.begin(make, origin), connection)
 
     def _is_proxy(self, connection: socket.socket, proxies: Trusted) -> bool:
         """Whether the peer is one that speaks the PROXY protocol: its address decides, never what it sends (section 2)."""

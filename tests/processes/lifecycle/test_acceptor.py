@@ -7,12 +7,14 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 from tricorn.ipc.scoreboard import USED, Field, Scoreboard
-from tricorn.protocols.facts import Facts, MakeConnection
+from tricorn.protocols.facts import Facts, MakeConnection, Opening
 from tricorn.worker.acceptor import Acceptor
 from tricorn.worker.owner import FleetPlace
+from tricorn.worker.setup import Setup
 
 FACTS = Facts(client=None, server=None)
 
@@ -28,7 +30,8 @@ class Stage:
         self.clients: list[socket.socket] = []
         self.made = 0
         place = FleetPlace(self.board, self.own)
-        self.acceptor = Acceptor(asyncio.get_running_loop(), [listener], self._make, self._admit, place)
+        self.handshakes = None
+        self.acceptor = Acceptor(asyncio.get_running_loop(), [listener], self._make, cast(Setup, self), place)
         for row in (self.own, self.other):
             self.set(row, Field.SERVING, 1)
             self.set(row, Field.BEAT, time.monotonic())
@@ -42,7 +45,14 @@ class Stage:
         self.publish(self.made + 1)
         return asyncio.Protocol()
 
-    async def _admit(self, connection: socket.socket, make: MakeConnection) -> None:
+    needs_socket = True
+
+    def begin(self, make: MakeConnection) -> asyncio.Protocol:
+        """As Setup's."""
+        return Opening(make)
+
+    async def admit(self, connection: socket.socket, make: MakeConnection) -> None:
+        """As Setup's."""
         self.accepted.append(connection)
         make(asyncio.Transport(), FACTS)
 
