@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config.frozen import Value
 from ..config.options import Config
@@ -15,6 +15,7 @@ from ..ipc.waits import Waits
 from ..logs import orders
 from ..protocols.context import Phase
 from ..protocols.facts import Facts
+from ..protocols.http1.connection import HttpConnection
 from ..worker.current import CurrentWorker
 from ..worker.lifespan import Lifespan
 from ..worker.main import watch_lifeline
@@ -160,13 +161,20 @@ def _settings(config: Config) -> Config:
 class AdminServing(Serving):
     """Serves the admin's application, with a bound on connections."""
 
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._open: list[HttpConnection] = []
+        """Oldest first, without those that are about to close. The service has these, too, until their end is told."""
+
     def _make_connection(self, transport: asyncio.Transport, facts: Facts) -> asyncio.Protocol:
-        connections = self.service.connections
-        if len(connections) >= MAX_CONNECTIONS:
+        self._open = [one for one in self._open if not one.transport.is_closing()]
+        if len(self._open) >= MAX_CONNECTIONS:
             # The deadline of a connection that answers a request is infinite, and that of an idle one the earlier the longer
             # it has been idle.
-            min(connections, key=lambda connection: connection.deadline).abort()
-        return super()._make_connection(transport, facts)
+            min(self._open, key=lambda connection: connection.deadline).abort()
+        connection = HttpConnection(self._http1, transport, facts)
+        self._open.append(connection)
+        return connection
 
 
 class Nobody:
