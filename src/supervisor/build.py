@@ -112,6 +112,7 @@ class Builder:
             config=self._config,
             since=self._since,
             began=self._began,
+            identity=self.identity,
             fleet=self._fleet,
             host=self._host,
             listeners=self._listeners,

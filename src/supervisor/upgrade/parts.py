@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...config.frozen import Value
+from ...config.identity import Identity
 from ...config.options import Config
 from ...logs import setup as logs
 from ..fleet import Fleet
@@ -34,6 +35,8 @@ class Parts(Value):
     """When it began, in seconds of CLOCK_MONOTONIC."""
     began: float
     """The same by the wall clock."""
+    identity: Identity | None
+    """The user that workers run as, if it is not ours."""
     fleet: Fleet
     host: Host
     listeners: Listeners

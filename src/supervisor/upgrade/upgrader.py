@@ -98,7 +98,7 @@ class Upgrader:
             if self._origin is None:
                 raise ConfigError("it is not known how the server was started")
             command, around = self._origin.command(), self._origin.surroundings()
-            check_trust(parts.listeners.identity, command, around)
+            check_trust(parts.identity, command, around)
             seconds = parts.fleet.wanted.settled.config.timeout_worker_startup
             self._preflight = Preflight(parts.host, self._own, command, around, self._state(), seconds)
         except (ConfigError, OSError) as error:
