@@ -266,29 +266,30 @@ class Exchange:
                 self.phase = STARTED
                 return
         elif (phase is STREAMING or phase is STARTED) and message["type"] == "http.response.body":
-            body, more = message.get("body", b""), "more_body" in message and message["more_body"]
+            body = message.get("body", b"")
             if type(body) is not bytes:
                 body = as_bytes(body)
-            stream = self._stream
-            if phase is STREAMING:
-                room = stream.send_body(body, more or self._trailers is not None)
-            else:
-                room = stream.send_head(self.status, self.response_headers, body, more or self._trailers is not None)
-                if more:
-                    self.phase = STREAMING
-                elif room is not None and self._trailers is None:
-                    # Nothing was sent yet.
-                    await asyncio.shield(room)
-                    await self.send(message)
-                    return
-            if not more:
-                if self._trailers is None:
-                    self._complete()
+            more = "more_body" in message and message["more_body"]
+            if more or self._trailers is not None:
+                if phase is STREAMING:
+                    room = self._stream.send_body(body)
                 else:
+                    room = self._stream.send_head(self.status, self.response_headers, body)
+                    self.phase = STREAMING
+                if not more:
                     self.phase = TRAILING
-            elif room is not None:
-                # Shielded: a cancelled waiter must not cancel the future that others wait for.
+                elif room is not None:
+                    # Shielded: a cancelled waiter must not cancel the future that others wait for.
+                    await asyncio.shield(room)
+                return
+            if phase is STREAMING:
+                self._stream.end_body(body)
+            elif (room := self._stream.send_whole(self.status, self.response_headers, body)) is not None:
+                # Nothing was sent yet.
                 await asyncio.shield(room)
+                await self.send(message)
+                return
+            self._complete()
             return
         await _ACTS.get((phase, message["type"]), Exchange._misplaced)(self, message)
 
@@ -316,14 +317,14 @@ class Exchange:
             if file.whole is not None:
                 await self.send({"type": "http.response.body", "body": file.whole})
                 return
-            self._stream.send_head(self.status, self.response_headers, b"", True, file.size)
+            self._stream.send_head(self.status, self.response_headers, b"", file.size)
             self.phase = SENDFILE
             try:
                 await self._stream.send_file(file)
             except ClientDisconnected:
                 # As with any other message that reaches no client.
                 return
-        self._stream.send_body(b"", False)
+        self._stream.end_body(b"")
         self._complete()
 
     async def _misplaced(self, message: Message) -> None:

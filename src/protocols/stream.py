@@ -17,10 +17,9 @@ Room = asyncio.Future[None] | None
 class Stream(Protocol):
     """One request's way through a connection: the exchange sends its response here, as messages rather than bytes.
 
-    A response is: any number of :meth:`send_interim`; one :meth:`send_head` with the first part of the body; then, while there
-    is more, :meth:`send_body` or one :meth:`send_file`; and :meth:`send_trailers` if even the last part of the body said that
-    there is more. Or it is one :meth:`refuse`. When no more is to come the response is complete, and the stream serves the
-    exchange no more. :meth:`reset` breaks it off.
+    A response is: any number of :meth:`send_interim`; then one :meth:`send_whole`; or one :meth:`send_head` with the first part
+    of the body, any number of :meth:`send_body` or one :meth:`send_file`, and :meth:`end_body` or :meth:`send_trailers`. Or it
+    is one :meth:`refuse`. When the response is complete, the stream serves the exchange no more. :meth:`reset` breaks it off.
 
     How the client knows where the body ends, whether the connection persists, and how an answer to ``Expect`` is spelled: all
     that is the stream's business. With HTTP/1.1 a connection has one stream at a time, with HTTP/2 many.
@@ -35,15 +34,21 @@ class Stream(Protocol):
     def sent(self) -> int:
         """Bytes of the response's body sent so far."""
 
-    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
-        """Send the head and ``body``. ``size``: of the whole body, where it is known although there is more.
+    def send_whole(self, status: int, headers: Iterable[Field], body: bytes) -> Room:
+        """Send a whole response. If there is no room it is not sent at all, and is to be sent again later.
 
-        A whole response (not ``more``) for which there is no room is not sent at all, and is to be sent again later: answers
-        must not pile up before a client that does not read. In all other cases the data is sent, and room concerns what
-        follows."""
+        Answers must not pile up before a client that does not read. In all other cases the data is sent, and room
+        concerns what follows.
+        """
 
-    def send_body(self, body: bytes, more: bool) -> Room:
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, size: int | None = None) -> Room:
+        """Send the head and the first part of the body. ``size``: of the whole body, where it is known."""
+
+    def send_body(self, body: bytes) -> Room:
         """Send the next part of the body, which may be empty."""
+
+    def end_body(self, body: bytes) -> None:
+        """Send the last part of the body, which may be empty. The response is complete then."""
 
     async def send_file(self, file: File) -> None:
         """Send a file as the rest of the body, unless the body is not sent at all. Raises ClientDisconnected."""

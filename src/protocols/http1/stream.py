@@ -100,36 +100,43 @@ class Http1Stream:
             return self._file.sent
         return self.body_sent if self._chunk is None else self.body_sent + self._chunk_size
 
-    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
+    def send_whole(self, status: int, headers: Iterable[Field], body: bytes) -> Room:
         service, writer = self._service, self._writer
-        if not more:
-            if writer.room is not None:
-                return writer.room
-            size = len(body)
+        if writer.room is not None:
+            return writer.room
+        size = len(body)
         persists = service.phase is SERVING and not self.withheld
         head, kind, length, keep_alive = encode(self.request, status, headers, self._heads, size, persists)
+        if kind is not LENGTH:
+            body, length = b"", 0
+        elif size != length:
+            raise length_mismatch(size, length, False)
+        self.body_sent = length
+        if length < _MAX_COPIED and not writer.corked:
+            # As write_last would, but without a call in the case that comes most often.
+            data = head + body
+            if not writer.transport.is_closing():
+                service.meters.sent += len(data)
+                writer.transport.write(data)
+        else:
+            writer.hold(head)
+            writer.write_last(body)
+        self._connection.answered(keep_alive)
+        return None
+
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, size: int | None = None) -> Room:
+        service, writer = self._service, self._writer
+        persists = service.phase is SERVING and not self.withheld
+        head, kind, length, self._keep_alive = encode(self.request, status, headers, self._heads, size, persists)
         if kind is LENGTH:
             if size != length and (size is not None or len(body) > length):
                 raise length_mismatch(len(body) if size is None else size, length, size is None)
         elif kind is EMPTY:
             body, length = b"", 0
-        if not more:
-            self.body_sent = length
-            if length < _MAX_COPIED and not writer.corked:
-                # As write_last would, but without a call in the case that comes most often.
-                data = head + body
-                if not writer.transport.is_closing():
-                    service.meters.sent += len(data)
-                    writer.transport.write(data)
-            else:
-                writer.hold(head)
-                writer.write_last(body)
-            self._connection.answered(keep_alive)
-            return None
-        self._body, self._length, self._keep_alive = kind, length, keep_alive
+        self._body, self._length = kind, length
         if kind is CHUNKED and body:
             writer.hold(head)
-            return self.send_body(body, True)
+            return self.send_body(body)
         if not body:
             # A head alone: the first part of the body behind it is not to be collected.
             writer.write_last(head)
@@ -142,9 +149,9 @@ class Http1Stream:
             writer.write(body)
         return writer.room
 
-    def send_body(self, body: bytes, more: bool) -> Room:
+    def send_body(self, body: bytes) -> Room:
         chunk, writer = self._chunk, self._writer
-        if chunk is not None and more:
+        if chunk is not None:
             # The case that comes most often in a stream.
             chunk.append(body)
             self._chunk_size = size = self._chunk_size + len(body)
@@ -152,28 +159,29 @@ class Http1Stream:
                 writer.leave(now)
             elif size >= writer.limit:
                 writer.flush_early()
-            return writer.room
-        kind = self._body
-        if kind is CHUNKED:
-            if more:
-                if body:
-                    self._chunk, self._chunk_size = [b"", body], len(body)
-                    writer.begin_frame(self)
-                return writer.room
+        elif body and self._body is CHUNKED:
+            self._chunk, self._chunk_size = [b"", body], len(body)
+            writer.begin_frame(self)
+        elif body and self._body is not EMPTY:
+            sent = self.sent + len(body)
+            if self._body is LENGTH and sent > self._length:
+                raise length_mismatch(sent, self._length, True)
+            self.body_sent = sent
+            writer.write(body)
+        return writer.room
+
+    def end_body(self, body: bytes) -> None:
+        if self._body is CHUNKED:
             self.body_sent += len(body)
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-        elif kind is EMPTY:
+        elif self._body is EMPTY:
             body = b""
         else:
             sent = self.sent + len(body)
-            if kind is LENGTH and sent != self._length and (sent > self._length or not more):
-                raise length_mismatch(sent, self._length, more)
+            if self._body is LENGTH and sent != self._length:
+                raise length_mismatch(sent, self._length, False)
             self.body_sent = sent
-        if not more:
-            self._end(body)
-        elif body:
-            writer.write(body)
-        return writer.room
+        self._end(body)
 
     def end_frame(self) -> tuple[list[bytes], int]:
         """The chunk (RFC 9112 section 7.1)."""
@@ -200,12 +208,12 @@ class Http1Stream:
                 lines = []
             self._end(b"0\r\n%b\r\n" % b"".join(lines))
         else:
-            self.send_body(b"", False)
+            self.end_body(b"")
 
     def end(self) -> None:
         """As Stream's; the connection closes."""
         self._keep_alive = False
-        self.send_body(b"", False)
+        self.end_body(b"")
 
     def send_interim(self, status: int, headers: Iterable[Field]) -> None:
         # HTTP/1.0 has none.

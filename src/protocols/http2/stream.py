@@ -144,11 +144,17 @@ class Http2Stream(Sending):
         """What to wait for before sending more."""
         return self._output.room(self)
 
-    def send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None = None) -> Room:
-        if not more:
-            if (room := self._output.room(self)) is not None:
-                return room
-            size = len(body)
+    def send_whole(self, status: int, headers: Iterable[Field], body: bytes) -> Room:
+        if (room := self._output.room(self)) is not None:
+            return room
+        self._send_head(status, headers, body, False, len(body))
+        return None
+
+    def send_head(self, status: int, headers: Iterable[Field], body: bytes, size: int | None = None) -> Room:
+        self._send_head(status, headers, body, True, size)
+        return self._output.room(self)
+
+    def _send_head(self, status: int, headers: Iterable[Field], body: bytes, more: bool, size: int | None) -> None:
         shape = _AS_HEAD if self._request.method == "HEAD" else _AS_GET
         head, kind, length, _ = encode(shape, status, headers, BARE, size, True)
         if kind is LENGTH:
@@ -164,20 +170,25 @@ class Http2Stream(Sending):
             self._output.send(self, block, body, not more)
         else:
             self._output.send_head(self, block, not more)
-        return self._output.room(self) if more else None
 
-    def send_body(self, body: bytes, more: bool) -> Room:
-        kind = self._kind
-        if kind is EMPTY:
+    def send_body(self, body: bytes) -> Room:
+        if body and self._kind is not EMPTY:
+            sent = self._sent + len(body)
+            if self._kind is LENGTH and sent > self._length:
+                raise length_mismatch(sent, self._length, True)
+            self._sent = sent
+            self._output.send(self, b"", body, False)
+        return self._output.room(self)
+
+    def end_body(self, body: bytes) -> None:
+        if self._kind is EMPTY:
             body = b""
         else:
             sent = self._sent + len(body)
-            if kind is LENGTH and sent != self._length and (sent > self._length or not more):
-                raise length_mismatch(sent, self._length, more)
+            if self._kind is LENGTH and sent != self._length:
+                raise length_mismatch(sent, self._length, False)
             self._sent = sent
-        if body or not more:
-            self._output.send(self, b"", body, not more)
-        return self._output.room(self) if more else None
+        self._output.send(self, b"", body, True)
 
     async def send_file(self, file: File) -> None:
         """As Stream's. The bytes go through our memory, a piece at a time: they have to be cut into frames."""
@@ -198,10 +209,10 @@ class Http2Stream(Sending):
         if lines and self._kind is not EMPTY:
             self._output.send_last(self, self._heads.lines(b"".join(lines)))
         else:
-            self.send_body(b"", False)
+            self.end_body(b"")
 
     def end(self) -> None:
-        self.send_body(b"", False)
+        self.end_body(b"")
 
     def send_interim(self, status: int, headers: Iterable[Field]) -> None:
         block = encode_field(b":status", b"%d" % status) + self._heads.lines(b"".join(encode_lines(headers)))

@@ -294,14 +294,20 @@ class Session:
 
     def _deny_body(self, message: Message) -> None:
         body, more = as_bytes(message.get("body", b"")), message.get("more_body", False)
-        if self.phase is Phase.DENYING:
-            self._stream.send_head(*self._denial, body, more)
-            self.phase = Phase.REFUSING
+        stream, is_first = self._stream, self.phase is Phase.DENYING
+        if more:
+            if is_first:
+                stream.send_head(*self._denial, body)
+                self.phase = Phase.REFUSING
+            else:
+                stream.send_body(body)
+            return
+        if is_first:
+            stream.send_whole(*self._denial, body)
         else:
-            self._stream.send_body(body, more)
-        if not more:
-            self._end_by_app(frames.ABNORMAL, "")
-            self._wire.denied(self._denial[0])
+            stream.end_body(body)
+        self._end_by_app(frames.ABNORMAL, "")
+        self._wire.denied(self._denial[0])
 
     # The application's life.
 
