@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from enum import IntEnum
+from functools import partial
 from typing import Any, Protocol
 
 from .asgi import Application, Scope
@@ -134,8 +135,9 @@ class Service:
 
     # Slots: of more attributes than thirty without, each would be found the slow way (CPython 3.11).
     __slots__ = (
-        *("_context", "_empty", "_sweep_at", "access", "app", "begun", "connections", "date_header", "defaults"),
+        *("_context", "_empty", "_sweep_at", "access", "app", "begun", "connections", "counters", "date_header"),
         *(
+            "defaults",
             "deliveries",
             "end",
             "gathers",
@@ -189,6 +191,7 @@ class Service:
         """The lifespan's state, copied into every scope; None when the application does not speak lifespan."""
         self.access = access
         self.meters: Meters = meters or Unread()
+        self.counters = self.meters.counters
         self.begun: Begun = begun or Unasked()
         self.websocket = websocket
         """Takes over connections that ask for WebSocket; None to ignore such requests."""
@@ -358,7 +361,5 @@ def _task_maker(loop: asyncio.AbstractEventLoop) -> MakeTask:
     """
     if loop.get_task_factory() is not None:
         return loop.create_task
-    Task, name = asyncio.Task, "tricorn request"
-    if sys.version_info >= (3, 12):
-        return lambda coroutine: Task(coroutine, loop=loop, name=name, eager_start=True)
-    return lambda coroutine: Task(coroutine, loop=loop, name=name)
+    make = partial(asyncio.Task, loop=loop, name="tricorn request")
+    return partial(make, eager_start=True) if sys.version_info >= (3, 12) else make

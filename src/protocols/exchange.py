@@ -13,7 +13,7 @@ from time import monotonic
 from ..errors import AppError
 from .application import converse
 from .asgi import ClientDisconnected, Field, Message, Scope
-from .context import AccessLog, Service
+from .context import AccessLog, Ended, Service
 from .delivered import Delivered
 from .drops import Drops
 from .request import RequestHead
@@ -165,7 +165,9 @@ class Exchange:
         if self.phase is not COMPLETE and self.phase is not GONE:
             self.phase = GONE
             self.status = status
-            self._count()
+            if (access := self._service.access) is not None:
+                self._log(access, self, self._stream.client)
+            self._count(monotonic() - self.since)
         self._wake()
 
     # What the service asks.
@@ -347,47 +349,60 @@ class Exchange:
         self._pieces = None
         if self.client_done:
             self.status = CLIENT_LEFT
-        if self._service.access is not None and self._stream.owes():
-            self._count_delivered()
-        else:
-            self._count()
+        service = self._service
+        if service.access is None or self._is_told(service.access):
+            # As _count, but without a call.
+            service.requests += 1
+            try:
+                count = service.counters[self.request.method][self.status]
+            except KeyError:
+                count = service.meters.counter(self.request.method, self.status)
+            count(monotonic() - self.since)
+            if service.on_request is not None:
+                service.on_request()
         if self._waiter is not None:
             self._wake()
 
-    def _count_delivered(self) -> None:
-        """As ``_count``, when the client has taken the response, or has left before."""
+    def _is_told(self, access: AccessLog) -> bool:
+        """Log the response, unless that has to wait."""
+        if self._stream.owes():
+            self._count_delivered(access)
+            return False
+        self._log(access, self, self._stream.client)
+        return True
+
+    def _count_delivered(self, access: AccessLog) -> None:
+        """Log and count the response when the client has taken it, or has left before."""
         delivered = Delivered(self, self._stream.client)
 
         def end(missing: int) -> None:
             if missing:
                 self.status = delivered.status = CLIENT_LEFT
                 delivered.sent = max(0, delivered.sent - missing)
-            self._count(delivered)
+            self._log(access, delivered, delivered.client)
+            self._count(delivered.seconds)
 
         self._stream.when_delivered(end)
 
-    def _count(self, delivered: Delivered | None = None) -> None:
-        """The response is over, whole or not: log and count it, once."""
+    def _count(self, seconds: float) -> None:
+        """The response is over, whole or not, after so many seconds: count it, once."""
         service = self._service
-        if service.access is not None:
-            self._log(service.access, delivered)
         service.requests += 1
         try:
-            count = service.meters.counters[self.request.method][self.status]
+            count = service.counters[self.request.method][self.status]
         except KeyError:
             count = service.meters.counter(self.request.method, self.status)
-        count(monotonic() - self.since if delivered is None else delivered.seconds)
+        count(seconds)
         if service.on_request is not None:
             service.on_request()
 
-    def _log(self, access: AccessLog, delivered: Delivered | None) -> None:
+    def _log(self, access: AccessLog, ended: Ended, client: str) -> None:
         request = self.request
-        client = self._stream.client if delivered is None else delivered.client
         target = request.target.decode("ascii")
         if self._service.root_path or '"' in target or "\\" in target:
             # Only if there is something to do: the call is 1 % of a request.
             target = self._service.name_target(request)
-        access(client, request.method, target, request.terms.version, self.status, delivered or self)
+        access(client, request.method, target, request.terms.version, self.status, ended)
 
     def _wake(self) -> None:
         if self._waiter is not None:

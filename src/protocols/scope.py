@@ -13,8 +13,6 @@ from .tls import copy_description
 PATHSEND = "http.response.pathsend"
 """Offered only with ``--pathsend``: an application that is offered it sends a path where middleware expects the body's bytes,
 and most middleware can't handle that."""
-_OFFERED: dict[str, Any] = {"http.response.trailers": None, "http.response.early_hint": None}
-"""Extensions of ASGI that every application is offered; a scope has dictionaries of its own in it."""
 
 
 def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
@@ -24,11 +22,9 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
     """
     # The base has all keys already, so that the copy need not grow.
     scope: Scope = {**base}
-    # Displays rather than calls, and copies that are filled: each takes half the time of a dictionary written out.
+    # A display rather than a call: it takes half the time, and less than a dictionary written out.
     scope["asgi"] = {**HTTP_VERSIONS}
-    scope["extensions"] = extensions = {**_OFFERED}
-    extensions["http.response.trailers"] = {}
-    extensions["http.response.early_hint"] = {}
+    scope["extensions"] = {"http.response.trailers": {}, "http.response.early_hint": {}}
     scope["http_version"] = head.terms.version
     scope["method"] = head.method
     scope["path"], scope["raw_path"], scope["query_string"] = head.parts
@@ -38,9 +34,9 @@ def request_scope(service: Service, base: Scope, head: RequestHead) -> Scope:
         scope["state"] = service.state.copy()
     if (special := base["extensions"]) is not None:
         if "tls" in special:
-            extensions["tls"] = copy_description(special["tls"])
+            scope["extensions"]["tls"] = copy_description(special["tls"])
         if service.pathsend:
-            extensions[PATHSEND] = {}
+            scope["extensions"][PATHSEND] = {}
         if service.root_path:
             scope["path"] = service.root_path + scope["path"]
             scope["raw_path"] = service.root_path.encode("ascii") + scope["raw_path"]

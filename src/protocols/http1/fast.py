@@ -233,7 +233,7 @@ class Lane:
                 before, middle, after, first, name, last, length, terms = around
                 at, end = len(before), len(block) - len(after)
                 begin = at + len(middle)
-                if block[at:begin] == middle and block[end:] == after and begin <= end:
+                if block.startswith(middle, at) and block.endswith(after) and begin <= end:
                     value = block[begin:end]
                     if value.translate(_UNCONTROLLED) == value:
                         return RequestHead(method, target, parts, [*first, (name, value.strip()), *last], length, terms)

@@ -12,7 +12,6 @@ from .body import BodyReader, ChunkedReader, LengthReader
 from .codec import Codec
 
 END = b"\r\n\r\n"
-LINE_FEED = 0x0A
 CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
 
@@ -25,16 +24,19 @@ class RequestReader:
     asked for its head. Each of them raises :class:`BadRequest` for what can't become a valid request, as soon as that is
     certain; then nothing behind it may be interpreted.
 
-    Two things keep it quick. A head that came in one piece is tried by the *fast lane* first, without looking for its end: that
-    must be the end of what came. Of an unfinished head, what was checked once is not checked again, and bytes that can do no
-    harm are only added: a thousand clients that send a byte at a time must cost little more than the loop needs to receive.
+    Two things keep it quick. What comes between two requests can be given to the *fast lane* (:attr:`fast`) before all else: it
+    takes a plain head that came in one piece, without looking for its end. Of an unfinished head, what was checked once is not
+    checked again, and bytes that can do no harm are only added: a thousand clients that send a byte at a time must cost little
+    more than the loop needs to receive.
     """
 
-    __slots__ = ("_checked", "_codec", "_fast", "_limits", "_skipped", "_unlooked", "body", "buffer")
+    __slots__ = ("_checked", "_codec", "_lane", "_limits", "_skipped", "_unlooked", "body", "buffer", "fast")
 
     def __init__(self, fast: head_limits.Parse, codec: Codec, limits: Limits) -> None:
         """``fast`` returns None for heads that are not plain, or not within ``limits``; ``codec`` then reads them."""
-        self._fast = fast
+        self._lane = fast
+        self.fast = fast
+        """To be tried first with what comes while nothing waits: the head, if that is all there is and it is plain."""
         self._codec = codec
         self._limits = limits
         self.buffer = b""
@@ -52,12 +54,7 @@ class RequestReader:
 
     def take(self, data: bytes) -> RequestHead | None:
         """The next request's head, once it is whole. ``data``: what has just arrived."""
-        if not self.buffer and not self._skipped:
-            # Called from a variable: CPython 3.11 finds an attribute slowly that is called and is no method.
-            fast = self._fast
-            # A head ends with a line feed. To look for all of its END here would cost more than this saves the lane.
-            if data[-1] == LINE_FEED and (head := fast(data)) is not None:
-                return head
+        if not self.buffer:
             self.buffer = data
         else:
             self.buffer += data
@@ -72,6 +69,7 @@ class RequestReader:
         if data[:2] == b"\r\n" and not self._skipped:
             # RFC 9112 section 2.2: one empty line before the request line is ignored.
             self._skipped = True
+            self.fast = _decline
             self._checked = 0
             self.buffer = data = data[2:]
         end = data.find(END, max(0, self._checked - 3)) + 4
@@ -80,13 +78,16 @@ class RequestReader:
             self._checked = len(data)
             return None
         raw = data[:end]
-        fast = self._fast
-        head = fast(raw)
+        # Called from a variable: CPython 3.11 finds an attribute slowly that is called and is no method.
+        lane = self._lane
+        head = lane(raw)
         if head is None:
             head_limits.check(raw, self._limits)
             head = self._codec(raw)
         self._checked = self._unlooked = 0
-        self._skipped = False
+        if self._skipped:
+            self._skipped = False
+            self.fast = lane
         self.buffer = data[end:]
         return head
 
@@ -136,3 +137,8 @@ class RequestReader:
         """Forget what has come, and the body: nothing of it is to be interpreted."""
         self.buffer = b""
         self.body = None
+
+
+def _decline(raw: bytes) -> RequestHead | None:
+    """A fast lane that takes nothing: there is an empty line to remember."""
+    return None

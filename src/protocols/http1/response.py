@@ -28,6 +28,9 @@ class Framing(Enum):
     """At the end of the connection: an HTTP/1.0 client and no Content-Length."""
 
 
+ResponseHead = tuple[bytes, Framing, int, bool]
+"""The encoded head, how the body is framed, the bytes it must have (with LENGTH), and whether the connection persists."""
+
 _NAME = re.compile(TOKEN)
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 MEANINGFUL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
@@ -72,9 +75,9 @@ class ResponseHeads:
         self.encoded: dict[tuple[object, ...], tuple[bytes, Framing, int]] = {}
         """For a status, kind of body and fields (the key): the bytes before the default block, how the body is framed, and its
         size (-1: not in these bytes). Saves 0.4 us with one field and 0.9 us with five."""
-        self.recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, Framing, int]] = {}
-        """For each size of a body the head used last, with its fields and status. To compare these takes 0.3 us, and to look up
-        0.7 us."""
+        self.recent: dict[int | None, tuple[list[tuple[bytes, bytes]], int, bytes, ResponseHead, bytes]] = {}
+        """For each size of a body: fields and status of the head used last, its end, the head, and the bytes before its end. To
+        compare these takes 0.2 us, and to look up 0.7 us."""
         self.tail = self.last = b""
         defaults.follow(self._join)
 
@@ -103,10 +106,6 @@ def _status_line(status: int, known: dict[int, bytes]) -> bytes:
     return line
 
 
-ResponseHead = tuple[bytes, Framing, int, bool]
-"""The encoded head, how the body is framed, the bytes it must have (with LENGTH), and whether the connection persists."""
-
-
 def encode(
     request: RequestHead,
     status: int,
@@ -127,9 +126,12 @@ def encode(
     tail = heads.tail if keep_alive else heads.last
     recent = heads.recent.get(whole)
     if recent is not None:
-        its_fields, its_status, before, framing, size = recent
+        its_fields, its_status, its_tail, known_head, before = recent
         if its_fields == headers and its_status == status:
-            return before + tail, framing, size, keep_alive
+            if its_tail is not tail:
+                known_head = before + tail, known_head[1], known_head[2], keep_alive
+                heads.recent[whole] = its_fields, status, tail, known_head, before
+            return known_head
     fields = tuple(headers)  # ASGI asks for any iterable, and it is gone through twice.
     try:
         known = heads.encoded.get((status, whole is None, fields))
@@ -147,11 +149,10 @@ def encode(
     if size < 0:
         size = whole or 0
         before += b"content-length: %d\r\n" % size
-    if private:
-        before += private
-    elif type(headers) is list:
-        remember(heads.recent, whole, (headers.copy(), status, before, framing, size), _MAX_ENTRIES)
-    return before + tail, framing, size, keep_alive
+    head = before + private + tail, framing, size, keep_alive
+    if not private and type(headers) is list:
+        remember(heads.recent, whole, (headers.copy(), status, tail, head, before), _MAX_ENTRIES)
+    return head
 
 
 def _split(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[tuple[bytes, bytes], ...], bytes]:
