@@ -267,21 +267,27 @@ class Exchange:
                     self._trailers = []
                 self.phase = STARTED
                 return
-        elif (phase is STREAMING or phase is STARTED) and message["type"] == "http.response.body":
+        elif phase is STREAMING and message["type"] == "http.response.body" and message.get("more_body"):
+            # As below, in fewer steps: 3 % of a stream.
+            body = message.get("body", b"")
+            if (room := self._stream.send_body(body if type(body) is bytes else as_bytes(body))) is not None:
+                # Shielded: a cancelled waiter must not cancel the future that others wait for.
+                await asyncio.shield(room)
+            return
+        elif (phase is STARTED or phase is STREAMING) and message["type"] == "http.response.body":
             body = message.get("body", b"")
             if type(body) is not bytes:
                 body = as_bytes(body)
-            more = "more_body" in message and message["more_body"]
+            more = message.get("more_body")
             if more or self._trailers is not None:
-                if phase is STREAMING:
-                    room = self._stream.send_body(body)
-                else:
+                if phase is STARTED:
                     room = self._stream.send_head(self.status, self.response_headers, body)
                     self.phase = STREAMING
+                else:
+                    room = self._stream.send_body(body)
                 if not more:
                     self.phase = TRAILING
                 elif room is not None:
-                    # Shielded: a cancelled waiter must not cancel the future that others wait for.
                     await asyncio.shield(room)
                 return
             if phase is STREAMING:
