@@ -12,7 +12,8 @@ INTRODUCTION = """# Metrics
 
 Counters are exact. Each worker writes them to shared memory as a response ends. When a worker is gone, what it counted is added
 to the totals. So no counter ever runs backwards: not over crashes, recycling and reloads, and not over `kill -9`. What was in
-flight when a worker was killed may be missing. There are no files, and no labels of processes.
+flight when a worker was killed may be missing. A WebSocket is in flight while it is open: what it counts is written once a
+second, and when it ends. There are no files, and no labels of processes.
 
 | metric | type | labels | what it is |
 |---|---|---|---|"""

@@ -1,8 +1,9 @@
 """What the workers count, exactly: responses by method, status and duration, bytes, WebSocket messages.
 
 A worker writes its own row as each response ends, one aligned 8-byte cell at a time. So a worker that is killed in the middle
-leaves whole numbers, and what can be lost is what was in flight. When a worker is reaped, the supervisor adds its row to the
-totals of the departed, which no worker can reach, and clears the row.
+leaves whole numbers, and what can be lost is what was in flight. A WebSocket is in flight while it is open: what it counts is
+written once a second, and when it ends. When a worker is reaped, the supervisor adds its row to the totals of the departed,
+which no worker can reach, and clears the row.
 
 A row is a sequence of *blocks* of 24 cells (three cache lines). The first has the plain counters (:class:`Cell`). Each other
 one belongs to one method and status: its key, the seconds that the responses took together, and how many took how long, by
@@ -58,8 +59,6 @@ class Cell(IntEnum):
     """Of WebSockets."""
 
 
-# Bound once: each look-up of an enumeration's member costs as much as a call.
-_RECEIVED, _SENT, _MESSAGES_RECEIVED, _MESSAGES_SENT = Cell
 SECONDS, BYTES_RECEIVED, BYTES_SENT, FIRST_BUCKET = 1, 2, 3, 4
 """Cells of a block, behind its key."""
 
@@ -89,15 +88,17 @@ class RowWriter:
     The row is never read back: what this process keeps in its own memory no other process can change, and it costs less.
     """
 
-    __slots__ = ("_cells", "_messages_received", "_messages_sent", "_used", "counters", "received", "sent")
+    __slots__ = ("_cells", "_used", "counters", "messages_received", "messages_sent", "received", "sent")
 
     def __init__(self, cells: memoryview[float]) -> None:
         """``cells``: the row, WIDTH doubles, all zero."""
         self._cells = cells
         self.received = 0.0
-        """Bytes read from clients; shown when the next response or message ends. So is ``sent``."""
+        """Bytes read from clients; shown when the next response ends. So is ``sent``."""
         self.sent = 0.0
-        self._messages_received = self._messages_sent = 0.0
+        self.messages_received = 0
+        """Messages of WebSockets; shown by :meth:`show`. So is ``messages_sent``."""
+        self.messages_sent = 0
         self.counters: dict[str, dict[int, Count]] = {}
         """What counts a response, by method and status; a method's name stands here only if it is one of METHODS."""
         self._used = 1
@@ -145,24 +146,13 @@ class RowWriter:
 
         return count
 
-    def message_received(self) -> None:
-        """A WebSocket message has come."""
-        cells = self._cells
-        self._messages_received = count = self._messages_received + 1.0
-        cells[_MESSAGES_RECEIVED] = count
-        cells[_RECEIVED] = self.received
-
-    def message_sent(self) -> None:
-        """A WebSocket message was sent."""
-        cells = self._cells
-        self._messages_sent = count = self._messages_sent + 1.0
-        cells[_MESSAGES_SENT] = count
-        cells[_SENT] = self.sent
-
     def show(self) -> None:
-        """Show the bytes that came and went, also while no response ends."""
-        self._cells[Cell.RECEIVED] = self.received
-        self._cells[Cell.SENT] = self.sent
+        """Show the bytes and messages that came and went, also while no response ends."""
+        cells = self._cells
+        cells[Cell.RECEIVED] = self.received
+        cells[Cell.SENT] = self.sent
+        cells[Cell.MESSAGES_RECEIVED] = self.messages_received
+        cells[Cell.MESSAGES_SENT] = self.messages_sent
 
 
 class Counts:

@@ -16,6 +16,9 @@ class Meters(Protocol):
     """Bytes read from clients, without TLS's own. It is an attribute, because a call would cost twice as much."""
     sent: float
     """Bytes written to clients, without TLS's own."""
+    messages_received: int
+    """Messages of WebSockets."""
+    messages_sent: int
 
     @property
     def counters(self) -> Mapping[str, Mapping[int, Count]]:
@@ -24,11 +27,8 @@ class Meters(Protocol):
     def counter(self, method: str, status: int) -> Count:
         """The same for any method and status."""
 
-    def message_received(self) -> None:
-        """A WebSocket message has come."""
-
-    def message_sent(self) -> None:
-        """A WebSocket message was sent."""
+    def show(self) -> None:
+        """Show what the attributes say; called once a second, too. A response that ends shows the bytes itself."""
 
 
 class Unread:
@@ -37,14 +37,13 @@ class Unread:
     def __init__(self) -> None:
         self.received = 0.0
         self.sent = 0.0
+        self.messages_received = 0
+        self.messages_sent = 0
         self.counters: Mapping[str, Mapping[int, Count]] = {}
 
     def counter(self, method: str, status: int) -> Count:
         """A function that counts nothing."""
         return lambda seconds: None
 
-    def message_received(self) -> None:
-        """Count nothing."""
-
-    def message_sent(self) -> None:
-        """Count nothing."""
+    def show(self) -> None:
+        """Show nothing."""

@@ -34,7 +34,8 @@ class Heartbeat:
         self._beat()
 
     def stop(self) -> None:
-        """Beat no more."""
+        """Beat no more. What was counted last is shown."""
+        self._meters.show()
         if self._timer is not None:
             self._timer.cancel()
 

@@ -220,6 +220,7 @@ class WebSocketConnection(asyncio.Protocol):
             if self._opened and session.ending is not None:
                 self._log(f"[connection closed {session.ending[0]}]")
         self._count()
+        self._service.meters.show()
         self._service.websockets -= 1
         self._service.closed(self)
 

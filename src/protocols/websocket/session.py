@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from sys import getsizeof
 from time import monotonic
@@ -130,8 +130,9 @@ class Session:
         """Status and headers of the response with which the application refuses."""
         self._deflater: Deflater | None = None
         self._task: asyncio.Task[None] | None = None
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._new_waiter = service.loop.create_future
+        self._waiters: deque[asyncio.Future[str | bytes | None]] = deque()
+        """Of :meth:`receive`: each gets a message, or None when none comes any more."""
+        self._new_waiter: Callable[[], asyncio.Future[str | bytes | None]] = service.loop.create_future
         self.scope = scope = request_scope(service, base, head)
         scope["type"] = "websocket"
         scope["asgi"] = dict(WEBSOCKET_VERSIONS)
@@ -161,10 +162,18 @@ class Session:
 
     def deliver(self, message: str | bytes) -> bool:
         """Hand a message to the application; returns whether it was waiting for one."""
-        self._service.meters.message_received()
+        self._service.meters.messages_received += 1
+        waiters = self._waiters
+        while waiters:
+            waiter = waiters.popleft()
+            if not waiter.done():
+                # It gets the message itself: one that need not wait is neither queued nor measured.
+                waiter.set_result(message)
+                self._owes = True
+                return True
         self.inbox.append(message)
         self._size += getsizeof(message)
-        return self._wake_one()
+        return False
 
     def end(self, code: int, reason: str, *, gone: bool) -> None:
         """No message comes any more. ``gone``: none can be sent either."""
@@ -187,17 +196,23 @@ class Session:
         if self._task is not None:
             self._task.cancel()
 
-    def _wake_one(self) -> bool:
+    def _wake_all(self) -> None:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                return True
-        return False
 
-    def _wake_all(self) -> None:
-        while self._wake_one():
-            pass
+    def _give_back(self, message: str | bytes) -> None:
+        """A task that was given this message was cancelled in the same turn: another one has to take it, or the next."""
+        self._owes = False
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(message)
+                self._owes = True
+                return
+        self.inbox.appendleft(message)
+        self._size += getsizeof(message)
 
     # The application's side.
 
@@ -214,12 +229,13 @@ class Session:
             waiter = self._new_waiter()
             self._waiters.append(waiter)
             try:
-                await waiter
+                given = await waiter
             except asyncio.CancelledError:
-                # It may have been woken in the same turn: then another one has to take the message.
-                if self.inbox:
-                    self._wake_one()
+                if waiter.done() and not waiter.cancelled() and (given := waiter.result()) is not None:
+                    self._give_back(given)
                 raise
+            if given is not None:
+                return {"type": "websocket.receive", "text" if type(given) is str else "bytes": given}
         message = self.inbox.popleft()
         self._size -= getsizeof(message)
         self._owes = True
@@ -236,7 +252,7 @@ class Session:
         kind = message["type"]
         if self.phase is _OPEN and kind == "websocket.send":
             self._writer.write(self._encode(message))
-            self._service.meters.message_sent()
+            self._service.meters.messages_sent += 1
         elif self.phase is Phase.GONE:
             raise ClientDisconnected("the client has disconnected")
         else:

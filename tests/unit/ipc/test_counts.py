@@ -135,3 +135,14 @@ def test_a_quantile_is_taken_as_even_within_a_bucket() -> None:
     assert quantile([10] + [0] * (BUCKETS - 1), 0.5) == pytest.approx(0.0005)
     assert quantile([0] * (BUCKETS - 1) + [3], 0.99) == BOUNDS[-1]
     assert quantile([50, 50] + [0] * (BUCKETS - 2), 0.75) == pytest.approx(0.001 + 0.0015 / 2)
+
+
+def test_messages_are_shown_when_asked_and_stay_when_the_worker_is_gone() -> None:
+    area = WorkerCounts(1)
+    writer = RowWriter(area.row(1))
+    writer.messages_received += 3
+    writer.messages_sent += 2
+    writer.show()
+    writer.show()
+    counts = area.fold(1)
+    assert (counts.plain[Cell.MESSAGES_RECEIVED], counts.plain[Cell.MESSAGES_SENT]) == (3, 2)
