@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from . import modules
 
@@ -37,18 +36,13 @@ class Freshness:
 
 def _is_shadowed() -> bool:
     """Whether the developer has made a module that hides an installed one of the same name."""
-    tops = {name.partition(".")[0] for name, module in list(sys.modules.items()) if _is_installed(module)}
+    tops = {name.partition(".")[0] for name in list(sys.modules) if modules.is_of_package(name)}
     for directory in sys.path:
         if modules.is_installed(f"{directory}/"):
             return False
         if modules.is_developers(f"{directory}/") and tops & set(_modules_in(directory or ".")):
             return True
     return False
-
-
-def _is_installed(module: Any) -> bool:
-    file = modules.file_of(module)
-    return file is not None and modules.is_installed(file)
 
 
 def _modules_in(directory: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""With ``--reload``: the modules that the application has imported, as far as a reload needs to know them."""
+"""The modules that this process has imported: which come from installed packages, and which are the developer's own."""
 
 from __future__ import annotations
 
@@ -37,8 +37,19 @@ def is_developers(file: str) -> bool:
     return not file.startswith(("<", *_library(), *installed_directories())) and not is_ours(file)
 
 
+def is_of_package(name: str) -> bool:
+    """Whether the loaded module ``name`` comes from an installed package."""
+    file = file_of(sys.modules.get(name))
+    return file is not None and is_installed(file)
+
+
+def is_among(name: str, packages: Iterable[str]) -> bool:
+    """Whether the module ``name`` is one of ``packages``, or inside one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
 class ImportReport:
-    """Tells the supervisor which modules were imported since the last time."""
+    """With ``--reload``: tells the supervisor which modules were imported since the last time."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()

@@ -31,6 +31,7 @@ from .freshness import Freshness
 from .harm import Witness, harms, look_around, summary
 from .loader import locate_app, prepare_path
 from .main import Birth, watch_lifeline
+from .modules import is_among, is_of_package
 
 HARM, FOUND, WITHOUT, AGAIN, LOADED, STALE = "harm", "found", "without", "again", "loaded", "stale"
 """From the template: this module does this; these installed modules belong to the application; these must not be imported
@@ -76,7 +77,7 @@ class Findings:
     def blame(self, culprits: Sequence[str], what: str, otherwise: str) -> None:
         """The first of ``culprits`` does ``what``; the others import it. Without any it is ``otherwise``."""
         self.harmful.setdefault(culprits[0] if culprits else otherwise, []).append(what)
-        self.without.update(dict.fromkeys(name for name in culprits if is_installed(name)))
+        self.without.update(dict.fromkeys(name for name in culprits if is_of_package(name)))
 
 
 class Survey:
@@ -109,7 +110,7 @@ class Survey:
     def installed(self) -> list[str]:
         """The installed modules that are loaded now, each behind those that it imports."""
         own = self._name.partition(".")[0]
-        return [name for name in self._witness.importers if is_installed(name) and name.partition(".")[0] != own]
+        return [name for name in self._witness.importers if is_of_package(name) and name.partition(".")[0] != own]
 
 
 class PreloadTemplate:
@@ -158,7 +159,7 @@ class PreloadTemplate:
             self._has_app = True
             return True
         for module, things in survey.findings.harmful.items():
-            if is_wanted or is_installed(module):
+            if is_wanted or is_of_package(module):
                 self._say(HARM, module=module, why=summary(things))
         self._tell(FOUND, survey.installed)
         self._tell(WITHOUT, survey.findings.without)
@@ -199,7 +200,7 @@ class PreloadTemplate:
     def _find_forbidden(without: Collection[str], witness: Witness, findings: Findings) -> None:
         """Find out who has imported one of ``without``, or the application's own code, which would be old some day."""
         for name in [name for name in witness.news() if is_among(name, without) or is_own(name)]:
-            findings.without.update(dict.fromkeys(one for one in witness.importers[name] if is_installed(one)))
+            findings.without.update(dict.fromkeys(one for one in witness.importers[name] if is_of_package(one)))
             # The next module that imports it must be found, too. No worker is forked from this process.
             sys.modules.pop(name, None)
 
@@ -262,17 +263,6 @@ def examine(config: Config) -> str:
         return f"--preload app: workers share the application and {shared}."
     text = f"--preload {config.preload}: workers share {shared}"
     return "\n".join([f"{text}, because:" if config.preload == "app" else f"{text}.", *(f"  {line}" for line in lines)])
-
-
-def is_among(name: str, packages: Collection[str]) -> bool:
-    """Whether the module ``name`` is one of ``packages``, or inside one."""
-    return any(name == package or name.startswith(f"{package}.") for package in packages)
-
-
-def is_installed(name: str) -> bool:
-    """Whether the loaded module ``name`` comes from an installed package."""
-    file = modules.file_of(sys.modules.get(name))
-    return file is not None and modules.is_installed(file)
 
 
 def is_own(name: str) -> bool:

@@ -22,6 +22,7 @@ from .forking import FORK, FORKED, SHAPE_OF_FORK, SHAPE_OF_FORKED, Forks, Herita
 from .freshness import Freshness
 from .harm import harms, look_around, own_modules, summary
 from .loader import prepare_path
+from .modules import is_among
 
 IMPORT = "import"
 """To the template: import these modules."""
@@ -112,11 +113,6 @@ class Template:
 
     def _say(self, kind: str, **details: Any) -> None:
         self._link.sendall(channel.encode(kind, **details))
-
-
-def is_among(name: str, packages: Iterable[str]) -> bool:
-    """Whether the module ``name`` is one of ``packages``, or inside one."""
-    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def main(config: Config, link: socket.socket, heritage: Heritage, names: Iterable[str], without: Iterable[str]) -> int:
