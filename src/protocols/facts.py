@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from .proxy.headers import Origin
 from .tls import describe
@@ -74,7 +74,7 @@ class Opening(asyncio.Protocol):
         self._misses_tls = misses_tls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        ours = cast(asyncio.Transport, transport)
+        ours: Any = transport
         connection = self._make(ours, read_facts(ours, self._origin, self._misses_tls))
         ours.set_protocol(connection)
         connection.connection_made(ours)

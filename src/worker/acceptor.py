@@ -53,7 +53,8 @@ IN_A_ROW = 16
 To go there costs some microseconds."""
 PER_TURN = 4
 """How often the event loop is made to watch a listener, if it accepts by itself: each time is for one connection in each turn.
-With a crowd of clients four save a fifth of a connection's CPU time, since they share what a turn costs; eight save no more."""
+Where connections are brief, four save a fifth of the CPU time of each, since they share what a turn costs; eight save no more.
+Where they last, one by one is fairer, so only one stands in line."""
 SPARE = 256
 """Descriptors that must be free while the event loop accepts: for want of one, it closes what waits in the queue."""
 LOOK = 64
@@ -99,7 +100,9 @@ class Acceptor:
         self._servers: list[asyncio.AbstractServer] = []
         """The event loop's own, which accept without us."""
         self._lines: list[Line] = []
-        """One for each listener, if the kernel wakes one worker alone."""
+        """One for each time that a listener is watched, if the kernel wakes one worker alone."""
+        self._further_lines: list[Line] = []
+        """Those of them that stand only where connections are brief."""
         self._made = 0
         """Open connections, as the service counts them."""
         self._connections = 0
@@ -131,13 +134,16 @@ class Acceptor:
         by_loop = by_loop and (epoll is not None or not self._place.is_shared) and _has_spare_descriptors()
         for listener in self._listeners:
             watched = [listener.dup() for _ in range(PER_TURN)] if by_loop else [listener]
-            for one in watched:
+            for number, one in enumerate(watched):
                 if by_loop:
                     await self._let_loop_accept(one)
                 else:
                     self._listen(one)
                 if epoll is not None:
-                    self._lines.append(Line(self._loop, one.fileno(), epoll))
+                    line = Line(self._loop, one.fileno(), epoll, is_wanted=number == 0)
+                    self._lines.append(line)
+                    if number:
+                        self._further_lines.append(line)
 
     def stop(self, *, empty: bool) -> None:
         """Accept no more and close the listeners. With ``empty``, first take the connections that wait in their queues."""
@@ -162,6 +168,8 @@ class Acceptor:
             self._setup.handshakes.expire()
         self._closed = self._closed_since()
         self._taken, self._before = 0, self._connections
+        for line in self._further_lines:
+            line.want(self._closed > self._connections * BRIEF)
         # Others may have lost connections since it took its place in the line.
         self._give_way(0)
 
@@ -234,6 +242,7 @@ class Acceptor:
         for line in self._lines:
             line.close()
         self._lines.clear()
+        self._further_lines.clear()
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -356,5 +365,9 @@ def _queue_length(listener: socket.socket) -> int:
     """How many connections may wait for ``listener`` to accept them; 0 where the kernel does not tell."""
     if sys.platform != "linux" or listener.family == socket.AF_UNIX:
         return 0
-    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MAX_QUEUE + 4)
-    return int(struct.unpack_from("I", info, _MAX_QUEUE)[0])
+    try:
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MAX_QUEUE + 4)
+        return int(struct.unpack_from("I", info, _MAX_QUEUE)[0])
+    except (OSError, struct.error):
+        # It is no TCP.
+        return 0

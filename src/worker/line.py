@@ -23,16 +23,29 @@ class Line:
     The event loop's entry in its epoll is replaced by one of our own; the event loop does not notice.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, epoll: int) -> None:
-        """``descriptor`` is the listener's, ``epoll`` the event loop's (see :func:`epoll_of`)."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, epoll: int, *, is_wanted: bool = True) -> None:
+        """``descriptor`` is the listener's, ``epoll`` the event loop's (see :func:`epoll_of`). ``is_wanted``: stand in line at
+        once, and not only when :meth:`want` says so."""
         self._loop = loop
         self._descriptor = descriptor
         # An object of its own would close the descriptor, which is the event loop's.
         self._epoll = select.epoll.fromfd(os.dup(epoll))
+        self._is_wanted = is_wanted
         self._stands = False
-        """The entry is ours."""
+        """We watch, by an entry of our own."""
+        self._is_ours = False
+        """The event loop's entry is gone."""
         self._timer: asyncio.TimerHandle | None = None
         self._replace()
+
+    def want(self, is_wanted: bool) -> None:
+        """Stand in line from now on, or never."""
+        self._is_wanted = is_wanted
+        if is_wanted and self._is_ours and not self._stands:
+            self._stand()
+        elif not is_wanted and self._stands:
+            self._epoll.unregister(self._descriptor)
+            self._stands = False
 
     def leave(self, seconds: float) -> None:
         """Watch no more; stand at the end of the line again in so many seconds."""
@@ -45,18 +58,20 @@ class Line:
         """Go to the end of the line."""
         if self._stands:
             self._epoll.unregister(self._descriptor)
+            self._stands = False
             self._stand()
 
     def close(self) -> None:
         """Forget the listener. The event loop's entry, if it is still there, is the event loop's to remove."""
         if self._timer is not None:
             self._timer.cancel()
-        self._stands = False
+        self._stands = self._is_wanted = False
         self._epoll.close()
 
     def _stand(self) -> None:
-        self._epoll.register(self._descriptor, select.EPOLLIN | _EXCLUSIVE)
-        self._stands = True
+        if self._is_wanted and not self._stands:
+            self._epoll.register(self._descriptor, select.EPOLLIN | _EXCLUSIVE)
+            self._stands = True
 
     def _replace(self) -> None:
         try:
@@ -64,6 +79,7 @@ class Line:
         except FileNotFoundError:
             self._timer = self._loop.call_later(REPLACED_WITHIN, self._replace)
         else:
+            self._is_ours = True
             self._stand()
 
 
