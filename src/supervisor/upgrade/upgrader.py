@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tricorn.error")
 
 LATE = [f"tricorn.supervisor.upgrade.{name}" for name in ("departure", "preflight", "trust")]
-"""Modules that an upgrade needs and nothing else; they must be ours, not those that were installed meanwhile."""
+LATE += ["tricorn.supervisor.control.workers", "tricorn.metrics.processes"]
+"""Modules that an upgrade, or a client of the control socket, needs; they must be ours, not those that were installed since."""
 
 
 class Upgrader:
@@ -85,12 +86,13 @@ class Upgrader:
 
     def _check(self) -> None:
         """Begin the check, if there is any chance."""
-        # Late, because most supervisors are never upgraded.
-        from .preflight import Preflight
-        from .trust import check_trust
-
         parts = self._parts
         try:
+            # Late, because most supervisors are never upgraded.
+            from . import departure as departure
+            from .preflight import Preflight
+            from .trust import check_trust
+
             if not hasattr(os, "memfd_create"):
                 raise ConfigError("this system can't hand memory over to another program (memfd_create); restart the server")
             if parts.config.reload:
@@ -101,6 +103,8 @@ class Upgrader:
             check_trust(parts.identity, command, around)
             seconds = parts.fleet.wanted.settled.config.timeout_worker_startup
             self._preflight = Preflight(parts.host, self._own, command, around, self._state(), seconds)
+        except ImportError as error:
+            self._fail(f"our own files were replaced before they were loaded ({error}); restart the server", "")
         except (ConfigError, OSError) as error:
             self._fail(str(error) if isinstance(error, ConfigError) else error.strerror or repr(error), "")
 
