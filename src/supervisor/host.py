@@ -417,6 +417,11 @@ class Host:
     def _end_template(self, action: EndTemplate) -> None:
         self._preload().end(action.template)
 
+    def end_templates(self) -> None:
+        """Before an upgrade: end all templates, also those that hang. The new program makes its own."""
+        if self.templates is not None:
+            self._pending += self.templates.end_all()
+
     def _drain(self, action: Drain) -> None:
         child = self.children.get(action.worker)
         if child is not None and not child.tell(DRAIN, patient=action.patient, hand_off=action.hand_off):

@@ -120,13 +120,15 @@ class TemplateProcesses:
         if process is not None:
             os.kill(process.pid, signal.SIGKILL)
 
-    def end_all(self) -> None:
+    def end_all(self) -> list[Fact]:
         """Kill and reap all."""
+        facts: list[Fact] = [TemplateGone(process.template, "ended for an upgrade") for process in self]
         for process in list(self):
             os.kill(process.pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(process.pid, 0)
             self._close(process)
+        return facts
 
     # ---------------------------------------------------------------------------------------------------------------- hear
     def hear(self, template: int, now: float) -> list[Fact]:
@@ -191,7 +193,7 @@ class TemplateProcesses:
         """Let the template fork the worker; returns its pid, None if there is no worker, and what the fleet should know."""
         process = self._all.get(template)
         if process is None:
-            return None, []
+            return None, [TemplateGone(template, "not there any more")]
         details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}
         facts: list[Fact] = []
 

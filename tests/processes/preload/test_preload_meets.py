@@ -168,7 +168,6 @@ def test_the_log_of_workers_that_are_forked_later_is_the_one_that_was_ordered(sh
         assert ctl(server, "reopen-logs").returncode == 0
         os.kill(int(get(server.port, "/pid").body), signal.SIGKILL)
         server.wait_for_ready(2)
-        server.wait_until(lambda: "GET /pid" in log.read_text())
         assert importers(server) == {template}
         server.wait_until(lambda: "GET /importer" in log.read_text())
         server.wait_for_log("DEBUG: ")
