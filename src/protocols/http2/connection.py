@@ -328,7 +328,10 @@ class Http2Connection(asyncio.Protocol):
         opened = self.streams.get(stream)
         if opened is not None:
             self._output.prioritize(opened, urgency)
-        elif stream > self._receiver.last and len(self._early) < MAX_STREAMS:
+        elif stream > self._receiver.last:
+            if len(self._early) >= MAX_STREAMS:
+                # The one told first may be of a stream that was never opened.
+                del self._early[next(iter(self._early))]
             self._early[stream] = urgency
 
     def answer(self, frame: bytes) -> None:

@@ -208,6 +208,25 @@ def test_no_request_through_a_proxy_fails_while_the_server_reloads(front: type[P
         assert not load.tally.failures, load.tally
 
 
+def test_websocket_through_haproxy(tmp_path: Path) -> None:
+    """The client speaks HTTP/1.1 with HAProxy, and HAProxy opens a stream for it (RFC 8441)."""
+    client: Any = pytest.importorskip("websockets.sync.client")
+    with Server(APP) as server, http2_front(HAProxy, tmp_path, server) as proxy:
+        url = f"ws://127.0.0.1:{proxy.port}/ws"
+        with client.connect(url, proxy=None) as one, client.connect(url, proxy=None) as two:
+            for one_of in (one, two):
+                assert json.loads(one_of.recv(PATIENCE))["type"] == "websocket"
+                for size in (1, 1000, 300_000):
+                    one_of.send("x" * size)
+                    assert one_of.recv(PATIENCE) == "x" * size
+            one.close(1000)
+            server.wait_for_log("closed 1000")
+            server.send(signal.SIGHUP)
+            with pytest.raises(pytest.importorskip("websockets.exceptions").ConnectionClosed):
+                two.recv(PATIENCE)
+            assert two.close_code == 1012
+
+
 # h2load while the server reloads.
 
 COUNTS = re.compile(r"^requests: (\d+) total, .* (\d+) succeeded,", re.M)

@@ -89,6 +89,27 @@ def test_urgent_first(how: str) -> None:
     run(play)
 
 
+def test_priorities_of_streams_that_never_open_are_forgotten() -> None:
+    """The client tells how urgent a hundred streams are, and more, of which it opens only the last."""
+
+    async def play() -> None:
+        wire = H2Wire(LARGE, begin=False)
+        early = b"".join(
+            f.frame(f.PRIORITY_UPDATE, 0, 0, stream.to_bytes(4, "big") + b"u=0") for stream in [*range(1, 301, 2), 303]
+        )
+        await wire.feed(settings(INITIAL_WINDOW_SIZE=1 << 20) + early + request(301) + request(303))
+        await wire.settle()
+        await wire.feed(f.window_update(0, 1 << 20))
+        await wire.settle()
+        order = [frame.stream for frame in read_frames(wire.output) if frame.kind == f.DATA and frame.payload]
+        assert order.index(303) < len(order) - 1 - order[::-1].index(301)
+        assert order[-1] == 301
+        wire.transport.lose()
+        await wire.settle()
+
+    run(play)
+
+
 def test_stalled_upload_stalls_nobody() -> None:
     """A body that its application never reads: others are answered, and no more than its window is held."""
 
