@@ -39,8 +39,11 @@ MAX_LINGERED = 16 * 1024 * 1024
 """Bytes thrown away after a GOAWAY: many clients read it only when they have sent what they have."""
 MAX_FLOODED = 64 * 1024
 """The same after a flood, which would go on: to throw its bytes away would keep the event loop from others."""
-FAREWELL_TIME = 1.0
-"""Seconds from the first GOAWAY to the last one, if the client does not say sooner that it has read the first."""
+FAREWELL_TIME = 5.0
+"""Seconds from the first GOAWAY to the last one, if the client does not say sooner that it has read the first. Until it has, it
+may send requests that the last one refuses, and a proxy on a busy machine may be that late."""
+PROMPT_TIME = 1.0
+"""The same when the server stops."""
 FAREWELL = b"farewell"
 """What the PING behind the first GOAWAY brings."""
 STARTS_AT_ONCE = sys.version_info >= (3, 12)
@@ -529,6 +532,9 @@ class Http2Connection(asyncio.Protocol):
     def stop(self) -> None:
         """A prompt stop: what is open is completed, as in a drain."""
         self.drain()
+        if self._phase is LEAVING:
+            self._left = min(self._left, self._service.deadline_in(PROMPT_TIME))
+            self.deadline = min(self.deadline, self._left)
 
     def _leave(self) -> None:
         """Tell the client which stream is the last."""

@@ -319,6 +319,28 @@ def test_drain_of_a_client_that_does_not_answer() -> None:
     run(play)
 
 
+def test_reload_waits_for_a_client_that_is_slow_to_hear_of_it() -> None:
+    """What a proxy on a busy machine sends before it reads GOAWAY is answered for some seconds; on a stop for one."""
+
+    async def play(phase: Phase) -> list[str]:
+        wire = H2Wire(begin=False)
+        await wire.feed(BEGIN + request(1))
+        await wire.settle()
+        wire.service.drain(phase)
+        await wire.settle()
+        wire.pass_seconds(3)
+        if not wire.transport.eof_written:
+            await wire.feed(request(3))
+        await wire.settle()
+        wire.pass_seconds(6)
+        await wire.settle()
+        assert wire.transport.eof_written
+        return [*statuses(wire).values()]
+
+    assert asyncio.run(play(Phase.DRAINING)) == ["200", "200"]
+    assert asyncio.run(play(Phase.STOPPING)) == ["200"]
+
+
 def test_idle_connection_ends_politely() -> None:
     async def play() -> None:
         wire = H2Wire(limits=Limits(keep_alive_time=5))
