@@ -73,9 +73,10 @@ _MAX_BLOCK = 1024
 """Bytes of a header block that is remembered, less what is private."""
 _MAX_BLOCKS = 256
 
-Around = tuple[bytes, bytes, bytes, tuple[Field, ...], bytes, tuple[Field, ...], int, Terms]
+Around = tuple[bytes, bytes, bytes, int, int, tuple[Field, ...], bytes, tuple[Field, ...], int, Terms]
 """A header block less the value of its last private line: what comes up to the first private line's colon, from there to the
-last one's, and from the last one's end on; the fields before it, its name, those behind it; bytes of the body, and terms."""
+last one's, and from the last one's end on; the sizes of the first two together and of the third; the fields before it, its name,
+those behind it; bytes of the body, and terms."""
 Hole = tuple[bytes, bytes, tuple[Field, ...]]
 """A private line that others follow: its name; the bytes from its end up to the next one's colon; the fields of the lines
 between the two."""
@@ -86,7 +87,7 @@ Block = tuple[bytes, tuple[Field, ...], int, Terms, Shape | None]
 """What a header block means: its own bytes, or none if it is not remembered; fields, bytes of the body, terms; its shape, if it
 has private lines and that is remembered."""
 
-_NO_AROUND: Around = b"none", b"", b"", (), b"", (), 0, PLAIN
+_NO_AROUND: Around = b"none", b"", b"", 4, 0, (), b"", (), 0, PLAIN
 """No block begins so."""
 _NO_SHAPE: Shape = _NO_AROUND, ()
 _NO_BLOCK: Block = b"none", (), 0, PLAIN, None
@@ -180,7 +181,8 @@ class HeadCache:
             return None
         shape = self._shapes.get(key)
         if shape is None:
-            around = before, b"", after, fields[:first], fields[last][0], fields[last + 1 :], length, terms
+            sizes = len(before), len(after)
+            around = before, b"", after, *sizes, fields[:first], fields[last][0], fields[last + 1 :], length, terms
             shape = around, holes
             remember(self._shapes, key, shape, _MAX_BLOCKS)
         self.latest = shape
@@ -230,10 +232,9 @@ class Lane:
         if block != known[0]:
             around = self._around
             if block.startswith(around[0]):
-                before, middle, after, first, name, last, length, terms = around
-                at, end = len(before), len(block) - len(after)
-                begin = at + len(middle)
-                if block.startswith(middle, at) and block.endswith(after) and begin <= end:
+                before, middle, after, begin, left, first, name, last, length, terms = around
+                end = len(block) - left
+                if begin <= end and block.endswith(after) and (not middle or block.startswith(middle, len(before))):
                     value = block[begin:end]
                     if value.translate(_UNCONTROLLED) == value:
                         return RequestHead(method, target, parts, [*first, (name, value.strip()), *last], length, terms)
@@ -260,8 +261,8 @@ class Lane:
         around, holes = self._shape
         if not block.startswith(around[0]):
             return None
-        before, _, after, first, name, last, length, terms = around
-        begin, end = len(before), len(block) - len(after)
+        before, _, after, begin, left, first, name, last, length, terms = around
+        end = len(block) - left
         if begin > end or block[end:] != after:
             return None
         rest = block[begin:end]
@@ -274,7 +275,8 @@ class Lane:
         if rest.translate(_UNCONTROLLED) != rest:
             return None
         if holes:
-            around = before, block[begin : end - len(rest)], after, tuple(fields), name, last, length, terms
+            at = end - len(rest)
+            around = before, block[begin:at], after, at, left, tuple(fields), name, last, length, terms
         self._around = around
         return b"", (*fields, (name, rest.strip()), *last), length, terms, None
 
