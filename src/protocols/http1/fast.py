@@ -75,8 +75,8 @@ _MAX_BLOCKS = 256
 
 Around = tuple[bytes, bytes, bytes, int, int, tuple[Field, ...], bytes, tuple[Field, ...], int, Terms]
 """A header block less the value of its last private line: what comes up to the first private line's colon, from there to the
-last one's, and from the last one's end on; the sizes of the first two together and of the third; the fields before it, its name,
-those behind it; bytes of the body, and terms."""
+last one's, and from the last one's end on; the sizes of the first two together and of the third; the fields before it, its
+name, those behind it; bytes of the body, and terms."""
 Hole = tuple[bytes, bytes, tuple[Field, ...]]
 """A private line that others follow: its name; the bytes from its end up to the next one's colon; the fields of the lines
 between the two."""

@@ -30,7 +30,7 @@ class RequestReader:
     more than the loop needs to receive.
     """
 
-    __slots__ = ("_checked", "_codec", "_lane", "_limits", "_skipped", "_unlooked", "body", "buffer", "fast")
+    __slots__ = ("_checked", "_codec", "_lane", "_limits", "_unlooked", "body", "buffer", "fast")
 
     def __init__(self, fast: head_limits.Parse, codec: Codec, limits: Limits) -> None:
         """``fast`` returns None for heads that are not plain, or not within ``limits``; ``codec`` then reads them."""
@@ -47,8 +47,6 @@ class RequestReader:
         """Bytes of an unfinished head that are known to be good: to look at them again for each new byte would be quadratic."""
         self._unlooked = 0
         """How many more bytes of an unfinished head may come before it has to be checked again."""
-        self._skipped = False
-        """The empty line that may stand before a request has been skipped."""
 
     # Heads.
 
@@ -66,9 +64,8 @@ class RequestReader:
     def next(self) -> RequestHead | None:
         """The head at the start of what has come; None while it is not whole."""
         data = self.buffer
-        if data[:2] == b"\r\n" and not self._skipped:
+        if data[:2] == b"\r\n" and self.fast is not _decline:
             # RFC 9112 section 2.2: one empty line before the request line is ignored.
-            self._skipped = True
             self.fast = _decline
             self._checked = 0
             self.buffer = data = data[2:]
@@ -85,9 +82,7 @@ class RequestReader:
             head_limits.check(raw, self._limits)
             head = self._codec(raw)
         self._checked = self._unlooked = 0
-        if self._skipped:
-            self._skipped = False
-            self.fast = lane
+        self.fast = lane
         self.buffer = data[end:]
         return head
 
@@ -140,5 +135,5 @@ class RequestReader:
 
 
 def _decline(raw: bytes) -> RequestHead | None:
-    """A fast lane that takes nothing: there is an empty line to remember."""
+    """The fast lane when the empty line that may stand before a request has been skipped: it takes nothing."""
     return None
