@@ -77,9 +77,7 @@ def main() -> None:
                 terminal.see("Serving")
                 terminal.see("Watching")
                 with browser.open(f"http://127.0.0.1:{port}/") as tab:
-                    tab._ask(
-                        "Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False
-                    )
+                    tab.resize(WIDTH, HEIGHT)
                     tab.wait_for("document.body.innerText.trim()", "Tea and cake: 7 €")
                     # A developer types a while; meanwhile the packages are imported for the next workers.
                     pass_time(8)

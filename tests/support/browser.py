@@ -94,6 +94,14 @@ class Tab:
         assert "exceptionDetails" not in answer["result"], answer
         return answer["result"]["result"].get("value")
 
+    def resize(self, width: int, height: int) -> None:
+        """From now on see the page in so many pixels."""
+        self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, scheme: str) -> None:
+        """From now on prefer the colours ``light`` or ``dark``."""
+        self._ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
     def picture(self) -> bytes:
         """What is seen, as PNG."""
         return base64.b64decode(self._ask("Page.captureScreenshot")["result"]["data"])
