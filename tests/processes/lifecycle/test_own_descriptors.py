@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.harness import Server, children_of
 
-COUNTS = "memfd:tricorn-counts (deleted)"
-MEANT = (COUNTS, "memfd:tricorn-report (deleted)")
+MEMORY = ("memfd:tricorn-counts (deleted)", "memfd:tricorn-scoreboard (deleted)")
+MEANT = (*MEMORY, "memfd:tricorn-report (deleted)")
 """Files without names that a worker shares with the supervisor: shared memory, and those for its reports."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -72,6 +72,6 @@ def test_children_share_nothing_with_the_supervisor_but_listeners(tmp_path: Path
                 assert count_epolls(worker) == 1
                 for other in set(workers) - {worker}:
                     # Neither has the other's reports.
-                    assert len([name for name in shared(worker, other) if not name.endswith(COUNTS)]) == 1
+                    assert len([name for name in shared(worker, other) if not name.endswith(MEMORY)]) == 1
             [runner] = set(children_of(server.pid)) - set(workers)
-            assert [name for name in shared(server.pid, runner) if not name.endswith(COUNTS)] == []
+            assert [name for name in shared(server.pid, runner) if not name.endswith(MEMORY)] == []
