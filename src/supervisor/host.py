@@ -55,6 +55,7 @@ from .messages import (
     SetLevel,
     Spawn,
     StartTemplate,
+    TemplateLost,
     Unready,
 )
 from .orphans import Orphans
@@ -393,6 +394,9 @@ class Host:
 
         def fork(birth: worker_run.Birth) -> int:
             pid, facts = templates.fork(template, birth, self.now())
+            if pid in self._known():
+                # The application's code runs in the template, so what it says may be a lie.
+                pid, facts = None, [*facts, TemplateLost(template, "named a process that it has not forked; killed")]
             self._pending += facts
             if pid is None:
                 raise NoFork

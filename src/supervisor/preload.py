@@ -32,6 +32,10 @@ MAX_ATTEMPTS = 6
 """Templates of one generation that may say that the next one does better. Each gets what its predecessors found out."""
 
 
+MAX_TOLD = 20
+"""Harmful modules of one generation that the log names."""
+
+
 class Knowledge:
     """What the templates of one generation have found out."""
 
@@ -167,7 +171,7 @@ class TemplateProcesses:
 
     @staticmethod
     def _tell_harm(process: TemplateProcess, knowledge: Knowledge, module: str, why: str) -> None:
-        if module not in knowledge.told:
+        if module not in knowledge.told and len(knowledge.told) < MAX_TOLD:
             knowledge.told.add(module)
             whom = "the application" if process.mode == "app" else "it"
             logger.warning("--preload %s: %s %s; each worker imports %s itself", process.mode, module, why, whom)
