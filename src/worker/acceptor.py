@@ -67,8 +67,8 @@ _MAX_QUEUE = 28
 class Acceptor:
     """Accepts on all ``listeners`` from :meth:`start` to :meth:`stop`.
 
-    If nothing has to happen between accept and protocol, uvloop accepts by itself, in C: a connection with one request then
-    costs a third less CPU time than with a task that admits it. asyncio makes a transport at once, which saves a fifth.
+    Unless a PROXY header has to be read first, uvloop accepts by itself, in C: a connection with one request then costs a third
+    less CPU time than with a task that admits it. asyncio makes a transport at once, which saves a fifth.
     """
 
     def __init__(
