@@ -80,8 +80,10 @@ class Acceptor:
         place: Place,
         backlog: int = 0,
     ) -> None:
-        """``setup`` says how a transport begins; ``make`` makes its connection. ``backlog``: the length of the listeners'
-        queues, where the kernel does not tell."""
+        """``make`` makes a transport's connection. ``backlog``: the length of listeners' queues, if the kernel tells none.
+
+        It is long because each attribute is explained where it is set.
+        """
         self._loop = loop
         self._listeners = listeners
         self._make = make
@@ -127,7 +129,7 @@ class Acceptor:
 
     async def start(self) -> None:
         """Accept on all listeners."""
-        # A program that serves by itself shares its listeners with nobody.
+        # A program that serves by itself does not share its listeners.
         epoll = epoll_of(self._loop) if self._place.is_shared else None
         # It is uvloop's way to accept one connection in each turn. asyncio takes all there are.
         by_loop = not self._setup.needs_socket and hasattr(self._loop, "_get_backend_id")
