@@ -303,7 +303,7 @@ def test_underscores_for_wsgi() -> None:
     assert told == ["admin", "nobody"]
 
 
-@row("what the grace was too short for: 500, logged as an error")
+@row("a request that takes longer than the grace: 500, logged as an error")
 def test_what_the_grace_was_too_short_for() -> None:
     for serve, status, logged in ((peer, 500, True), (tricorn, 503, False)):
         with serve("--timeout-graceful-shutdown", "1") as server, raw_connection(server.port) as client:
