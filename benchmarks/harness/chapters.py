@@ -78,7 +78,7 @@ CHAPTERS = (
 )
 
 WHY = {
-    "tokens": "a write for each message; Granian's Rust threads write beside the interpreter",
+    "tokens": "a write to the socket for each message",
     "events": "a write and a timer of the event loop for each event",
     "close": "accepting, and an object of uvloop's for each connection",
     "tls-close": "the handshake passes through Python's ssl module",
