@@ -23,7 +23,7 @@ class Running:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        """The server itself, for what else a test needs."""
+        """The server itself. A test may call its other methods."""
         self.host, self.port = server.servers[0].sockets[0].getsockname()[:2]
         scheme = "https" if server.config.is_ssl else "http"
         self.url = f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"

@@ -76,7 +76,7 @@ class Row:
 
     def __init__(self, cells: memoryview[float]) -> None:
         self.cells = cells
-        """The row's part of the memory, for what is written with each connection."""
+        """The row's part of the memory. The acceptor writes to it directly, once for each connection."""
 
     def __getitem__(self, field: Field) -> float:
         value: float = self.cells[field]
