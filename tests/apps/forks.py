@@ -24,10 +24,19 @@ async def app(scope, receive, send):
 
 
 def fork():
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    context = multiprocessing.get_context("fork")
+    runs = context.Event()
+    child = context.Process(target=rest, args=(runs,), daemon=True)
     child.start()
+    # A signal that comes while a process is being forked meets the worker's handlers.
+    runs.wait(10)
     children.append(child)
     return str(child.pid)
+
+
+def rest(runs):
+    runs.set()
+    time.sleep(60)
 
 
 def terminate():
