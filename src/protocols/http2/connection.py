@@ -170,8 +170,10 @@ class Http2Connection(asyncio.Protocol):
             self.transport.pause_reading()
             self._service.loop.call_soon(self._read_on)
         if not receiver.is_amid_head:
-            if receiver.last:
+            if receiver.last and self._head_until != NEVER:
                 self._head_until = NEVER
+                if self._service.phase is not ServicePhase.SERVING:
+                    self.drain()
         elif self._head_until == NEVER:
             self._head_until = self._service.deadline_in(self._service.limits.request_head_time)
             self.deadline = AT_NEXT_TICK
@@ -508,8 +510,16 @@ class Http2Connection(asyncio.Protocol):
     # The end.
 
     def drain(self) -> None:
-        """Tell the client that we leave. Requests that it sends before it reads that are still served."""
+        """Tell the client that we leave. Requests that it sends before it reads that are still served.
+
+        In a reload a client that has not asked yet is told behind its first request: proxies open a connection for requests that
+        wait, send them when they have our SETTINGS, and fail them when a GOAWAY comes with it.
+        """
         if self._phase is not OPEN:
+            return
+        if not self._receiver.last and self._service.phase is ServicePhase.DRAINING and not self._is_unwanted:
+            self._head_until = min(self._head_until, self._service.deadline_in(FAREWELL_TIME))
+            self.deadline = self._head_until
             return
         self._phase = LEAVING
         self._left = self._service.deadline_in(FAREWELL_TIME)

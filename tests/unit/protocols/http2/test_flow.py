@@ -15,7 +15,7 @@ from support.wire import Receive, Send, echo
 from tricorn.protocols.context import Phase
 from tricorn.protocols.exchange import Exchange
 from tricorn.protocols.http2 import frames as f
-from tricorn.protocols.http2.connection import Http2Connection
+from tricorn.protocols.http2.connection import FAREWELL, Http2Connection
 from tricorn.protocols.http2.stream import Http2Stream
 from tricorn.protocols.limits import Limits
 
@@ -339,6 +339,43 @@ def test_reload_waits_for_a_client_that_is_slow_to_hear_of_it() -> None:
 
     assert asyncio.run(play(Phase.DRAINING)) == ["200", "200"]
     assert asyncio.run(play(Phase.STOPPING)) == ["200"]
+
+
+def test_reload_tells_a_client_that_has_not_asked_yet_behind_its_first_request() -> None:
+    """HAProxy sends the requests that wait for a connection once it has our SETTINGS, and fails them if a GOAWAY comes with it."""
+
+    async def play() -> None:
+        wire = H2Wire(begin=False)
+        await wire.feed(BEGIN)
+        await wire.settle()
+        wire.service.drain(Phase.DRAINING)
+        await wire.settle()
+        assert outcome(wire) == []
+        await wire.feed(request(1))
+        await wire.settle()
+        assert outcome(wire) == [("connection", f.MAX_STREAM_ID, 0)]
+        await wire.feed(f.frame(f.PING, f.ACK, 0, FAREWELL))
+        await wire.settle()
+        assert outcome(wire) == [("connection", f.MAX_STREAM_ID, 0), ("connection", 1, 0)]
+        assert [*statuses(wire).values()] == ["200"]
+        assert wire.transport.eof_written
+
+    asyncio.run(play())
+
+
+def test_reload_waits_some_seconds_for_the_first_request_and_a_stop_does_not() -> None:
+    async def play(phase: Phase, seconds: float) -> list[tuple[str, int, int]]:
+        wire = H2Wire(begin=False)
+        await wire.feed(BEGIN)
+        await wire.settle()
+        wire.service.drain(phase)
+        wire.pass_seconds(seconds)
+        await wire.settle()
+        return outcome(wire)
+
+    assert asyncio.run(play(Phase.DRAINING, 4)) == []
+    assert asyncio.run(play(Phase.DRAINING, 7)) == [("connection", 0, 0)]
+    assert asyncio.run(play(Phase.STOPPING, 2)) == [("connection", f.MAX_STREAM_ID, 0), ("connection", 0, 0)]
 
 
 def test_idle_connection_ends_politely() -> None:
