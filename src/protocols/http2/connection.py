@@ -512,8 +512,8 @@ class Http2Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Tell the client that we leave. Requests that it sends before it reads that are still served.
 
-        In a reload a client that has not asked yet is told behind its first request: proxies open a connection for requests that
-        wait, send them when they have our SETTINGS, and fail them when a GOAWAY comes with it.
+        In a reload a client that has not asked yet is told after its first request: a proxy opens a connection for requests
+        that wait, sends them when it has our SETTINGS, and fails them if a GOAWAY comes with it.
         """
         if self._phase is not OPEN:
             return

@@ -342,7 +342,7 @@ def test_reload_waits_for_a_client_that_is_slow_to_hear_of_it() -> None:
 
 
 def test_reload_tells_a_client_that_has_not_asked_yet_behind_its_first_request() -> None:
-    """HAProxy sends the requests that wait for a connection once it has our SETTINGS, and fails them if a GOAWAY comes with it."""
+    """HAProxy sends waiting requests on a new connection when it has our SETTINGS, and fails them if a GOAWAY comes with it."""
 
     async def play() -> None:
         wire = H2Wire(begin=False)
