@@ -104,5 +104,5 @@ $(READY): pyproject.toml tests/constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-docs .venv-frameworks .venv-embedders build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-frameworks .venv-embedders node_modules build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
