@@ -16,6 +16,7 @@ The next process finds how far it came: without the suffix the fold did not happ
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import struct
@@ -31,6 +32,10 @@ MAX_SIZE = 64 * 1024 * 1024
 """Bytes of a file that is read. One of prometheus_client's has some hundred bytes for each label set."""
 TRIES, PAUSE = 5, 0.02
 """How often the files are read before the last text is shown instead, and the seconds in between."""
+LOOK_EVERY = 0.25
+"""Seconds from one look for workers that have gone to the next."""
+FOLD_EVERY = 2.0
+"""Seconds from one look for other processes that have gone, such as children of workers, to the next."""
 _FOLDING, _FOLDED = "folding-", ".folded"
 
 Value = tuple[float, float]
@@ -85,8 +90,20 @@ class AppMetrics:
         text: str = (newer.generate_latest if openmetrics else exposition.generate_latest)(registry).decode()
         return text.removesuffix("# EOF\n")
 
-    def fold(self, workers: Collection[int]) -> None:
-        """Add the values of processes that are gone to the archives."""
+    async def keep_folded(self, pids: Callable[[], Collection[int]]) -> None:
+        """Add the values of processes that are gone to the archives, for ever. ``pids``: the workers that live."""
+        loop = asyncio.get_running_loop()
+        known: set[int] = set()
+        due = 0.0
+        while True:
+            workers = set(pids())
+            if not known <= workers or loop.time() >= due:
+                await loop.run_in_executor(None, self._try_to_fold, workers)
+                due = loop.time() + FOLD_EVERY
+            known = workers
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _try_to_fold(self, workers: Collection[int]) -> None:
         with self._lock, suppress(OSError):
             self._fold_all(workers)
 

@@ -135,10 +135,7 @@ class Admin:
 
     async def keep_history(self) -> None:
         """Add to the history for ever."""
-        loop = asyncio.get_running_loop()
         while True:
-            if self._app_metrics is not None:
-                await loop.run_in_executor(None, self._app_metrics.fold, self._source.pids())
             self._history.add(self._measures.facts(), time.monotonic(), time.time())
             await asyncio.sleep(EVERY)
 

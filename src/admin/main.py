@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config.frozen import Value
@@ -56,9 +56,16 @@ def main(config: Config, link: socket.socket, source: Source, given: Given) -> i
     """The process, from fork to exit code: answer and push until the supervisor ends it."""
     watch_lifeline(link)
     measures = Measures(source)
-    admin = Admin(source, measures, config.admin_host, make_app_metrics(given.app_metrics))
+    app_metrics = make_app_metrics(given.app_metrics)
+    admin = Admin(source, measures, config.admin_host, app_metrics)
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(_live(config, link, given, admin, measures, make_pushers(config, source, measures, given)))
+        lives = [measures.keep_memory()]
+        if given.listeners:
+            # Only the listener's clients see the history.
+            lives.append(admin.keep_history())
+        if app_metrics is not None:
+            lives.append(app_metrics.keep_folded(source.pids))
+        runner.run(_live(config, link, given, admin, lives, make_pushers(config, source, measures, given)))
     return 0
 
 
@@ -98,14 +105,15 @@ def make_pushers(config: Config, source: Source, measures: Measures, given: Give
 
 
 async def _live(
-    config: Config, link: socket.socket, given: Given, admin: Admin, measures: Measures, pushers: Sequence[Pusher]
+    config: Config,
+    link: socket.socket,
+    given: Given,
+    admin: Admin,
+    lives: Iterable[Coroutine[Any, Any, None]],
+    pushers: Sequence[Pusher],
 ) -> None:
     serving = await _serve(config, given.listeners, admin)
-    lives = [pusher.run() for pusher in pushers]
-    if given.listeners:
-        # Only the listener's clients see the history.
-        lives.append(admin.keep_history())
-    tasks = [asyncio.ensure_future(life) for life in (*lives, measures.keep_memory())]
+    tasks = [asyncio.ensure_future(life) for life in (*lives, *(pusher.run() for pusher in pushers))]
     is_replaced = False
     try:
         is_replaced = await Orders(link).ended()

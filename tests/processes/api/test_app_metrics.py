@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -66,6 +67,26 @@ def write(path: Path, value: float) -> None:
     written = MmapedDict(str(path))
     written.write_value(KEY, value, 0.0)
     written.close()
+
+
+def test_a_worker_that_goes_is_folded_soon(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So recycling leaves no more files than the workers that live have, and the archives."""
+    monkeypatch.setattr("tricorn.admin.app_metrics.FOLD_EVERY", 1000.0)
+
+    async def play() -> None:
+        pids = [7, 8]
+        keeping = asyncio.ensure_future(AppMetrics(str(files)).keep_folded(lambda: pids))
+        async with asyncio.timeout(PATIENCE):
+            while (files / "counter_999999999.db").exists():
+                await asyncio.sleep(0.01)
+            write(files / "counter_999999998.db", 4.0)
+            pids.remove(7)
+            while (files / "counter_999999998.db").exists():
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+
+    asyncio.run(play())
+    assert "a_total 7.0" in AppMetrics(str(files)).text((), False)
 
 
 def test_a_process_that_is_gone_is_folded_once(files: Path) -> None:
