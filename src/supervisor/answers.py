@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..config.frozen import Value
 from ..errors import EXIT_STARTUP, EXIT_USAGE
 from .messages import Answer
-from .phases import RUNNING, Phase, Stage, Worker
+from .phases import COMING, RUNNING, Phase, Stage, Worker
 from .snapshot import Result
 from .wanted import Wanted
 
@@ -44,7 +44,7 @@ class View(Value):
 
         A worker that is starting may still succeed.
         """
-        busy = {worker.slot for worker in self.workers if worker.standing is Phase.STARTING}
+        busy = {worker.slot for worker in self.workers if worker.standing in COMING}
         return next((self.failures[slot] for slot in slots if slot in self.failures and slot not in busy), "")
 
     def is_served(self, slot: int) -> bool:

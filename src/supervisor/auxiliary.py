@@ -7,6 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from ..ipc.channel import LEVEL, REOPEN, Message, Table, Violation, encode
@@ -48,7 +49,7 @@ class Auxiliary(Protocol):
         """The process, from fork to exit code. It ends when ``link`` does."""
 
     def hear(self, message: Message) -> list[Fact]:
-        """In the supervisor: the facts for the fleet in what the process said."""
+        """In the supervisor: the facts for the fleet in what the process said. Raises Violation if it must not say that."""
 
     def learn(self, message: Message) -> bytes | None:
         """In the supervisor: there is news of a worker; returns what to tell the process, if anything.
@@ -180,20 +181,21 @@ class Auxiliaries:
         process = self._all[name]
         if process.link is None:
             return []
+        link = process.link
         try:
-            messages = process.link.read(now)
+            facts = [fact for message in link.read(now) for fact in process.auxiliary.hear(message)]
         except Violation as violation:
-            self._blame(process, f"wrote to the supervisor {violation}", now)
+            self.blame(process.auxiliary, f"wrote to the supervisor {violation}", now)
             return []
-        if process.link.is_over:
-            self._wakeup.forget(process.link.channel)
-        return [fact for message in messages for fact in process.auxiliary.hear(message)]
+        if link.is_over:
+            self._wakeup.forget(link.channel)
+        return facts
 
-    def _blame(self, process: Process, what: str, now: float) -> None:
+    def blame(self, auxiliary: Auxiliary, what: str, now: float) -> None:
         """Kill a process for ``what`` it did; it is made anew after a while."""
-        logger.warning("The %s %s; killed", process.auxiliary.name, what)
-        process.backoff.failed(now, chance)
-        self.dismiss(process.auxiliary)
+        logger.warning("The %s %s; killed", auxiliary.name, what)
+        self._all[auxiliary.name].backoff.failed(now, chance)
+        self.dismiss(auxiliary)
 
     def learn(self, messages: Iterable[Message], now: float) -> None:
         """There is news of a worker (see :meth:`Auxiliary.learn`)."""
@@ -209,7 +211,7 @@ class Auxiliaries:
                     process.outbox.append(news)
                     process.deliver()
                     if process.is_overfull:
-                        self._blame(process, "does not read what it is told", now)
+                        self.blame(process.auxiliary, "does not read what it is told", now)
 
     def exited(self, pid: int, now: float, cause: str) -> list[Fact]:
         """If ``pid`` was an auxiliary, make ready for the next one; returns its last words."""
@@ -219,7 +221,10 @@ class Auxiliaries:
         if process is None:
             return []
         last_words = process.link.read_last(now) if process.link is not None else []
-        facts = [fact for message in last_words for fact in process.auxiliary.hear(message)]
+        facts: list[Fact] = []
+        with suppress(Violation):
+            for message in last_words:
+                facts += process.auxiliary.hear(message)
         self._forget(process)
         process.backoff.failed(now, chance)
         level = logging.DEBUG if cause == "exit code 0" else logging.WARNING

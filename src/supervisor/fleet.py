@@ -11,13 +11,17 @@ Kubernetes' controllers are). It looks for workers past a deadline (*expire*), f
 
 Every worker is in one phase, and every phase leads on by itself or by its deadline:
 
+    ASKED ---> (not forked)
+       |
+       v
     STARTING ---> READY ---> DRAINING ---> (gone)
        |  \\         |             |
        |   FAILED   +--> HUNG <---+        HUNG: it writes down its stacks; a beat brings it back to READY
        |     |             |
        +-----+----------> KILLED ---> (gone, or given up after a while)
 
-A worker that is no longer needed while it is STARTING is CALLED_OFF. Then it is gone, or DRAINING if it had just begun to
+A worker is ASKED for while a template forks it; one that the host forks is STARTING at once. A worker that is no longer needed
+while it is STARTING is CALLED_OFF. Then it is gone, or DRAINING if it had just begun to
 serve, or KILLED in the end. ``ON_FACT`` and ``ON_DEADLINE`` at the end of this file are the arrows of facts and deadlines. The
 other arrows are decisions: to DRAINING, to CALLED_OFF and, when everything must end at once, to KILLED.
 
@@ -53,6 +57,7 @@ from .answers import DONE, SENSELESS, Answers, Goal, Known, Resized, Restarted, 
 from .backoff import Crashes
 from .messages import (
     Action,
+    Asked,
     Beat,
     CallOff,
     CloseListeners,
@@ -64,6 +69,8 @@ from .messages import (
     Fact,
     Failed,
     Finish,
+    Forked,
+    GiveUp,
     Kill,
     Level,
     Measured,
@@ -85,7 +92,9 @@ from .messages import (
 )
 from .orders import MAX_SIZE, Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow, Upgrade
 from .phases import (
+    ASKING,
     CALLING_OFF,
+    COMING,
     DELIVERING,
     HANG_REPORT,
     LEAVING_FAILED,
@@ -217,7 +226,8 @@ class Fleet:
         return {
             "now": now,
             "wanted": self.wanted.state(),
-            "workers": [worker.state() for worker in self.workers.values()],
+            # A template ends with its supervisor, and what it was asked for with it.
+            "workers": [worker.state() for worker in self.workers.values() if worker.phase is not Phase.ASKED],
             "next_id": number,
             "crashes": self._crashes.state(),
             "answers": self._answers.state(),
@@ -334,9 +344,25 @@ class Fleet:
         is_usual = self.wanted.is_development and fact.cause == "exit code 0"
         self._say(f"drained: {fact.cause}", worker, Level.DEBUG if is_usual else Level.INFO)
 
+    def _was_asked_for(self, worker: Worker, fact: Asked, now: float) -> None:
+        worker.enter(Phase.ASKED, now + ASKING)
+
+    def _was_forked(self, worker: Worker, fact: Forked, now: float) -> None:
+        worker.enter(Phase.STARTING, now + worker.plan.config.timeout_worker_startup)
+        # A template forks one after the other.
+        for other in self.workers.values():
+            if other.phase is Phase.ASKED and other.template == worker.template:
+                other.deadline = now + ASKING
+
     def _was_not_forked(self, worker: Worker, fact: NotForked, now: float) -> None:
         # Its slot is empty again. That is the template's fault, so nothing is counted against the slot.
         del self.workers[worker.id]
+
+    def _not_forked_in_time(self, worker: Worker, now: float) -> None:
+        self._stop_asking(worker, is_late=True)
+        if worker.template is not None:
+            why = f"has forked no worker within {ASKING:g} s; killed"
+            self._actions += self.templates.lose(TemplateLost(worker.template, why), now)
 
     def _became_deaf(self, worker: Worker, fact: Deaf, now: float) -> None:
         self._kill_blamed(worker, "closed its channel to the supervisor", now)
@@ -422,7 +448,7 @@ class Fleet:
                 worker.recycling = "somebody asked for it"
                 self._say(f"to be replaced: {worker.recycling}", worker)
         # A worker that is starting is a new one already.
-        starting = [worker.id for worker in its if worker.standing is Phase.STARTING]
+        starting = [worker.id for worker in its if worker.standing in COMING]
         return Restarted(order.slot, max(starting, default=next(self._ids)))
 
     def _stop(self, order: Stop, now: float) -> None:
@@ -434,7 +460,7 @@ class Fleet:
         delay = self.wanted.plan.config.shutdown_delay if order.delayed else 0
         if is_another:
             self._enter_quitting()
-            for worker in self.workers.values():
+            for worker in list(self.workers.values()):
                 self._kill(worker, now)
         elif self.stage in RUNNING and delay > 0:
             self.stage = Stage.LEAVING
@@ -545,7 +571,7 @@ class Fleet:
             self._retire_unneeded(now)
             return
         for worker in list(self.workers.values()):
-            if worker.phase in (Phase.STARTING, Phase.HUNG) and self.stage is Stage.QUITTING:
+            if worker.phase in (*COMING, Phase.HUNG) and self.stage is Stage.QUITTING:
                 self._kill(worker, now)
             elif worker.phase is Phase.STARTING:
                 self._call_off(worker, patient=False, now=now)
@@ -604,15 +630,15 @@ class Fleet:
                 self._retry_at = min(due, self._retry_at or due)
             elif room > 0:
                 room -= 1
-                deadline = now + plan.config.timeout_worker_startup
-                worker = Worker(next(self._ids), slot, plan, since=now, deadline=deadline)
-                self.workers[worker.id] = worker
                 source = template.id if template is not None else None
+                deadline = now + (plan.config.timeout_worker_startup if source is None else ASKING)
+                worker = Worker(next(self._ids), slot, plan, since=now, deadline=deadline, template=source)
+                self.workers[worker.id] = worker
                 self._actions.append(Spawn(worker.id, slot, plan.generation, plan.config, source))
 
     def _due(self, slot: int) -> float:
         """When an empty slot may be filled: sooner if no worker is ready or about to be."""
-        return self._crashes.due(slot, any(w.phase in (Phase.STARTING, Phase.READY) for w in self.workers.values()))
+        return self._crashes.due(slot, any(w.phase in (*COMING, Phase.READY) for w in self.workers.values()))
 
     def _tell_reloaded(self, now: float) -> None:
         text = self.wanted.tell_complete(self.workers.values(), self.stage in RUNNING, now)
@@ -678,8 +704,14 @@ class Fleet:
         worker.enter(Phase.DRAINING, now + QUITTING)
         self._actions.append(Quit(worker.id))
 
+    def _stop_asking(self, worker: Worker, is_late: bool = False) -> None:
+        del self.workers[worker.id]
+        self._actions.append(GiveUp(worker.id, is_late))
+
     def _kill(self, worker: Worker, now: float) -> None:
-        if worker.phase is not Phase.KILLED:
+        if worker.phase is Phase.ASKED:
+            self._stop_asking(worker)
+        elif worker.phase is not Phase.KILLED:
             self._decide_fate(worker)
             worker.enter(Phase.KILLED, now + UNKILLABLE)
             self._actions.append(Kill(worker.id))
@@ -701,6 +733,10 @@ class Fleet:
 
 
 ON_FACT: Mapping[tuple[Phase, type[WorkerFact]], Callable[[Fleet, Worker, Any, float], None]] = {
+    (Phase.STARTING, Asked): Fleet._was_asked_for,
+    (Phase.ASKED, Forked): Fleet._was_forked,
+    (Phase.ASKED, NotForked): Fleet._was_not_forked,
+    (Phase.ASKED, Exited): Fleet._exited_early,
     (Phase.STARTING, Ready): Fleet._became_ready,
     (Phase.STARTING, Failed): Fleet._reported_failure,
     (Phase.STARTING, Recycle): Fleet._recycle,
@@ -717,12 +753,12 @@ ON_FACT: Mapping[tuple[Phase, type[WorkerFact]], Callable[[Fleet, Worker, Any, f
 """What a fact means to a worker in a phase; to a hung worker, in the phase in which it hung. Other facts change nothing, except
 that a worker that has exited is gone, whatever its phase."""
 IN_ANY_PHASE: Mapping[type[WorkerFact], Callable[[Fleet, Worker, Any, float], None]] = {
-    NotForked: Fleet._was_not_forked,
     Violated: Fleet._violated,
     Waiting: Fleet._waits,
 }
 """What a fact means whatever the phase."""
 ON_DEADLINE: Mapping[Phase, Callable[[Fleet, Worker, float], None]] = {
+    Phase.ASKED: Fleet._not_forked_in_time,
     Phase.STARTING: Fleet._suspect,
     Phase.READY: Fleet._suspect,
     Phase.DRAINING: Fleet._suspect,

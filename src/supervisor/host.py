@@ -45,9 +45,9 @@ from .messages import (
     Exited,
     Fact,
     Finish,
+    GiveUp,
     Kill,
     Measure,
-    NotForked,
     Quit,
     ReopenLogs,
     ReportHang,
@@ -55,12 +55,12 @@ from .messages import (
     SetLevel,
     Spawn,
     StartTemplate,
-    TemplateLost,
     Unready,
 )
 from .orphans import Orphans
 from .own_descriptors import OwnDescriptors
 from .resources import MemorySampler, OomKills
+from .sources import Sources
 from .spawner import Main, Spawner
 from .stalls import StallWatch
 from .terminal import Terminal
@@ -70,17 +70,11 @@ if TYPE_CHECKING:
     from ..worker.forking import Heritage
     from .control.entrance import ControlEntrance
     from .origin import Origin
-    from .preload import TemplateProcesses
-    from .reload.development import Development
 
 DEAF = 1.0
 """Seconds from the end of a worker's channel to the end of its process; normally microseconds lie between them."""
 LAST_HOOKS = 5.0
 """Seconds that hooks get to finish when no worker is left."""
-
-
-class NoFork(Exception):
-    """A template could not fork a worker."""
 
 
 class Host:
@@ -133,13 +127,11 @@ class Host:
         self._terminal = Terminal() if development else None
         self._orphans = Orphans()
         self._origin = origin
-        self._main, self._forker = main, Forker(self.wakeup, self._own, identity)
-        self.auxiliaries = Auxiliaries(self.wakeup, self._forker, self._end)
-        self._development = self._develop(development, main) if development else None
+        self._main, forker = main, Forker(self.wakeup, self._own, identity)
+        self.auxiliaries = Auxiliaries(self.wakeup, forker, self._end)
         self.inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
-        self.templates: TemplateProcesses | None = None
-        """Those of ``--preload``, from the first on."""
-        self._spawner = Spawner(self._forker, main, listeners, self.scoreboard, self._handover)
+        self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover)
+        self.sources = self._make_sources(forker, development)
         self._meter = CanaryMeter(self.scoreboard.counts, self.counted_by)
         if before is not None:
             self._adopt(state, configs)
@@ -173,35 +165,32 @@ class Host:
     @property
     def is_quiet(self) -> bool:
         """Whether the fleet was told all, and nobody waits for what workers say of themselves."""
-        return not self._pending and self.inspector.is_idle
+        return not self._pending and self.inspector.is_idle and self.sources.is_quiet
 
     def call_when_reaped(self, pid: int, told: Callable[[int], None]) -> None:
         """Call ``told`` with the exit status (waitpid(2)) of a child that was forked just now and is no worker of ours."""
         self._reaped[pid] = told
 
-    def _develop(self, config: Config, main: Main) -> Development:
-        # Late, because production needs none of it.
-        from .reload.development import Development
+    def _make_sources(self, forker: Forker, development: Config | None) -> Sources:
+        told = self._take_in, self._tell, self._known
+        sources = Sources(self._spawner, forker, self.wakeup, self._orphans, self._heritage, *told)
+        if development is not None:
+            sources.develop(development, self._origin, self.auxiliaries)
+        return sources
 
-        if config.preload != "off":
-            self._log.info("--preload %s: not with --reload, which keeps installed packages imported by itself", config.preload)
-        is_warm = config.reload_warm and self._orphans.adopt(set())
-        return Development(config, self._origin, self._heritage(main), self.auxiliaries, is_warm)
-
-    def _heritage(self, main: Main) -> Heritage:
+    def _heritage(self) -> Heritage:
         """What workers inherit that a template forks."""
         # Late, because most supervisors have no template.
         from ..worker.forking import Heritage
 
-        return Heritage(self._listeners, self.scoreboard, self._handover, main, live)
+        return Heritage(self._listeners, self.scoreboard, self._handover, self._main, live)
 
     def __enter__(self) -> Host:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.auxiliaries.dismiss_all()
-        if self.templates is not None:
-            self.templates.end_all()
+        self.sources.close()
         self._orphans.close()
         self.wakeup.close()
         for child in self.children.values():
@@ -254,7 +243,7 @@ class Host:
             elif isinstance(speaker, str):
                 facts += self.auxiliaries.hear(speaker, self.now())
             elif isinstance(speaker, tuple):
-                facts += self._preload().hear(speaker[1], self.now())
+                facts += self.sources.hear(speaker[1], self.now())
             else:
                 self._serve_control(speaker.attend)
         if self._control is not None:
@@ -266,7 +255,8 @@ class Host:
         self.stalls.look(self.now())
         limits = {child.worker: (child.pid, limit) for child in self.children.values() if (limit := child.config.limit_max_rss)}
         facts += self._sampler.sample(limits, self.now())
-        return facts + self._beats()
+        pending, self._pending = self._pending, []
+        return facts + pending + self._beats()
 
     def _serve_control(self, do: Callable[[float], None]) -> None:
         """Let a part of the control socket ``do`` what is due now: hear a client, or answer it."""
@@ -306,7 +296,11 @@ class Host:
     def _reap(self) -> list[Fact]:
         facts: list[Fact] = []
         children, has_left_orphans = self._orphans.look(), False
-        for pid, status in _reap_all():
+        dead = list(_reap_all())
+        # A worker that is our child was named before: nobody must take it for an orphan.
+        facts += self.sources.hear_asked(self.now())
+        for pid, status in dead:
+            self.sources.reaped(pid)
             child = next((child for child in self.children.values() if child.pid == pid), None)
             if child is not None:
                 facts += self._bury(child, status)
@@ -315,8 +309,7 @@ class Host:
                 has_left_orphans = self._orphans.reaped(pid) or has_left_orphans
                 cause = describe_exit(status, lambda: False)
                 facts += self.auxiliaries.exited(pid, self.now(), cause)
-                if self.templates is not None:
-                    facts += self.templates.exited(pid, cause, self.now())
+                facts += self.sources.exited(pid, cause, self.now())
                 if (told := self._reaped.pop(pid, None)) is not None:
                     told(status)
             children.discard(pid)
@@ -328,8 +321,8 @@ class Host:
 
     def _known(self) -> set[int]:
         """The pids of workers, auxiliaries, templates, and others that we have forked."""
-        templates = self.templates.pids if self.templates is not None else set()
-        return {child.pid for child in self.children.values()} | self.auxiliaries.pids | templates | self._reaped.keys()
+        workers = {child.pid for child in self.children.values()}
+        return workers | self.auxiliaries.pids | self.sources.pids | self._reaped.keys()
 
     def _bury(self, child: Child, status: int) -> list[Fact]:
         """A worker is gone with ``status`` (waitpid(2)): returns what it said last, and its exit."""
@@ -369,62 +362,23 @@ class Host:
         if self._origin is not None:
             # The directory that we work in may have been deleted, and made again.
             self._origin.directory.enter_again_if_gone()
-        if self._development is not None:
-            self._development.prepare(action.config)
-        try:
-            child = self._spawner.spawn(action, self._template_of(action))
-        except NoFork:
-            self._pending.append(NotForked(action.worker))
-            return
-        except (OSError, IndexError) as error:
-            # No process, memory or descriptor left: to the fleet this is a worker that died at once.
-            self._pending.append(Exited(action.worker, f"could not be forked: {error}"))
-            self._departed[action.worker] = f"Worker {action.slot}"
-            return
-        self.children[action.worker] = child
+        # If it can't be forked, the fleet will speak of it.
+        self._departed[action.worker] = f"Worker {action.slot}"
+        self.sources.spawn(action)
+
+    def _take_in(self, child: Child) -> None:
+        """A worker is there."""
+        self.children[child.worker] = child
         self.wakeup.watch(child.link.channel, child.worker)
 
-    def _template_of(self, action: Spawn) -> Callable[[worker_run.Birth], int | None] | None:
-        """What forks the worker, if it is a template."""
-        if self._development is not None:
-            return self._development.fork
-        if action.template is None:
-            return None
-        templates, template = self._preload(), action.template
-
-        def fork(birth: worker_run.Birth) -> int:
-            pid, facts = templates.fork(template, birth, self.now())
-            if pid in self._known():
-                # The application's code runs in the template, so what it says may be a lie.
-                pid, facts = None, [*facts, TemplateLost(template, "named a process that it has not forked; killed")]
-            self._pending += facts
-            if pid is None:
-                raise NoFork
-            return pid
-
-        return fork
-
-    def _preload(self) -> TemplateProcesses:
-        if self.templates is None:
-            # Late, because most do without.
-            from .preload import TemplateProcesses
-
-            self._orphans.adopt(self._known())
-            self.templates = TemplateProcesses(self.wakeup, self._forker, self._heritage(self._main))
-        return self.templates
+    def _tell(self, fact: Fact) -> None:
+        """Tell the fleet that, soon."""
+        self._pending.append(fact)
 
     def _start_template(self, action: StartTemplate) -> None:
         if self._origin is not None:
             self._origin.directory.enter_again_if_gone()
-        self._pending += self._preload().start(action, self.now())
-
-    def _end_template(self, action: EndTemplate) -> None:
-        self._preload().end(action.template)
-
-    def end_templates(self) -> None:
-        """Before an upgrade: end all templates, also those that hang. The new program makes its own."""
-        if self.templates is not None:
-            self._pending += self.templates.end_all()
+        self.sources.start(action, self.now())
 
     def _drain(self, action: Drain) -> None:
         child = self.children.get(action.worker)
@@ -474,8 +428,7 @@ class Host:
         # We open them, because the workers may not be allowed to.
         files, errors = logs.reopen()
         self.auxiliaries.reopen_logs(files)
-        if self.templates is not None:
-            self.templates.reopen_logs(encode(REOPEN, files=list(files)), files)
+        self.sources.reopen_logs(encode(REOPEN, files=list(files)), files)
         for child in self.children.values():
             child.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
         if action.ticket is not None:
@@ -502,8 +455,7 @@ class Host:
         for child in self.children.values():
             child.link.send(encode(LEVEL, level=action.level))
         self.auxiliaries.set_level(action.level)
-        if self.templates is not None:
-            self.templates.tell_level(encode(LEVEL, level=action.level))
+        self.sources.tell_level(encode(LEVEL, level=action.level))
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close their listeners.
@@ -539,8 +491,9 @@ def _reap_all() -> Iterator[tuple[int, int]]:
 
 PERFORM: Mapping[type[Action], Callable[[Host, Any], None]] = {
     Spawn: Host._spawn,
+    GiveUp: lambda host, action: host.sources.give_up(action, host.now()),
     StartTemplate: Host._start_template,
-    EndTemplate: Host._end_template,
+    EndTemplate: lambda host, action: host.sources.end(action),
     Unready: Host._unready,
     Drain: Host._drain,
     DrainBySignal: lambda host, action: host._signal(action.worker, DRAIN_SIGNAL),

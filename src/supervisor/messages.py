@@ -83,6 +83,18 @@ class Waiting(Value):
     waits: Waits
 
 
+class Asked(Value):
+    """With ``--reload``: a template was asked to fork the worker. With ``--preload`` the fleet itself has said which one."""
+
+    worker: int
+
+
+class Forked(Value):
+    """The template has forked the worker."""
+
+    worker: int
+
+
 class NotForked(Value):
     """The template could not fork the worker: there is none."""
 
@@ -124,7 +136,7 @@ class Measured(Value):
     evidence: Evidence
 
 
-WorkerFact = Ready | Failed | Beat | Exited | NotForked | Recycle | Delivering | Waiting | Violated | Deaf
+WorkerFact = Ready | Failed | Beat | Exited | Asked | Forked | NotForked | Recycle | Delivering | Waiting | Violated | Deaf
 TemplateFact = TemplateReady | TemplateLost | TemplateGone
 Fact = WorkerFact | TemplateFact | Measured | Order
 
@@ -149,6 +161,14 @@ class Spawn(Value):
     config: Config
     template: int | None = None
     """The template, of the same generation, that forks it; None if the host does."""
+
+
+class GiveUp(Value):
+    """Wait no more for the worker that a template was asked for. If it is forked all the same, it must end."""
+
+    worker: int
+    is_late: bool = False
+    """Whether the template has had its time. That of ``--reload``, which the fleet does not know, must end."""
 
 
 class StartTemplate(Value):
@@ -268,6 +288,7 @@ class Finish(Value):
 
 Action = (
     Spawn
+    | GiveUp
     | StartTemplate
     | EndTemplate
     | Unready

@@ -10,6 +10,8 @@ from ..config.frozen import Value
 from ..config.options import Config, reload_grace
 from ..ipc.waits import Waits
 
+ASKING = 1.0
+"""Seconds in which a template must fork the next of the workers that it was asked for. It takes some milliseconds."""
 HANG_REPORT = 0.5
 """Seconds that a hung worker gets to write down its stacks."""
 LEAVING_FAILED = 1.0
@@ -32,6 +34,8 @@ DELIVERING = 5.0
 class Phase(Enum):
     """A worker's phase; see the picture in ``fleet.py``."""
 
+    ASKED = auto()
+    """A template was asked to fork it."""
     STARTING = auto()
     """Forked; imports the application."""
     READY = auto()
@@ -46,6 +50,10 @@ class Phase(Enum):
     """Told to leave before it was known to be ready. It exits at once, or drains if it has just begun to serve."""
     KILLED = auto()
     """Sent SIGKILL."""
+
+
+COMING = (Phase.ASKED, Phase.STARTING)
+"""The phases before a worker is ready."""
 
 
 class Stage(Enum):
@@ -100,16 +108,17 @@ class ExitReason(Enum):
 class Worker:
     """One worker, as the fleet has it."""
 
-    def __init__(self, id: int, slot: int, plan: Plan, since: float, deadline: float) -> None:
+    def __init__(self, id: int, slot: int, plan: Plan, since: float, deadline: float, template: int | None = None) -> None:
         self.id = id
         self.slot = slot
         self.plan = plan
+        self.template = template
+        """The template that forks it; None if the host decides that."""
         self.since = since
-        """When it was forked."""
+        """When it was forked, or asked for."""
         self.deadline = deadline
         """When its phase has lasted too long."""
-        self.phase = Phase.STARTING
-        self.standing = Phase.STARTING
+        self.phase = self.standing = Phase.STARTING if template is None else Phase.ASKED
         """Its phase; of a hung worker, the phase in which it hung."""
         self.beat = 0.0
         """The last known beat."""
@@ -180,7 +189,7 @@ class Worker:
     @property
     def is_occupying(self) -> bool:
         """Whether it counts as the worker of its slot. A hung one does until it is killed: it may come back."""
-        return self.standing in (Phase.STARTING, Phase.READY)
+        return self.standing in (*COMING, Phase.READY)
 
     def may_drain_for(self, patient: bool) -> float:
         """Seconds from the order to drain until it is overdue."""

@@ -8,21 +8,17 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from ..config.options import Config
 from ..ipc.channel import Message, Violation
 from ..worker import preload
-from ..worker.forking import Heritage
-from ..worker.main import Birth, name_process
-from .asking import ask_for_worker
+from ..worker.forking import FORKED, GIVEN, Heritage
+from ..worker.main import name_process
+from .asking import Askings
 from .forker import Forker
 from .link import Link
 from .messages import Fact, StartTemplate, TemplateGone, TemplateLost, TemplateReady
 from .wakeup import Wakeup
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 logger = logging.getLogger("tricorn.error")
 
@@ -30,8 +26,6 @@ MAX_NAMES = 20_000
 """Modules of one generation that are remembered: more than any application imports."""
 MAX_ATTEMPTS = 6
 """Templates of one generation that may say that the next one does better. Each gets what its predecessors found out."""
-
-
 MAX_TOLD = 20
 """Harmful modules of one generation that the log names."""
 
@@ -73,10 +67,10 @@ class TemplateProcess:
 
 
 class TemplateProcesses:
-    """All of them. ``heritage`` is what they pass on to workers."""
+    """All of them. ``heritage`` is what they pass on to workers, ``askings`` the workers that they are asked for."""
 
-    def __init__(self, wakeup: Wakeup, forker: Forker, heritage: Heritage) -> None:
-        self._wakeup, self._forker, self._heritage = wakeup, forker, heritage
+    def __init__(self, wakeup: Wakeup, forker: Forker, heritage: Heritage, askings: Askings) -> None:
+        self._wakeup, self._forker, self._heritage, self._askings = wakeup, forker, heritage, askings
         self._all: dict[int, TemplateProcess] = {}
         self._knowledge: dict[int, Knowledge] = {}
         """By generation."""
@@ -93,6 +87,11 @@ class TemplateProcesses:
         """The pid of a template; None if it is gone."""
         process = self._all.get(template)
         return process.pid if process is not None else None
+
+    def link_to(self, template: int) -> Link | None:
+        """The link to a template; None if it is gone."""
+        process = self._all.get(template)
+        return process.link if process is not None else None
 
     def start(self, order: StartTemplate, now: float) -> list[Fact]:
         """Fork a template."""
@@ -131,6 +130,7 @@ class TemplateProcesses:
             os.kill(process.pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(process.pid, 0)
+            self._askings.lose(process.template)
             self._close(process)
         return facts
 
@@ -144,7 +144,7 @@ class TemplateProcesses:
             messages = process.link.read(now)
         except Violation as violation:
             self._wakeup.forget(process.link.channel)
-            return [TemplateLost(process.template, f"wrote to the supervisor {violation}; killed")]
+            return self._lose(process, f"wrote to the supervisor {violation}; killed")
         if process.link.is_over:
             self._wakeup.forget(process.link.channel)
         return [fact for message in messages for fact in self._understand(process, message, now)]
@@ -158,6 +158,13 @@ class TemplateProcesses:
                 _add(knowledge.names, message["names"])
             case preload.WITHOUT:
                 _add(knowledge.without, message["names"])
+            case kind if kind in (FORKED, GIVEN):
+                if wrong := self._askings.hear(process.template, message):
+                    return self._lose(process, wrong)
+            case preload.STALE:
+                self._knowledge[process.generation] = Knowledge()
+                why = "is outdated: installed packages have changed"
+                return self._lose(process, why, is_outdated=True)
             case preload.AGAIN:
                 knowledge.is_surveyed = process.has_learned = True
             case preload.LOADED:
@@ -168,6 +175,11 @@ class TemplateProcesses:
                 )
                 return [TemplateReady(process.template, message["app"])]
         return []
+
+    def _lose(self, process: TemplateProcess, why: str, is_outdated: bool = False) -> list[Fact]:
+        """The template is of no use any more."""
+        self._askings.lose(process.template)
+        return [TemplateLost(process.template, why, is_outdated)]
 
     @staticmethod
     def _tell_harm(process: TemplateProcess, knowledge: Knowledge, module: str, why: str) -> None:
@@ -182,6 +194,7 @@ class TemplateProcesses:
         if process is None:
             return []
         facts = [fact for message in process.link.read_last(now) for fact in self._understand(process, message, now)]
+        self._askings.lose(process.template)
         self._close(process)
         can_learn = self._knowledge[process.generation].attempts < MAX_ATTEMPTS
         return [*facts, TemplateGone(process.template, cause, process.has_learned and can_learn)]
@@ -190,44 +203,6 @@ class TemplateProcesses:
         self._wakeup.forget(process.link.channel)
         self._forker.own.close(process.link.channel)
         del self._all[process.template]
-
-    # ---------------------------------------------------------------------------------------------------------------- fork
-
-    def fork(self, template: int, birth: Birth, now: float) -> tuple[int | None, list[Fact]]:
-        """Let the template fork the worker; returns its pid, None if there is no worker, and what the fleet should know."""
-        process = self._all.get(template)
-        if process is None:
-            return None, [TemplateGone(template, "not there any more")]
-        details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}
-        facts: list[Fact] = []
-
-        def is_refusal(message: Message) -> bool:
-            facts.extend(self._understand(process, message, now))
-            return bool(message["kind"] == preload.STALE)
-
-        descriptors = [birth.channel.fileno(), birth.hang_report, birth.stalls]
-        try:
-            pid = ask_for_worker(process.link, details, descriptors, is_refusal)
-        except OSError as error:
-            # Perhaps it forked and could not answer. That worker finds its channel closed and exits.
-            return None, [*facts, TemplateLost(template, f"forks no worker ({error}); killed")]
-        if pid is None:
-            del self._knowledge[process.generation]
-            self._knowledge[process.generation] = Knowledge()
-            facts.append(TemplateLost(template, "is outdated: installed packages have changed", is_outdated=True))
-        return pid, facts
-
-    # ---------------------------------------------------------------------------------------------------------------- logs
-
-    def tell_level(self, message: bytes) -> None:
-        """Pass on what concerns the level of the log: workers that are forked later must have it."""
-        for process in self:
-            process.link.send(message)
-
-    def reopen_logs(self, message: bytes, descriptors: Mapping[str, int]) -> None:
-        """Pass on log files that were opened again."""
-        for process in self:
-            process.link.send_fds(message, list(descriptors.values()))
 
 
 def _add(known: dict[str, None], names: list[str]) -> None:

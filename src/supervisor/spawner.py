@@ -25,6 +25,29 @@ Main = Callable[[Config, worker_run.Birth], int]
 """What a worker runs; returns its exit code."""
 
 
+class Berth:
+    """What a worker that is not there yet will have. ``ours`` and ``theirs`` are the ends of its channel."""
+
+    def __init__(
+        self, order: Spawn, row: int, ours: socket.socket, theirs: socket.socket, report: ReportFile, stalls: ReportFile
+    ) -> None:
+        self.order = order
+        self.row = row
+        self.ours, self.theirs = ours, theirs
+        self.report, self.stalls = report, stalls
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a template is told of the worker, fit for JSON."""
+        order = self.order
+        return {"id": order.worker, "slot": order.slot, "generation": order.generation, "row": self.row}
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What goes to the template with that."""
+        return [self.theirs.fileno(), self.report.fileno(), self.stalls.fileno()]
+
+
 class Spawner:
     """Makes workers that run ``main``, and takes back what they had when they are gone.
 
@@ -55,40 +78,81 @@ class Spawner:
         """Go on from this :meth:`state`."""
         self._departed = {generation: Counts.restored(counts) for generation, counts in state}
 
-    def spawn(self, order: Spawn, fork: Callable[[worker_run.Birth], int | None] | None = None) -> Child:
-        """Make the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent.
+    # --------------------------------------------------------------------------------------------------------------- birth
 
-        A template may ``fork`` it, which returns the pid, or None to have it forked here; what it raises is raised.
-        """
+    def prepare(self, order: Spawn) -> Berth:
+        """Make what the worker will have. Raises OSError, or IndexError when all rows of the scoreboard are lent."""
         with ExitStack() as undo:
             row = self._scoreboard.claim()
             undo.callback(self._scoreboard.release, row)
             ours, theirs = self._forker.open_channel()
             undo.callback(self._forker.own.close, ours)
+            undo.callback(theirs.close)
             # Not kept by the registry before the fork: the worker needs it.
             report = ReportFile(begun.REPORT_SIZE, begun.SIZE)
             undo.callback(report.close)
             stalls = ReportFile(STALLS_SIZE)
-            undo.callback(stalls.close)
-            with theirs:
-                birth = worker_run.Birth(
-                    id=order.worker,
-                    slot=order.slot,
-                    generation=order.generation,
-                    channel=theirs,
-                    listeners=self._listeners,
-                    scoreboard=self._scoreboard,
-                    row=row,
-                    hang_report=report.fileno(),
-                    stalls=stalls.fileno(),
-                    handover=self._handover,
-                )
-                pid = fork(birth) if fork is not None else None
-                pid = pid or self._forker.fork_with(theirs, lambda _: self._be_worker(order.config, birth))
             undo.pop_all()
-        self._forker.own.keep(report)
-        self._forker.own.keep(stalls)
-        return Child(order.worker, order.slot, order.generation, pid, row, order.config, ours, report, stalls)
+        return Berth(order, row, ours, theirs, report, stalls)
+
+    def spawn(self, order: Spawn) -> Child:
+        """Fork the worker. Raises OSError, or IndexError when all rows of the scoreboard are lent."""
+        berth = self.prepare(order)
+        birth = worker_run.Birth(
+            id=order.worker,
+            slot=order.slot,
+            generation=order.generation,
+            channel=berth.theirs,
+            listeners=self._listeners,
+            scoreboard=self._scoreboard,
+            row=berth.row,
+            hang_report=berth.report.fileno(),
+            stalls=berth.stalls.fileno(),
+            handover=self._handover,
+        )
+        try:
+            pid = self._forker.fork_with(berth.theirs, lambda _: self._be_worker(order.config, birth))
+        except BaseException:
+            self.abandon(berth)
+            raise
+        self.hand_out(berth)
+        return self.take_in(berth, pid)
+
+    def hand_out(self, berth: Berth) -> None:
+        """Another process has its end of the channel, and the files: no process that is forked from now on may have them."""
+        berth.theirs.close()
+        self._forker.own.keep(berth.report)
+        self._forker.own.keep(berth.stalls)
+
+    @staticmethod
+    def take_in(berth: Berth, pid: int) -> Child:
+        """The worker is there, as ``pid``, which is our child."""
+        order = berth.order
+        return Child(
+            order.worker,
+            order.slot,
+            order.generation,
+            pid,
+            berth.row,
+            order.config,
+            berth.ours,
+            berth.report,
+            berth.stalls,
+        )
+
+    def let_go(self, berth: Berth) -> None:
+        """Nobody waits for the worker any more. A process that was forked for it finds its channel closed, and exits."""
+        self._forker.own.close(berth.ours)
+
+    def abandon(self, berth: Berth) -> None:
+        """There will be no worker: take back what it would have had."""
+        self.let_go(berth)
+        berth.theirs.close()
+        self._forker.own.close(berth.report)
+        self._forker.own.close(berth.stalls)
+        self._scoreboard.release(berth.row)
+
+    # ---------------------------------------------------------------------------------------------------------------- death
 
     def bury(self, child: Child) -> None:
         """Take back what the worker had: it is gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from .phases import ExitReason, Phase, Worker
+from .phases import COMING, ExitReason, Phase, Worker
 
 OUT_OF_MEMORY = "out of memory"
 """In the cause of an exit: the kernel's cgroup counted one more kill for want of memory."""
@@ -34,7 +34,7 @@ class Tally:
         elif worker.fate is not None:
             reason = worker.fate
         else:
-            reason = ExitReason.STARTUP if worker.standing in (Phase.STARTING, Phase.FAILED) else ExitReason.CRASH
+            reason = ExitReason.STARTUP if worker.standing in (*COMING, Phase.FAILED) else ExitReason.CRASH
         self._exits[reason.value] += 1
 
     @property

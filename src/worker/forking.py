@@ -1,7 +1,9 @@
 """How a template forks workers, and what each of them must have of its own.
 
 Workers are children of the supervisor. The template forks twice, and the process in between exits at once. So the kernel gives
-the worker to the supervisor, which has asked to reap it (``PR_SET_CHILD_SUBREAPER``, prctl(2)).
+the worker to the supervisor, which has asked to reap it (``PR_SET_CHILD_SUBREAPER``, prctl(2)). The process in between names
+the worker before it exits: a child that the supervisor does not know yet is named in what it can read. When that process is
+gone, the template says so. Then the worker is the supervisor's child.
 """
 
 from __future__ import annotations
@@ -15,15 +17,21 @@ from typing import Any, NoReturn
 
 from ..config.frozen import Value
 from ..config.options import Config
+from ..errors import EXIT_BUG
 from ..ipc import channel
 from ..ipc.handover import Ends
 from ..ipc.scoreboard import Scoreboard
-from .main import Birth
+from .main import Birth, is_cut
 
-FORK, FORKED = "fork", "forked"
-"""To a template: fork a worker (its channel and the files for its reports come along). From it: the pid of the worker."""
+FORK, FORKED, GIVEN = "fork", "forked", "given"
+"""To a template: fork a worker (its channel and the files for its reports come along). From it: the worker's pid; the worker is
+the supervisor's child now."""
 SHAPE_OF_FORK = channel.Shape({"birth": channel.record})
-SHAPE_OF_FORKED = channel.Shape({"pid": channel.whole})
+ANSWERS: channel.Table = {
+    FORKED: channel.Shape({"worker": channel.whole, "pid": channel.whole}),
+    GIVEN: channel.Shape({"worker": channel.whole}),
+}
+"""What a template answers."""
 
 
 class Heritage(Value):
@@ -46,7 +54,10 @@ class Forks:
         self._heritage = heritage
 
     def fork(self, birth: dict[str, Any], descriptors: Sequence[int], begin: Callable[[Birth], None] | None = None) -> None:
-        """Fork the worker with this ``birth``, and close its ``descriptors`` here; ``begin`` is called in it first."""
+        """Fork the worker with this ``birth``, and close its ``descriptors`` here; ``begin`` is called in it first.
+
+        Raises OSError if it can't be forked. The template is of no use then: too many processes, or no memory left.
+        """
         link, hang_report, stalls = descriptors
         # Otherwise every worker would write what a module printed and Python still buffers.
         sys.stdout.flush()
@@ -59,13 +70,17 @@ class Forks:
                 if worker == 0:
                     self._heritage.live(lambda: self._be_worker(birth, link, hang_report, stalls, unblocked, begin))
                 # The supervisor can reap the worker only when this process is gone. So it learns the pid in time.
-                self._link.sendall(channel.encode(FORKED, pid=worker))
-            finally:
+                self._link.sendall(channel.encode(FORKED, worker=birth["id"], pid=worker))
                 os._exit(0)
+            finally:
+                os._exit(EXIT_BUG)
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        os.waitpid(between, 0)
+        _, status = os.waitpid(between, 0)
         for descriptor in descriptors:
             os.close(descriptor)
+        if status != 0:
+            raise OSError("a process that was to fork a worker has failed")
+        self._link.sendall(channel.encode(GIVEN, worker=birth["id"]))
 
     def _be_worker(
         self,
@@ -80,9 +95,13 @@ class Forks:
         part_ways()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         heritage = self._heritage
+        lifeline = socket.socket(fileno=link)
+        if is_cut(lifeline):
+            # It took too long: nobody waits for this worker any more, and its row may be another's.
+            return 0
         birth = Birth(
             **details,
-            channel=socket.socket(fileno=link),
+            channel=lifeline,
             listeners=heritage.listeners,
             scoreboard=heritage.scoreboard,
             hang_report=hang_report,

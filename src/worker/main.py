@@ -294,7 +294,7 @@ def watch_lifeline(link: socket.socket, hear: Callable[[], None] = lambda: None)
 
     def look(number: int, frame: FrameType | None) -> None:
         hear()
-        if _is_cut(link):
+        if is_cut(link):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT)
 
@@ -307,7 +307,7 @@ def watch_lifeline(link: socket.socket, hear: Callable[[], None] = lambda: None)
     look(signal.SIGIO, None)
 
 
-def _is_cut(link: socket.socket) -> bool:
+def is_cut(link: socket.socket) -> bool:
     """Whether the other end is closed, even if unread messages are left."""
     try:
         poll = select.poll()

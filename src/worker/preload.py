@@ -26,7 +26,7 @@ from ..hooks import ON_TEMPLATE_LOADED, ON_WORKER_FORKED, Template, Worker
 from ..ipc import channel
 from ..logs import orders
 from . import hooks, late, modules
-from .forking import FORK, FORKED, SHAPE_OF_FORK, SHAPE_OF_FORKED, Forks, Heritage
+from .forking import ANSWERS, FORK, SHAPE_OF_FORK, Forks, Heritage
 from .freshness import Freshness
 from .harm import Witness, harms, look_around, summary
 from .loader import locate_app, prepare_path
@@ -44,7 +44,7 @@ SAYS: channel.Table = {
     AGAIN: channel.Shape(),
     LOADED: channel.Shape({"modules": channel.whole, "app": channel.flag}),
     STALE: channel.Shape(),
-    FORKED: SHAPE_OF_FORKED,
+    **ANSWERS,
 }
 HEARS: channel.Table = {FORK: SHAPE_OF_FORK, **orders.TABLE}
 MAX_REASON = 500

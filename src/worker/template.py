@@ -18,7 +18,7 @@ from typing import Any
 from ..config.options import Config
 from ..ipc import channel
 from . import modules
-from .forking import FORK, FORKED, SHAPE_OF_FORK, SHAPE_OF_FORKED, Forks, Heritage
+from .forking import ANSWERS, FORK, SHAPE_OF_FORK, Forks, Heritage
 from .freshness import Freshness
 from .harm import harms, look_around, own_modules, summary
 from .loader import prepare_path
@@ -33,7 +33,7 @@ SAYS: channel.Table = {
     WARM: channel.Shape({"seen": channel.whole}),
     LEFT_OUT: channel.Shape({"module": channel.text, "why": channel.log_line, "harmful": channel.flag}),
     STALE: channel.Shape(),
-    FORKED: SHAPE_OF_FORKED,
+    **ANSWERS,
 }
 """All messages from the template."""
 HEARS: channel.Table = {

@@ -27,7 +27,7 @@ from tricorn.supervisor import messages as m
 from tricorn.supervisor.canary import Evidence, Group, Wish, misfit
 from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.orders import Order, Reload, Reopen, Resize, Restart, SetLogLevel, Stop, StopNow
-from tricorn.supervisor.phases import RUNNING, Phase, Stage
+from tricorn.supervisor.phases import ASKING, RUNNING, Phase, Stage
 from tricorn.supervisor.snapshot import Result, Snapshot
 
 LIVES, BLOCKS = 10_000, 20
@@ -56,6 +56,10 @@ class Process:
     born: float = 0.0
     told: bool = False
     """Whether it said what it waits for, or was told twice to drain."""
+    is_there: bool = True
+    """Whether it was forked, as far as the fleet was told."""
+    given_up: bool = False
+    """Whether nobody waits any more for what a template was asked for."""
     hung_until: float = 0.0
     beat: float = 0.0
     next_beat: float = NEVER
@@ -72,6 +76,8 @@ class SimulatedTemplate:
     """Whether the fleet was told that it is ready."""
     works: bool = True
     """Whether it forks when it is asked; a hung one does not."""
+    owes: list[Process] = field(default_factory=list)
+    """The workers that it was asked for, and has not forked."""
     ended: bool = False
     """Whether the fleet has ended it, or was told that it is lost or gone."""
 
@@ -133,26 +139,71 @@ class World:
                     self.later(self.random.expovariate(0.1), "template", template, fault)
         elif what == "hung":
             template.works = False
-        elif what == "violated":
+        elif what in ("violated", "outdated"):
             template.ended = True
-            facts.append(m.TemplateLost(template.id, "wrote rubbish"))
+            self.forks_no_more(template, facts)
+            facts.append(m.TemplateLost(template.id, "wrote rubbish", what == "outdated"))
         else:
             template.alive, template.ended = False, True
+            self.forks_no_more(template, facts)
             facts.append(m.TemplateGone(template.id, "exit code 0", what == "learned"))
 
-    def fork(self, template: SimulatedTemplate, process: Process) -> bool:
-        """Whether the template forks; if not, the host tells the fleet at once."""
-        is_outdated = self.chance(0.03)
-        if template.works and template.alive and not is_outdated:
-            return True
-        self.later(0.0, "fact", process, m.NotForked(process.id))
-        self.later(0.0, "lost", template, m.TemplateLost(template.id, "forks no worker", is_outdated))
-        return False
+    def forks_no_more(self, template: SimulatedTemplate, facts: list[m.Fact]) -> None:
+        """What it was asked for last, it may have done: the host finds a child that the template has named."""
+        for process in template.owes:
+            if process.alive and not process.given_up:
+                if self.chance(0.3):
+                    self.forked(process, facts)
+                else:
+                    process.alive, process.reported = False, True
+                    facts.append(m.NotForked(process.id))
+        template.owes.clear()
+
+    def ask(self, template: SimulatedTemplate, process: Process) -> None:
+        """The template is asked to fork: at once, slowly, or never."""
+        process.is_there = False
+        template.owes.append(process)
+        if self.chance(0.03):
+            self.later(0.01, "template", template, "outdated")
+        elif self.chance(0.05):
+            self.later(self.random.uniform(0, 0.5), "template", template, self.random.choice(("gone", "violated", "hung")))
+        slow = self.random.choice((0.1, ASKING * 0.9, ASKING, self.random.uniform(0, 5)))
+        self.later(slow if self.chance(0.1) else 0.01, "answer", template, process)
+
+    def answered(self, template: SimulatedTemplate, process: Process, facts: list[m.Fact]) -> None:
+        if not template.alive or process not in template.owes:
+            return
+        if not template.works:
+            # A template that is stopped goes on when it is continued.
+            if self.chance(0.2):
+                self.later(self.random.uniform(0, 5), "answer", template, process)
+                template.works = self.random.random() < 0.5
+            return
+        template.owes.remove(process)
+        if not process.given_up:
+            self.forked(process, facts)
+
+    def forked(self, process: Process, facts: list[m.Fact]) -> None:
+        process.is_there, process.born = True, self.now
+        facts.append(m.Forked(process.id))
+        self.begin(process)
 
     def spawn(self, action: m.Spawn) -> None:
         process = self.processes[action.worker] = Process(action.worker, action.slot, born=self.now)
-        if action.template is not None and not self.fork(self.templates[action.template], process):
-            return
+        if action.template is not None:
+            if self.chance(0.02):
+                self.later(0.0, "exit", process, "could not be forked: too many open files")
+            self.ask(self.templates[action.template], process)
+        elif action.config.reload and self.chance(0.2):
+            # That of --reload, which the fleet does not know.
+            template = SimulatedTemplate(0, action.generation, ready=True, works=self.random.random() < 0.8)
+            self.later(0.0, "fact", process, m.Asked(process.id))
+            self.ask(template, process)
+        else:
+            self.begin(process)
+
+    def begin(self, process: Process) -> None:
+        """A worker was forked: draw its fate."""
         roll = 1.0 if self.is_calm else self.random.random()
         delay = self.random.choice((0.02, 0.1, 1.0, self.random.uniform(0, 90)))
         if roll < 0.1:
@@ -187,6 +238,9 @@ class World:
         match action:
             case m.Spawn():
                 self.spawn(action)
+            case m.GiveUp(worker):
+                process = self.processes[worker]
+                process.given_up, process.alive, process.reported = True, False, True
             case m.Drain(worker) | m.DrainBySignal(worker) | m.Quit(worker):
                 process = self.processes[worker]
                 process.leaving = True
@@ -260,16 +314,13 @@ class World:
                 facts.append(detail)
             elif kind == "template":
                 self.template_happens(process, detail, facts)
-            elif kind == "lost":
-                process.ended = True
-                facts.append(detail)
+            elif kind == "answer":
+                self.answered(process, detail, facts)
             elif kind == "late" or (kind == "fact" and process.alive):
                 facts.append(detail)
                 if isinstance(detail, m.Ready | m.Beat) and process.alive and not process.leaving:
                     process.ready, process.examined = True, False
                 process.told = process.told or isinstance(detail, m.Waiting)
-                if isinstance(detail, m.NotForked):
-                    process.alive, process.reported = False, True
             elif process.alive:
                 self._happen(kind, process, detail, facts)
         for process in self.processes.values():
@@ -474,6 +525,10 @@ class Life:
         world, old = self.world, self.fleet
         if old.stage is not Stage.SERVING or old.wanted.plan is not old.wanted.settled:
             return
+        for process in world.processes.values():
+            if process.alive and not process.is_there:
+                # The host waits for that, a second at most, before it executes the new program.
+                return
         plans = {plan.generation: plan for plan in [*(one.plan for one in old.workers.values()), old.wanted.settled]}
         state = json.loads(json.dumps(old.state(world.now), allow_nan=False))
         world.now += self.random.choice((0.0, 0.3, 5.0))
@@ -500,6 +555,7 @@ class Life:
             elif isinstance(action, m.Drain | m.DrainBySignal | m.CallOff | m.Quit | m.Kill | m.ReportHang | m.Unready):
                 assert action.worker in world.processes, "an action for a worker that never was"
                 assert action.worker not in dead, "an action for a worker known to be dead"
+                assert world.processes[action.worker].is_there, "an action for a worker that is not forked yet"
                 if isinstance(action, m.DrainBySignal | m.Quit | m.Kill):
                     world.processes[action.worker].told = True
             if isinstance(action, m.Kill):
@@ -596,6 +652,9 @@ class Life:
             ]
             assert not old, "old code is served after a save"
         self._check_templates()
+        known_asked = {worker.id for worker in known.values() if worker.phase is Phase.ASKED}
+        asked_for = {process.id for process in world.processes.values() if process.alive and not process.is_there}
+        assert known_asked <= asked_for, "a worker is waited for that nobody forks"
         deadline = fleet.next_deadline()
         assert deadline is None or deadline > world.now, "a deadline in the past: a busy loop"
         if self.random.random() < 0.1:

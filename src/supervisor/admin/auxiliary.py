@@ -120,7 +120,7 @@ class AdminObserver:
         if (snapshot, found) != self._shown or self._recent.is_new:
             self._shown = snapshot, found
             self._recent.is_new = False
-            templates = {one.template: one.pid for one in self._host.templates or ()}
+            templates = {one.template: one.pid for one in self._host.sources.templates or ()}
             self._exhibit.show(snapshot, found, self._recent.lines, templates)
         self._exhibit.published.show_beat(now, self._worker_beat)
         self.due = now + TURN if snapshot.stage is not Stage.FINISHED else None

@@ -18,6 +18,7 @@ from ..stalls import Blocked
 from ..templates import TemplatePhase
 
 PHASES: Mapping[Phase, str] = {
+    Phase.ASKED: "starting",
     Phase.STARTING: "starting",
     Phase.READY: "ready",
     Phase.HUNG: "hung",

@@ -24,7 +24,7 @@ class Workers:
 
     def template_pid(self, template: int) -> int | None:
         """The pid of a template; None if it is gone."""
-        templates = self._host.templates
+        templates = self._host.sources.templates
         return templates.pid_of(template) if templates is not None else None
 
     def row_of(self, worker: int) -> Row | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from ...config.frozen import Value
 from ...config.options import Config
 from ...worker.forking import Heritage
-from ...worker.main import Birth
+from ..asking import Askings
 from ..auxiliary import Auxiliaries
+from ..messages import Fact, Spawn
 from .template import Warming
 from .watch_link import Watching
 
@@ -29,21 +30,27 @@ class Circumstances(Value):
 
 
 class Development:
-    """The watcher and, if workers can be forked by one (``is_warm``), the template; both are among ``auxiliaries``.
+    """The watcher and, if workers can be forked by one, the template; both are among ``auxiliaries``.
 
-    ``heritage`` is what the template passes on to all workers.
+    ``heritage`` is what the template passes on to all workers, ``askings`` those that it is asked for; None without a template.
     """
 
     def __init__(
-        self, config: Config, origin: Origin | None, heritage: Heritage, auxiliaries: Auxiliaries, is_warm: bool
+        self,
+        config: Config,
+        origin: Origin | None,
+        heritage: Heritage,
+        auxiliaries: Auxiliaries,
+        askings: Askings | None,
     ) -> None:
         self._origin = origin
         self._auxiliaries = auxiliaries
+        self._askings = askings
         self._circumstances = self._look_around(config)
         """The circumstances in which the watcher and the template were made."""
         self._watching = Watching(config, heritage.listeners, self._circumstances.files)
         auxiliaries.add(self._watching)
-        self._warming = Warming(config, heritage) if is_warm else None
+        self._warming = Warming(config, heritage, askings) if askings is not None else None
         if self._warming is not None:
             auxiliaries.add(self._warming)
 
@@ -59,20 +66,28 @@ class Development:
             self._auxiliaries.dismiss(self._warming)
             self._warming.config = now.config
 
-    def fork(self, birth: Birth) -> int | None:
-        """Let the template fork the worker, if there is one; returns the pid. Raises OSError if it fails."""
-        if self._warming is None or not self._warming.is_warm:
-            return None
+    def ask(self, order: Spawn) -> bool:
+        """Ask the template for the worker, if there is one; returns whether it was asked. Raises OSError, IndexError."""
+        if self._warming is None or self._askings is None or not self._warming.is_warm:
+            return False
         link = self._auxiliaries.link_to(self._warming)
         if link is None:
-            return None
-        details = {"id": birth.id, "slot": birth.slot, "generation": birth.generation, "row": birth.row}
+            return False
         try:
-            return self._warming.fork(link, details, [birth.channel.fileno(), birth.hang_report, birth.stalls])
-        except OSError:
-            # Perhaps it forked and could not answer. That worker finds its channel closed and exits.
-            self._auxiliaries.dismiss(self._warming)
-            raise
+            self._askings.ask(order, link, None)
+        except BrokenPipeError:
+            self._auxiliaries.blame(self._warming, "does not read what it is told", time.monotonic())
+            return False
+        return True
+
+    def hear_asked(self, now: float) -> list[Fact]:
+        """What the template says."""
+        return self._auxiliaries.hear(self._warming.name, now) if self._warming is not None else []
+
+    def give_up_warm(self, now: float) -> None:
+        """The template has not forked a worker in time: kill it. Another is made."""
+        if self._warming is not None:
+            self._auxiliaries.blame(self._warming, "does not fork", now)
 
     def _look_around(self, config: Config) -> Circumstances:
         try:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Any
 
 from ...config.options import Config
-from ...ipc.channel import Message, Table, encode
+from ...ipc.channel import Message, Table, Violation, encode
 from ...ipc.text import one_line
 from ...worker import template
-from ...worker.forking import Heritage
-from ..asking import ask_for_worker
-from ..link import Link
+from ...worker.forking import FORKED, GIVEN, Heritage
+from ..asking import Askings
 from ..messages import Fact
 
 logger = logging.getLogger("tricorn.error")
@@ -31,11 +29,13 @@ class Warming:
     keeps = ()
     says: Table = template.SAYS
 
-    def __init__(self, config: Config, heritage: Heritage) -> None:
+    def __init__(self, config: Config, heritage: Heritage, askings: Askings) -> None:
+        """``askings``: the workers that it is asked for."""
         self.wanted = False
         self.config = config
         """What its workers are born with; the process has no other."""
         self._heritage = heritage
+        self._askings = askings
         self._names: dict[str, None] = {}
         """All installed modules that the application imported, in the order in which it did."""
         self._seen = 0
@@ -50,7 +50,14 @@ class Warming:
         return template.main(self.config, link, self._heritage, self._names, self._harmful)
 
     def hear(self, message: Message) -> list[Fact]:
-        if message["kind"] == template.WARM:
+        if message["kind"] in (FORKED, GIVEN):
+            if wrong := self._askings.hear(None, message):
+                raise Violation(wrong)
+        elif message["kind"] == template.STALE:
+            logger.debug("An installed package has changed: making a new template")
+            self._seen = 0
+            self._askings.lose(None)
+        elif message["kind"] == template.WARM:
             self._seen = message["seen"]
             logger.debug("Warm reload: %d modules of installed packages are imported once", self._seen)
         elif message["kind"] == template.LEFT_OUT:
@@ -76,18 +83,4 @@ class Warming:
 
     def died(self, now: float) -> None:
         self._seen = 0
-
-    def fork(self, link: Link, birth: dict[str, Any], descriptors: list[int]) -> int | None:
-        """Let the process, on the other end of ``link``, fork a worker; returns its pid.
-
-        None if the process is outdated (it then exits). Raises OSError when it does not answer.
-        """
-        return ask_for_worker(link, birth, descriptors, self._is_refusal)
-
-    def _is_refusal(self, message: Message) -> bool:
-        if message["kind"] == template.STALE:
-            logger.debug("An installed package has changed: making a new template")
-            self._seen = 0
-            return True
-        self.hear(message)
-        return False
+        self._askings.lose(None)

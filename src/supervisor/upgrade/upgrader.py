@@ -148,7 +148,7 @@ class Upgrader:
             state = self._state()
             state["processes"]["wakeup"] = held
             logger.info("Upgrade: executing %s", " ".join(command.arguments))
-            host.end_templates()
+            host.sources.end_templates()
             leave(state, command, replace(around, environ=environ))
         except (ConfigError, OSError) as error:
             host.wakeup.listen(held)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.control import status
 from support.editing import (
     APPLICATION,
     Project,
@@ -224,6 +225,20 @@ def test_a_template_that_does_not_answer_is_replaced(workshop: Workshop) -> None
         wait_until_warm(server, count=2)
         wait_until_replaced(server)
         server.wait_until(lambda: len(children_of(server.pid)) == 3)
+
+
+def test_the_supervisor_answers_while_a_template_does_not(workshop: Workshop) -> None:
+    with warm_server(workshop) as server:
+        os.kill(template_of(server, workshop, "heavy"), signal.SIGSTOP)
+        workshop.write("two")
+
+        def is_asked() -> bool:
+            return any(one["phase"] == "starting" and one["pid"] is None for one in status(server)["workers"])
+
+        server.wait_until(is_asked, what="the supervisor waits for the template")
+        assert "The template does not fork; killed" not in server.log
+        server.wait_for_log("The template does not fork; killed")
+        wait_for_answer(server, b"two")
 
 
 def test_a_killed_worker_of_the_templates_is_replaced(workshop: Workshop) -> None:

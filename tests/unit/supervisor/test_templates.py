@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from support.told import Told
 from tricorn.supervisor.messages import (
+    Asked,
     Beat,
+    CallOff,
     EndTemplate,
     Exited,
     Fact,
     Failed,
     Finish,
+    Forked,
+    GiveUp,
     NotForked,
     Ready,
     Spawn,
@@ -22,7 +26,8 @@ from tricorn.supervisor.messages import (
     TemplateLost,
     TemplateReady,
 )
-from tricorn.supervisor.orders import Reload, Stop
+from tricorn.supervisor.orders import Reload, Stop, StopNow
+from tricorn.supervisor.phases import ASKING, Phase
 from tricorn.supervisor.templates import MAX_FAILED, TemplatePhase
 
 
@@ -33,7 +38,9 @@ def starting(workers: int = 1, **options: Any) -> Told:
 def serving(workers: int = 1) -> Told:
     told = starting(workers)
     told.tell(TemplateReady(1, True), after=1)
-    told.tell(*(Ready(worker) for worker in range(1, workers + 1)))
+    for worker in range(1, workers + 1):
+        told.tell(Forked(worker))
+        told.tell(Ready(worker))
     return told
 
 
@@ -106,6 +113,7 @@ def test_a_reload_makes_a_template_and_ends_the_old_one_when_it_is_complete() ->
     told = serving()
     assert told.tell(Reload(), after=1) == [StartTemplate(2, 1, told.config)]
     assert spawned(told.tell(TemplateReady(2, True), after=1)) == [(1, 2)]
+    told.tell(Forked(2))
     actions = told.tell(Ready(2), after=1)
     assert EndTemplate(1) in actions
     assert EndTemplate(2) not in actions
@@ -115,6 +123,7 @@ def test_after_a_reload_that_was_abandoned_the_old_template_forks() -> None:
     told = serving()
     told.tell(Reload(), after=1)
     told.tell(TemplateReady(2, True), after=1)
+    told.tell(Forked(2))
     assert EndTemplate(2) in told.tell(Failed(2, "no such module"))
     assert "replaced by its template, with the code that it has" in told.texts()[-1]
     assert spawned(told.tell(Exited(1, "killed by SIGKILL"), Exited(2, "exit code 3"))) == [(0, 1)]
@@ -136,8 +145,83 @@ def test_a_stop_while_the_first_is_awaited_ends_at_once() -> None:
 def test_surge_zero_drains_nobody_before_there_is_a_template() -> None:
     told = starting(surge=0)
     told.tell(TemplateReady(1, True), after=1)
+    told.tell(Forked(1))
     told.tell(Ready(1), Beat(1, told.now))
     assert told.tell(Reload()) == [StartTemplate(2, 1, told.config)]
+
+
+# -------------------------------------------------------------------------------------------------------- while it is asked for
+
+
+def asked() -> Told:
+    """A worker has crashed, and the template was asked for its successor, whose id is 2."""
+    told = serving()
+    assert spawned(told.tell(Exited(1, "killed by SIGKILL"), after=1)) == [(0, 1)]
+    assert told.phase(2) is Phase.ASKED
+    return told
+
+
+def test_one_that_does_not_answer_is_killed_and_the_worker_forked_without_it() -> None:
+    told = asked()
+    assert told.fleet.next_deadline() == told.now + ASKING
+    actions = told.tell(after=ASKING)
+    assert actions[:2] == [GiveUp(2, is_late=True), EndTemplate(1)]
+    assert spawned(actions) == [(0, None)]
+    assert StartTemplate(2, 0, told.config) in actions
+    assert told.phase(3) is Phase.STARTING
+    assert told.fleet.snapshot().workers[0].restarts == 1, "the crash alone"
+    assert not told.tell(TemplateGone(1, "killed by SIGKILL"), Forked(2), NotForked(2)), "too late to mean anything"
+
+
+def test_a_template_has_its_time_for_each_of_the_workers_it_was_asked_for() -> None:
+    told = starting(3)
+    told.tell(TemplateReady(1, True), after=1)
+    for worker in (1, 2, 3):
+        assert not told.tell(Forked(worker), after=0.9 * ASKING)
+    assert {phase for _, phase in told.phases()} == {Phase.STARTING}
+
+
+def test_the_time_to_start_counts_from_the_fork() -> None:
+    told = asked()
+    told.tell(Forked(2), after=0.5)
+    assert told.fleet.next_deadline() == told.now + told.config.timeout_worker_startup
+
+
+@pytest.mark.parametrize("late", [Forked(2), NotForked(2)])
+def test_a_stop_meanwhile_ends_when_it_is_known_whether_there_is_a_worker(late: Fact) -> None:
+    told = asked()
+    assert EndTemplate(1) in told.tell(Stop())
+    actions = told.tell(TemplateGone(1, "killed by SIGKILL"), late)
+    if late == Forked(2):
+        assert actions == [CallOff(2, patient=False)]
+        actions = told.tell(Exited(2, "exit code 0"))
+    assert Finish(0) in actions
+
+
+def test_a_stop_at_once_does_not_wait_for_that() -> None:
+    told = asked()
+    actions = told.tell(StopNow())
+    assert GiveUp(2) in actions
+    assert Finish(0, at_once=True) in actions
+
+
+def test_a_reload_meanwhile_calls_the_worker_off_once_it_is_there() -> None:
+    told = asked()
+    assert told.tell(Reload()) == [StartTemplate(2, 1, told.config)]
+    assert told.tell(Forked(2)) == [CallOff(2, patient=True)]
+
+
+def test_an_upgrade_meanwhile_takes_over_an_empty_slot() -> None:
+    told = asked()
+    assert told.fleet.state(told.now)["workers"] == []
+
+
+def test_with_reload_the_host_says_that_it_asks() -> None:
+    told = Told(1, reload=True)
+    told.tell(Asked(1))
+    assert told.phase() is Phase.ASKED
+    actions = told.tell(after=ASKING)
+    assert actions == [GiveUp(1, is_late=True), told.spawn(2)]
 
 
 @pytest.mark.parametrize("options", [{"preload": "off"}, {"preload": "app", "reload": True}])
