@@ -36,8 +36,8 @@ class HangUp:
 
     @property
     def is_watched(self) -> bool:
-        """Whether there is a terminal, or was one."""
-        return self._terminal >= 0
+        """Whether there is a terminal, or was one until a moment ago."""
+        return self._terminal >= 0 and (self._lost_at is None or time.monotonic() - self._lost_at < WINDOW)
 
     def _open(self) -> None:
         try:

@@ -199,6 +199,23 @@ def test_a_job_that_the_shell_has_disowned_serves_on_and_is_reloaded(mode: str, 
         assert started.serves()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hand memory over")
+def test_a_job_that_was_disowned_is_reloaded_right_after_an_upgrade(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Window(log=log) as window:
+        started = window.start(f"{TRICORN} >{log} 2>&1 &")
+        window.type("disown\nexit\n")
+        wait_until(lambda: not is_alive(window.pid))
+        window.close()
+        wait_for_shells_end(window)
+        pass_time(3.1)
+        os.kill(started.pid, signal.SIGUSR2)
+        window.see("Upgrade: executing")
+        # It is answered by the new program, which finds no terminal.
+        started.check_reload(window)
+        window.see("has taken over")
+
+
 def test_a_hup_that_somebody_sends_reloads_while_the_terminal_is_open() -> None:
     with Window() as window:
         started = window.start(f"{TRICORN} --workers 2")
