@@ -280,9 +280,10 @@ DRAIN_BEGINS = encode(DRAIN)[:-2]
 class Outbox:
     """Sends messages through a non-blocking socket, whole and in order. It never waits for a peer that does not read."""
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, unsent: bytes = b"") -> None:
+        """``unsent``: what another outbox could not send before."""
         self._link = link
-        self._unsent = bytearray()
+        self._unsent = bytearray(unsent)
 
     @property
     def is_empty(self) -> bool:

@@ -20,23 +20,24 @@ when it is ready. A process that says more than that never stops."""
 class Link:
     """One end of a socketpair; it bounds what comes through. ``table`` says which messages the other end may send."""
 
-    def __init__(self, channel: socket.socket, table: Table) -> None:
+    def __init__(self, channel: socket.socket, table: Table, unsent: bytes = b"") -> None:
+        """``unsent``: what could not be sent before an upgrade."""
         channel.setblocking(False)
         self.channel = channel
         self.is_over = False
         """Whether nothing more is read: the other end was closed, or said something that it must not say."""
         self._decoder = Decoder(table)
-        self._outbox = Outbox(channel)
+        self._outbox = Outbox(channel, unsent)
         self._allowed = float(ALLOWANCE)
         self._read_at = 0.0
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], table: Table) -> Link:
         """The link whose :meth:`state` that is."""
-        link = cls(socket.socket(fileno=state["fd"]), table)
+        # Nothing is sent yet: if the upgrade fails, another program goes on from the same state.
+        link = cls(socket.socket(fileno=state["fd"]), table, state["unsent"].encode("latin-1"))
         link.is_over, link._allowed, link._read_at = state["is_over"], state["allowed"], state["read_at"]
         link._decoder.feed(state["heard"].encode("latin-1"))
-        link._outbox.send(state["unsent"].encode("latin-1"))
         return link
 
     def state(self, give: Callable[[int], int]) -> dict[str, Any]:

@@ -36,7 +36,10 @@ class Client:
     ``hear`` is called when there is something to read or when the client takes data again.
     """
 
-    def __init__(self, connection: socket.socket, now: float, hear: Callable[[Client, float], None]) -> None:
+    def __init__(
+        self, connection: socket.socket, now: float, hear: Callable[[Client, float], None], unsent: bytes = b""
+    ) -> None:
+        """``unsent``: what could not be sent before an upgrade."""
         self.connection = connection
         self.heard_at = now
         """When it said something last."""
@@ -49,15 +52,15 @@ class Client:
         self._hear = hear
         self._line = bytearray()
         """The beginning of a line whose end has not come yet."""
-        self._outbox = Outbox(connection)
+        self._outbox = Outbox(connection, unsent)
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], now: float, hear: Callable[[Client, float], None]) -> Client:
         """The client whose :meth:`state` that is."""
-        client = cls(socket.socket(fileno=state["fd"]), state["heard_at"], hear)
+        # Nothing is sent yet: if the upgrade fails, another program goes on from the same state.
+        client = cls(socket.socket(fileno=state["fd"]), state["heard_at"], hear, state["unsent"].encode("latin-1"))
         client.owed = {ticket: Owed(name, waits) for ticket, name, waits in state["owed"]}
         client._line += state["line"].encode("latin-1")
-        client._outbox.send(state["unsent"].encode("latin-1"))
         client._note_unsent(now)
         return client
 

@@ -231,6 +231,17 @@ def test_a_worker_that_says_a_little_all_the_time_is_heard() -> None:
         assert len(link.read(now)) == 1
 
 
+def test_a_link_that_was_handed_over_sends_nothing_until_it_is_used() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    state = {**Link(ours, FROM_WORKER).state(lambda fd: fd), "unsent": encode("unready").decode("latin-1")}
+    link = Link.restored({**state, "fd": os.dup(ours.fileno())}, FROM_WORKER)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+    assert link.send(encode("probe"))
+    assert Decoder(TO_WORKER).feed(theirs.recv(1000)) == [{"kind": "unready"}, {"kind": "probe"}]
+
+
 def test_random_bytes_never_raise_anything_else() -> None:
     random = Random(7)
     kinds = [encode("ready"), encode("retire", reason="x"), encode("failed", error="y"), b"{", b"\n", b"[" * 3000, b'"', b"\0"]
