@@ -135,11 +135,11 @@ class Preflight:
         self._host.wakeup.forget(self._link.channel)
         self._own.close(self._link.channel)
         self._own.close(self._printed)
-        if not self._is_reaped:
-            # With what the application has started at its import.
-            try:
-                os.killpg(self._pid, signal.SIGKILL)
-            except OSError:
+        # With what the application has started at its import. As long as that is there, no other group has the number.
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except OSError:
+            if not self._is_reaped:
                 # It has no group of its own yet.
                 os.kill(self._pid, signal.SIGKILL)
 
