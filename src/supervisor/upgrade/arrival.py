@@ -44,13 +44,28 @@ class Arrival:
         """Whether nothing is to be undone any more."""
         self._link = socket.socket(fileno=link[0]) if link else None
         self.state = states.read(self._fd)
+        self._copies: dict[int, int] = {}
+        """Copies of what was handed over, by its descriptors: what fails may have closed some of them."""
 
     def begin(self) -> None:
         """Keep what was handed over from the programs that we start. Raises ConfigError, OSError if we can't be of use."""
-        states.pass_on([self._fd] if self.mode == CHECK else [*self.state["descriptors"], self._fd], False)
+        handed_over = [] if self.mode == CHECK else self.state["descriptors"]
+        states.pass_on([*handed_over, self._fd], False)
+        if self.mode == TAKE:
+            self._copies = {fd: os.dup(fd) for fd in handed_over if fd != self._lock}
         if self._pid != os.getpid():
             raise ConfigError(f"the command executes Tricorn in a process of its own (as a child of process {self._pid})")
         states.check(self.state)
+
+    @property
+    def _lock(self) -> int | None:
+        """The descriptor of the pid file. Of that one there must be no copy: closing a copy would end the lock (fcntl(2))."""
+        return self.state["lock"][1] if self.state["lock"] is not None else None
+
+    @property
+    def named(self) -> Command | None:
+        """If we are back: the command by the names that it was started by, which may lead to newer files than ours."""
+        return Command.restored(self.state["command"]) if self.mode == BACK else None
 
     @property
     def failure(self) -> str:
@@ -67,11 +82,12 @@ class Arrival:
 
     def commit(self) -> None:
         """The supervisor has all that was handed over, and begins."""
-        self.is_over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         # Children would inherit the handler.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        os.close(self._fd)
+        self.is_over = True
+        for fd in (self._fd, *self._copies.values()):
+            os.close(fd)
 
     def fail(self, error: str) -> None:
         """We can't take over, for this reason. Executes the earlier program, if there is one; else returns."""
@@ -89,13 +105,13 @@ class Arrival:
         earlier, error = Command.restored(self.state["earlier"]), one_line(error)
         logger.error("Upgrade: Tricorn %s can't take over (%s); executing %s again", __version__, error, self.state["tricorn"])
         try:
+            for fd, copy in self._copies.items():
+                os.dup2(copy, fd)
             fd = states.write({**self.state, "failure": error})
             states.pass_on([*self.state["descriptors"], fd], True)
-            os.chdir(self.state["directory"])
-            environ = {**self.environ, UPGRADE: f"{BACK} {os.getpid()} {fd}"}
-            os.execve(earlier.path, earlier.arguments, environ)
-        except OSError as refused:
-            logger.error("Upgrade: %s can't be executed: %s; the workers finish and exit", earlier.path, refused.strerror)
+            earlier.execute({**self.environ, UPGRADE: f"{BACK} {os.getpid()} {fd}"}, self.state["directory"])
+        except Exception as refused:
+            logger.error("Upgrade: %s can't be executed: %s; the workers finish and exit", earlier.path, describe(refused))
 
 
 _arrival: Arrival | None = None

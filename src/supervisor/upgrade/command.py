@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from ...config.frozen import Value
 from ...errors import ConfigError
@@ -13,6 +15,9 @@ HASH_BANG = b"#!"
 """With it a script begins that the kernel can execute (execve(2))."""
 MAX_LINE = 256
 """Bytes of that line that the kernel reads."""
+BEGINNING = 60.0
+"""Seconds that a program has to take over. The check before took as long, but for the import of the application, and it takes
+half a second; on a machine under heavy load some seconds."""
 
 
 class Command(Value):
@@ -35,6 +40,20 @@ class Command(Value):
         assert isinstance(arguments, list)
         return cls(path, tuple(map(str, arguments)))
 
+    def execute(self, environ: Mapping[str, str], directory: str) -> NoReturn:
+        """Become this program. All signals must be blocked (signal(7)). Raises OSError, and then the directory has changed.
+
+        A timer ends it with SIGALRM, unless it begins in time and stops the timer.
+        """
+        os.chdir(directory)
+        # The timer outlasts execve (setitimer(2)). The new program handles it; before that, it ends a process that hangs.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.setitimer(signal.ITIMER_REAL, BEGINNING)
+        try:
+            os.execve(self.path, self.arguments, environ)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
 
 class Surroundings(Value):
     """What a program is executed in."""
@@ -54,7 +73,9 @@ def started_by(home: str) -> Command:
         raise ConfigError("the path of the Python interpreter is not known")
     if (index := _index_of_script(words)) is not None:
         path = os.path.join(home, words[index])
-        if _first_line_arguments(path) == words[1:index]:
+        first_line = _first_line(path)
+        # The kernel passes all that follows the interpreter as one argument.
+        if first_line is not None and first_line[1:] == words[1:index]:
             return Command(path, tuple(words[index:]))
     return Command(sys.executable, (sys.executable, *words[1:]))
 
@@ -81,8 +102,14 @@ def _index_of_script(words: Sequence[str]) -> int | None:
     return words.index(script, 1) if script and not script.startswith("-") and script in words[1:] else None
 
 
-def _first_line_arguments(path: str) -> list[str] | None:
-    """What the script's first line gives to its interpreter; None if the kernel can't execute the script."""
+def interpreter_of(path: str) -> str | None:
+    """The path of the interpreter in a script's first line; None if the kernel executes the file at ``path`` itself."""
+    first_line = _first_line(path)
+    return first_line[0] if first_line is not None else None
+
+
+def _first_line(path: str) -> list[str] | None:
+    """Interpreter and perhaps its argument, of a script's first line; None if the kernel can't execute the script."""
     try:
         with open(path, "rb") as file:
             line = file.readline(MAX_LINE)
@@ -90,6 +117,4 @@ def _first_line_arguments(path: str) -> list[str] | None:
         return None
     if not line.startswith(HASH_BANG) or not os.access(path, os.X_OK):
         return None
-    _, _, argument = os.fsdecode(line[len(HASH_BANG) :]).strip().partition(" ")
-    # The kernel passes all that follows as one argument.
-    return [argument.strip()] if argument.strip() else []
+    return os.fsdecode(line[len(HASH_BANG) :]).strip().split(maxsplit=1) or None

@@ -22,8 +22,6 @@ from ...version import __version__
 
 SCHEMA = 1
 """To be raised whenever a program that knows the version before could not go on from a state."""
-MAX_SIZE = 64 * 1024 * 1024
-"""Bytes that are read: thousands of workers take some MiB."""
 
 Give = Callable[[int], int]
 """Is told of a descriptor that is handed over, and returns it."""
@@ -115,7 +113,7 @@ def write(state: Mapping[str, Any]) -> int:
 
 def read(fd: int) -> dict[str, Any]:
     """The state in the file. Raises OSError, ValueError."""
-    state = json.loads(os.pread(fd, MAX_SIZE, 0))
+    state = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
     if not isinstance(state, dict):
         raise ValueError("not an object")
     return state

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ...config.identity import Identity
 from ...errors import ConfigError
-from .command import Command, Surroundings
+from .command import Command, Surroundings, interpreter_of
 
 
 def check_trust(identity: Identity | None, command: Command, around: Surroundings) -> None:
@@ -24,6 +24,9 @@ def check_trust(identity: Identity | None, command: Command, around: Surrounding
 def _executed(command: Command, around: Surroundings) -> Iterator[str]:
     """The program, its script, and the directories in which it finds Python's modules, ours among them."""
     yield command.path
+    yield sys.executable
+    if (interpreter := interpreter_of(command.path)) is not None:
+        yield interpreter
     yield from (os.path.join(around.directory, word) for word in command.arguments[1:2] if not word.startswith("-"))
     yield from (os.path.join(around.directory, entry) for entry in sys.path)
     # Another Python may have taken the place of the one that runs.
