@@ -28,8 +28,13 @@ def serve(print_config: bool = False, check_config: bool = False, **values: Any)
     """Run the command with the options ``values``; returns the exit code. Raises ConfigError."""
     from ..config.sources import Sources, require_app, show
     from ..errors import EXIT_FAILED
+    from ..supervisor.upgrade import arrival
 
     sources = Sources(values)
+    if (came := arrival.current()) is not None:
+        from . import successor
+
+        return successor.go_on(sources, came)
     settings = sources.load()
     if print_config or check_config:
         early.forget()
@@ -71,34 +76,37 @@ def open_missing_streams() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """The console script: returns the exit code. It prints what is wrong, if anything is, in one line."""
     open_missing_streams()
-    if early.UPGRADE in os.environ:
-        from ..supervisor.upgrade import arrival
-
-        return arrival.guarded(lambda: obey(args), os.environ)
-    early.listen()
-    return obey(args)
-
-
-def obey(args: Sequence[str] | None) -> int:
-    """Do what the command line says; returns the exit code."""
+    is_upgrade = early.UPGRADE in os.environ
+    if not is_upgrade:
+        early.listen()
     # Imported only now, so that no early signal is missed.
     from ..errors import EXIT_INTERRUPTED, ConfigError
-    from . import quick
 
-    words = list(sys.argv[1:] if args is None else args)
     try:
-        if COMPLETION in os.environ:
-            return run_by_click(args)
-        if any(word in HELP for word in words):
-            return show_help(words)
-        words = developing(words)
-        given = quick.read(words)
-        return serve(**given) if given is not None else run_by_click(words)
+        if is_upgrade:
+            from ..supervisor.upgrade import arrival
+
+            return arrival.guarded(lambda: obey(args), os.environ)
+        return obey(args)
     except ConfigError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def obey(args: Sequence[str] | None) -> int:
+    """Do what the command line says; returns the exit code. Raises ConfigError."""
+    from . import quick
+
+    words = list(sys.argv[1:] if args is None else args)
+    if COMPLETION in os.environ:
+        return run_by_click(args)
+    if any(word in HELP for word in words):
+        return show_help(words)
+    words = developing(words)
+    given = quick.read(words)
+    return serve(**given) if given is not None else run_by_click(words)
 
 
 def developing(words: list[str]) -> list[str]:
@@ -124,14 +132,13 @@ def run_by_click(args: Sequence[str] | None) -> int:
     """Read any command line by click, and run it; returns the exit code. Raises ConfigError."""
     import click
 
-    from ..errors import EXIT_INTERRUPTED
+    from ..errors import EXIT_INTERRUPTED, ConfigError
 
     try:
         # Click's standalone mode would print the usage above each error.
         code: int = build_command().main(args=args, prog_name="tricorn", standalone_mode=False)
         return code or 0
     except click.ClickException as error:
-        print(f"Error: {error.format_message()}", file=sys.stderr)
-        return error.exit_code
+        raise ConfigError(error.format_message()) from None
     except click.Abort:
         return EXIT_INTERRUPTED

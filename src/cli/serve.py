@@ -17,9 +17,8 @@ from ..logs import setup as logs
 from ..supervisor.build import check_auxiliaries
 from ..supervisor.resources import raise_open_files
 from ..supervisor.run import run
-from ..supervisor.upgrade import arrival
+from ..supervisor.upgrade.arrival import Arrival
 from ..supervisor.upgrade.command import Command, Surroundings, pinned, started_by
-from ..supervisor.upgrade.parts import restored_plans, settled_config
 from ..worker.interfaces import make_app
 from ..worker.main import preload
 from . import process_one
@@ -29,40 +28,24 @@ logger = logging.getLogger("tricorn.error")
 
 def serve(settings: Settings, sources: Sources) -> int:
     """Serve until told to stop; returns the exit code. A reload reads ``sources`` again. Raises ConfigError."""
-    came = arrival.current()
-    if came is not None:
-        # What was read now is only checked: it is for the next reload.
-        config = settings.config if came.mode == arrival.CHECK else settled_config(came.state)
-        settings = Settings(config, settings.origins)
     origin = CommandLine(settings.config, sources)
-    _begin(settings, origin)
-    if came is not None and came.mode == arrival.CHECK:
-        return _check_upgrade(settings.config, origin, came)
+    begin(settings.config, origin)
+    _tell(settings)
     return serve_alone(settings.config) if settings.config.workers == 0 else run(settings.config, origin)
-
-
-def _check_upgrade(config: Config, origin: CommandLine, came: arrival.Arrival) -> int:
-    """Find out whether we could take over from the supervisor that executed us, and tell it. Raises ConfigError, AppError."""
-    if config.workers == 0:
-        raise ConfigError("--workers 0: takes effect only after a restart, because it means no supervisor")
-    restored_plans(came.state)
-    preload(config)
-    _import_app(config, origin.identity)
-    came.answer()
-    return 0
 
 
 class CommandLine:
     """Where the configuration comes from: the command line, and the files and variables beside it."""
 
-    def __init__(self, config: Config, sources: Sources) -> None:
-        """Raises ConfigError for ``--user`` and ``--group``."""
+    def __init__(self, config: Config, sources: Sources, came: Arrival | None = None) -> None:
+        """``came``: what a supervisor has executed us for. Raises ConfigError for ``--user`` and ``--group``."""
         self.identity = identities.of(config)
         """The user that workers run as; None if that is ours."""
         self.directory = WorkingDirectory(sources.home, sources.home)
         if (chdir := config.chdir) is not None:
             self.directory = WorkingDirectory(os.path.join(sources.home, chdir), f"--chdir {chdir}")
         self._earlier = pinned(sources.home)
+        self._named = came.named if came is not None else None
         self._sources = sources
         self._log_config = config.log_config
 
@@ -80,7 +63,8 @@ class CommandLine:
 
     def command(self) -> Command:
         """What has to be executed to start this command again, by the names that were used. Raises ConfigError."""
-        return started_by(self._sources.home)
+        # A program that was gone back to was executed by the directories of its release.
+        return self._named or started_by(self._sources.home)
 
     def earlier(self) -> Command:
         """The same, by the directories that it was started from."""
@@ -96,11 +80,15 @@ class CommandLine:
         return (*self._sources.files, *log_config)
 
 
-def _begin(settings: Settings, origin: CommandLine) -> None:
-    """Enter the working directory, configure logging, and log the notes on the settings. Raises ConfigError."""
+def begin(config: Config, origin: CommandLine) -> None:
+    """Enter the working directory, and configure logging. Raises ConfigError."""
     origin.directory.enter()
-    check_directories(settings.config)
-    logs.configure(settings.config, origin.identity)
+    check_directories(config)
+    logs.configure(config, origin.identity)
+
+
+def _tell(settings: Settings) -> None:
+    """Log the notes on the settings."""
     if settings.found:
         logger.info("Found %s in %s", settings.config.app, settings.found)
     for note in settings.notes:
@@ -133,11 +121,12 @@ def serve_alone(config: Config) -> int:
 def check(settings: Settings, sources: Sources) -> int:
     """Check everything that can be checked without serving, and import the application; returns the exit code."""
     origin = CommandLine(settings.config, sources)
-    _begin(settings, origin)
+    begin(settings.config, origin)
+    _tell(settings)
     check_auxiliaries(settings.config)
     preload(settings.config)
     try:
-        shared = _import_app(settings.config, origin.identity)
+        shared = import_app(settings.config, origin.identity)
     except AppError as error:
         logger.error("%s", error)
         return EXIT_STARTUP
@@ -147,7 +136,7 @@ def check(settings: Settings, sources: Sources) -> int:
     return 0
 
 
-def _import_app(config: Config, identity: Identity | None) -> str:
+def import_app(config: Config, identity: Identity | None) -> str:
     """Import the application, and hooks, as ``identity``; returns what workers would share. Raises AppError."""
     if identity is not None:
         # Root must not run the application's code.

@@ -60,8 +60,7 @@ class Sources:
         file = toml_file.read(path, self.home) if path is not None else {}
         env_file = self._find("env_file", file)[0]
         self._env_file.load(env_file, self.home)
-        read = (named or toml_file.PROJECT, env_file)
-        self.files = tuple(os.path.normpath(os.path.join(self.home, one)) for one in read if one is not None)
+        self.expect(env_file)
         values: dict[str, Any] = {}
         origins = dict.fromkeys(OPTIONS, "default")
         notes = []
@@ -79,6 +78,15 @@ class Sources:
             origins |= {name: "default with --reload" for name in DEVELOPMENT if name not in values}
         notes += environment_notes(self._environ)
         return Settings(configure(**values), origins, tuple(notes), known_app.file)
+
+    def expect(self, env_file: str | None) -> None:
+        """Find out which ``files`` are going to be read, if ``env_file`` is still the one that is named."""
+        read = (self._find("config", {})[0] or toml_file.PROJECT, env_file)
+        self.files = tuple(os.path.normpath(os.path.join(self.home, one)) for one in read if one is not None)
+
+    def load_variables(self, env_file: str | None) -> None:
+        """Set the variables of ``env_file``, and read nothing else. Raises ConfigError."""
+        self._env_file.load(env_file, self.home)
 
     def _find(self, name: str, file: Mapping[str, Any], path: str = "") -> tuple[Any, str]:
         """The option's value and its source; the source is empty if nothing sets the option."""

@@ -63,7 +63,8 @@ class Builder:
         """Raises ConfigError, SystemRefused."""
         check_auxiliaries(config)
         self.identity = identities.of(config)
-        preload(config)
+        if came is None:
+            preload(config)
         raise_open_files()
         self.own = own = OwnDescriptors()
         self._config = config

@@ -19,7 +19,6 @@ from .messages import Fact
 from .observers import Observer, look_all
 from .orders import Reload
 from .upgrade import arrival
-from .upgrade.state import restored_config
 from .upgrade.upgrader import Upgrader
 
 if TYPE_CHECKING:
@@ -52,12 +51,11 @@ def run(config: Config, origin: Start | None = None, parent: socket.socket | Non
     when that process ends, the supervisor stops. Logs to ``tricorn.error``, which must be configured. Must be called in the
     main thread. Raises SystemRefused for a listener, ``--user`` or ``--pid-file`` that the system does not allow.
 
-    After an upgrade, the supervisor before us has handed all this over, and the configuration, too.
+    After an upgrade, the supervisor before us has handed all this over, and ``config`` is what it was started with.
     """
     came = arrival.current()
     with ExitStack() as finally_:
         with arrival.undone_if_it_fails(came):
-            config = config if came is None else restored_config(came.state["config"])
             builder = Builder(config, origin, parent, finally_, came)
             parts, observers = builder.build()
             reader = ConfigReader(config, origin, builder.identity)
@@ -84,25 +82,25 @@ class ConfigReader:
         """``facts``, in which orders to reload have the new configuration, read once for all, or what is wrong with it."""
         if not any(isinstance(fact, Reload) and fact.afresh for fact in facts):
             return facts
-        found = self._read()
+        try:
+            found: dict[str, Any] = {"config": self.read()}
+        except ConfigError as error:
+            found = {"broken": str(error)}
         return [replace(fact, **found) if isinstance(fact, Reload) and fact.afresh else fact for fact in facts]
 
-    def _read(self) -> dict[str, Any]:
-        """The fields of ``Reload`` that say what was read."""
-        try:
-            with self._rights():
-                config = self._first if self._origin is None else self._origin.load()
-            self._preload(config)
-        except ConfigError as error:
-            return {"broken": str(error)}
+    def read(self) -> Config | None:
+        """The configuration as its sources say now; None if there is nothing to read. Raises ConfigError."""
+        with self.rights():
+            config = self._first if self._origin is None else self._origin.load()
+        self._preload(config)
         # Workers must agree with what the start has made: listeners, hook runner, watcher, template.
         kept = {name: getattr(self._first, name) for name, known in OPTIONS.items() if known.once}
         for name, value in kept.items():
             if (wanted := getattr(config, name)) != value:
                 logger.warning("%s: takes effect only after a restart", OPTIONS[name].show(wanted))
-        return {} if self._origin is None else {"config": replace(config, **kept)}
+        return None if self._origin is None else replace(config, **kept)
 
-    def _rights(self) -> AbstractContextManager[None]:
+    def rights(self) -> AbstractContextManager[None]:
         """The rights with which to obey what stands in the files that the configuration is read from."""
         files = self._origin.files() if self._origin is not None else ()
         if self._identity is None or not any(map(self._identity.can_change, files)):
@@ -114,5 +112,5 @@ class ConfigReader:
         is_named_anew = any(
             known.preloaded and getattr(config, name) != getattr(self._first, name) for name, known in OPTIONS.items()
         )
-        with self._rights() if is_named_anew else nullcontext():
+        with self.rights() if is_named_anew else nullcontext():
             preload(config)
