@@ -101,12 +101,25 @@ class Upgrader:
                 raise ConfigError("it is not known how the server was started")
             command, around = self._origin.command(), self._origin.surroundings()
             check_trust(parts.identity, command, around)
+            # What the application writes at its import does not belong among the metrics of the workers.
+            environ = {name: value for name, value in around.environ.items() if value != parts.app_metrics}
+            around = replace(around, environ=environ)
             seconds = parts.fleet.wanted.settled.config.timeout_worker_startup
             self._preflight = Preflight(parts.host, self._own, command, around, self._state(), seconds)
         except ImportError as error:
             self._fail(f"our own files were replaced before they were loaded ({error}); restart the server", "")
-        except (ConfigError, OSError) as error:
-            self._fail(str(error) if isinstance(error, ConfigError) else error.strerror or repr(error), "")
+        except Exception as error:
+            self._fail(self._describe(error), "")
+
+    @staticmethod
+    def _describe(error: Exception) -> str:
+        """Why there is no upgrade. If that is neither the operator's nor the system's fault, it is our bug: log where it is."""
+        if isinstance(error, ConfigError):
+            return str(error)
+        if isinstance(error, OSError):
+            return error.strerror or repr(error)
+        logger.error("Upgrade: an error of ours", exc_info=error)
+        return repr(error)
 
     def _look_at_check(self, preflight: Preflight, now: float) -> None:
         preflight.look(now)
@@ -132,8 +145,10 @@ class Upgrader:
     def _state(self) -> dict[str, Any]:
         assert self._origin is not None
         orders = [[order.reload, order.ticket] for order in self._course.orders]
-        earlier, around = self._origin.earlier(), self._origin.surroundings()
-        return {**self._parts.state(), "earlier": earlier.state(), "directory": around.directory, "orders": orders}
+        origin = self._origin
+        command, earlier, directory = origin.command(), origin.earlier(), origin.surroundings().directory
+        commands = {"command": command.state(), "earlier": earlier.state(), "directory": directory}
+        return {**self._parts.state(), **commands, "orders": orders}
 
     def _leave(self) -> None:
         from .departure import leave
@@ -150,10 +165,10 @@ class Upgrader:
             logger.info("Upgrade: executing %s", " ".join(command.arguments))
             host.sources.end_templates()
             leave(state, command, replace(around, environ=environ))
-        except (ConfigError, OSError) as error:
+        except Exception as error:
             host.wakeup.listen(held)
             parts.notify_socket.allow_silence(False)
-            self._fail(f"it can't be executed: {getattr(error, 'strerror', None) or error}", "")
+            self._fail(f"it can't be executed: {self._describe(error)}", "")
 
     # -------------------------------------------------------------------------------------------------------------- after
 
