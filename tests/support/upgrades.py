@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from support.harness import Server, wait_until
@@ -62,6 +64,22 @@ def wait_for_upgrades(server: Server, count: int = 1) -> None:
     server.wait_for_log(TAKEN, count)
 
 
-def descriptors(pid: int) -> int:
-    """How many descriptors the process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def descriptors(pid: int) -> Counter[str]:
+    """How many descriptors of each kind the process has open."""
+    links = Counter[str]()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        # One that was open to list the others is gone.
+        with suppress(FileNotFoundError):
+            links[os.readlink(f"/proc/{pid}/fd/{fd}").partition(":[")[0]] += 1
+    return links
+
+
+def memory(pid: int) -> int:
+    """Bytes of memory that are the process's own, or its share of what it shares (PSS, proc_pid_smaps(5))."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def born(pid: int) -> str:
+    """When the process began; its number with that names it for ever."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
