@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -57,3 +60,12 @@ def pytest_configure() -> None:
         "tricorn", derandomize="TRICORN_SEED" not in os.environ, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("tricorn")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that everybody can enter; pytest's own is closed to other users."""
+    made = Path(tempfile.mkdtemp(prefix="tricorn-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)

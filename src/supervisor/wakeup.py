@@ -13,7 +13,7 @@ import signal
 import socket
 from collections.abc import Iterable, Mapping
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from . import early, hangup
 from .orders import Order, Reload, Reopen, Resize, Stop, StopNow, Upgrade
@@ -102,7 +102,7 @@ class Wakeup:
         if hang_up.watch is not None:
             self._selector.register(hang_up.watch, selectors.EVENT_READ, _TERMINAL)
 
-    def watch(self, channel: socket.socket, speaker: Speaker, has_unsent: bool = False, reads: bool = True) -> None:
+    def watch(self, channel: socket.socket | BinaryIO, speaker: Speaker, has_unsent: bool = False, reads: bool = True) -> None:
         """Let :meth:`wait` return ``speaker`` when there is something to read from ``channel``, if it ``reads``.
 
         With ``has_unsent`` also when ``channel`` takes data again. One of the two must be true. Call it again to change that.
@@ -115,7 +115,7 @@ class Wakeup:
         else:
             self._selector.register(channel, events, speaker)
 
-    def forget(self, channel: socket.socket) -> None:
+    def forget(self, channel: socket.socket | BinaryIO) -> None:
         """Watch ``channel`` no more; does nothing if it isn't watched."""
         try:
             self._selector.unregister(channel)

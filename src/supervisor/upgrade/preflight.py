@@ -1,7 +1,7 @@
 """The check before an upgrade: the new program is executed in a child, and has to say that it could take over.
 
-It gets the state, but no descriptor of ours. Nothing that it says or writes is trusted: its word is one bounded line, and
-what it prints goes to a file of fixed size, of which the last line is shown if it fails.
+It gets the state, but no descriptor of ours. Nothing that it says or writes is trusted: its word is one bounded line, and of
+what it prints the end is kept, of which the last line is shown if it fails.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
 from ...config.frozen import Value
@@ -20,17 +21,15 @@ from ..child import describe_exit
 from ..early import UPGRADE
 from ..forker import Forker
 from ..host import Host
-from ..link import Link
+from ..link import LAST_READS, READ_SIZE, Link
 from ..own_descriptors import OwnDescriptors
-from ..report_file import ReportFile
+from ..wakeup import Wakeup
 from . import state as states
 from .arrival import ABLE, CHECK, UNABLE
 from .command import Command, Surroundings
 
-PRINTED = 256 * 1024
-"""Bytes of what the new program prints: the traceback of an application that can't be imported has some thousand."""
 SHOWN = 4000
-"""Characters of it that are shown."""
+"""Characters that are shown of what the new program prints; the traceback of an import that fails has some thousand."""
 SAYS: Table = {ABLE: Shape({"tricorn": log_line, "python": log_line}), UNABLE: Shape({"error": log_lines})}
 
 
@@ -44,6 +43,44 @@ class Outcome(Value):
     tricorn: str = ""
     """The new version."""
     python: str = ""
+
+
+class Printed:
+    """A pipe to which the new program prints, as much as it likes."""
+
+    def __init__(self, wakeup: Wakeup, own: OwnDescriptors) -> None:
+        """Raises OSError."""
+        self._wakeup, self._own = wakeup, own
+        reading, self.writing = os.pipe()
+        """The end for the new program, to be closed when that has it."""
+        self._file = own.keep(open(reading, "rb", buffering=0))  # noqa: SIM115  # closed by close
+        os.set_blocking(reading, False)
+        self._end = b""
+        wakeup.watch(self._file, self)
+
+    def attend(self, now: float) -> None:
+        """Read a piece, so that the program can go on."""
+        # The check may have ended in this very wake-up.
+        if not self._file.closed and not self._read():
+            self._wakeup.forget(self._file)
+
+    def text(self) -> str:
+        """The end of what was printed until now."""
+        for _ in range(LAST_READS):
+            self._read()
+        return many_lines(self._end.decode(errors="replace").strip()[-SHOWN:])
+
+    def _read(self) -> bool:
+        """Returns whether there was anything."""
+        piece = self._file.read(READ_SIZE) or b""
+        # A character takes four bytes at most.
+        self._end = (self._end + piece)[-4 * SHOWN :]
+        return piece != b""
+
+    def close(self) -> None:
+        """Read no more."""
+        self._wakeup.forget(self._file)
+        self._own.close(self._file)
 
 
 class Preflight:
@@ -60,24 +97,20 @@ class Preflight:
         self._seconds = seconds
         self._host = host
         self._own = own
-        self._printed = own.keep(ReportFile(PRINTED))
-        given = states.write(state)
         # Not the workers' user: it has to read what only the supervisor may read. It becomes that user by itself.
         forker = Forker(host.wakeup, own, None)
-        channel, theirs = forker.open_channel()
-        try:
-            output = os.dup(self._printed.fileno())
-            try:
-                self._pid = forker.fork_with(theirs, lambda link: execute(command, around, given, link, output))
-            finally:
-                os.close(output)
-        except BaseException:
-            own.close(channel)
-            own.close(self._printed)
-            raise
-        finally:
-            theirs.close()
-            os.close(given)
+        with ExitStack() as given, ExitStack() as undo:
+            handed = states.write(state)
+            given.callback(os.close, handed)
+            self._printed = Printed(host.wakeup, own)
+            undo.callback(self._printed.close)
+            output = self._printed.writing
+            given.callback(os.close, output)
+            channel, theirs = forker.open_channel()
+            undo.callback(own.close, channel)
+            given.callback(theirs.close)
+            self._pid = forker.fork_with(theirs, lambda link: execute(command, around, handed, link, output))
+            undo.pop_all()
         self._is_reaped = False
         self._link = Link(channel, SAYS)
         host.call_when_reaped(self._pid, self._reaped)
@@ -102,7 +135,7 @@ class Preflight:
     def look(self, now: float) -> None:
         """End it if it takes too long."""
         if self.outcome is None and now >= self.due:
-            self._end(Outcome(f"it did not answer within --timeout-worker-startup {self._seconds:g} s", self._text()))
+            self._end(Outcome(f"it did not answer within --timeout-worker-startup {self._seconds:g} s", self._printed.text()))
 
     def call_off(self) -> None:
         """End it, whatever it would have said."""
@@ -122,19 +155,16 @@ class Preflight:
             words = self._link.read_last(self._host.now())
             if words:
                 self._end(self._understand(words[0]))
-            elif text := self._text():
+            elif text := self._printed.text():
                 self._end(Outcome(one_line(text.rpartition("\n")[2]), text))
             else:
                 self._end(Outcome(f"it ended without a word ({describe_exit(status, lambda: False)})"))
-
-    def _text(self) -> str:
-        return many_lines(self._printed.read().decode(errors="replace").strip(), SHOWN)
 
     def _end(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self._host.wakeup.forget(self._link.channel)
         self._own.close(self._link.channel)
-        self._own.close(self._printed)
+        self._printed.close()
         # With what the application has started at its import. As long as that is there, no other group has the number.
         try:
             os.killpg(self._pid, signal.SIGKILL)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import ssl
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +19,6 @@ from tricorn.errors import ConfigError
 APP = "examples.hello:app"
 """It needs no more of the library: the service's user may not be allowed to read the Python of who runs the tests."""
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory of root's that everybody can enter; pytest's own is closed to other users."""
-    made = Path(tempfile.mkdtemp(prefix="tricorn-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
 
 
 @pytest.fixture

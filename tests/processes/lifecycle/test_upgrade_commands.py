@@ -55,10 +55,8 @@ def test_a_script_is_executed_again_as_it_was(first_line: str, tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can give up a privilege")
-def test_the_directory_need_not_be_readable(tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    directory = tmp_path / "theirs"
+def test_the_directory_need_not_be_readable(place: Path) -> None:
+    directory = place / "theirs"
     directory.mkdir(mode=0o711)
     shutil.chown(directory, "nobody")
     server = Server(PROBE, "--app-dir", str(ROOT), env={"PYTHONSAFEPATH": "1"})
@@ -73,16 +71,14 @@ def test_the_directory_need_not_be_readable(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("by", ["script", "module"])
-def test_root_executes_no_interpreter_of_the_workers_user(by: str, tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
-    made = tmp_path / "environment"
+def test_root_executes_no_interpreter_of_the_workers_user(by: str, place: Path) -> None:
+    made = place / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(made)], check=True, timeout=120)
     (packages,) = made.glob("lib/python3*/site-packages")
     (packages / "others.pth").write_text("\n".join([str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]))
     (packages / "tricorn").symlink_to(ROOT / "src")
     shutil.chown(made / "bin", "nobody")
-    path = script(tmp_path / "tricorn", str(made / "bin" / "python"))
+    path = script(place / "tricorn", str(made / "bin" / "python"))
     server = Server("examples.hello:app", "--user", "nobody")
     server.command[:3] = [str(path)] if by == "script" else [str(made / "bin" / "python"), "-m", "tricorn"]
     with server:

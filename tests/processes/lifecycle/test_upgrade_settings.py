@@ -111,15 +111,12 @@ def test_a_certificate_of_the_start_need_not_be_there_any_more(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_the_workers_user_can_not_let_root_import_the_application(tmp_path: Path) -> None:
-    seen, theirs = tmp_path / "seen", tmp_path / "theirs"
+def test_the_workers_user_can_not_let_root_import_the_application(place: Path) -> None:
+    seen, theirs = place / "seen", place / "theirs"
     theirs.mkdir()
     seen.touch()
     seen.chmod(0o666)
-    for directory in tmp_path.parents[:2]:
-        directory.chmod(0o755)
-    tmp_path.chmod(0o755)
-    (tmp_path / "shop.py").write_text(
+    (place / "shop.py").write_text(
         f"import os\n\nwith open({str(seen)!r}, 'a') as file:\n    file.write(f'{{os.geteuid()}} ')\n\n"
         "async def app(scope, receive, send): ...\n"
     )
@@ -128,14 +125,14 @@ def test_the_workers_user_can_not_let_root_import_the_application(tmp_path: Path
     common = f'lifespan = "off"\nenv_file = "{variables}"\n'
     settings.write_text(f'user = "nobody"\n{common}')
     subprocess.run(["chown", "-R", "nobody", str(theirs)], check=True)
-    with Server("shop:app", "--app-dir", str(tmp_path), "--config", str(settings)) as server:
+    with Server("shop:app", "--app-dir", str(place), "--config", str(settings)) as server:
         server.wait_for_ready(1)
         settings.write_text(f'user = "root"\n{common}')
         server.send(signal.SIGUSR2)
         wait_for_upgrades(server)
         assert "0" not in seen.read_text().split()
         assert len(seen.read_text().split()) == 2
-        secret = tmp_path / "secret"
+        secret = place / "secret"
         secret.write_text("PASSWORD=1\n")
         secret.chmod(0o600)
         settings.write_text(common.replace(str(variables), str(secret)))
@@ -163,6 +160,23 @@ def test_the_check_writes_nothing_among_the_metrics_of_workers(tmp_path: Path) -
         assert len([*directory.glob("*.mine")]) == 2
         assert server.stop() == 0
         assert not directory.exists()
+
+
+def test_an_application_may_print_what_it_likes(tmp_path: Path) -> None:
+    app, flag = tmp_path / "shop.py", tmp_path / "flag"
+    app.write_text(
+        "import os\n\nfor number in range(20000):\n    print(f'line {number} of an application that talks a lot', flush=True)\n"
+        f"if os.path.exists({str(flag)!r}):\n    print('the last line')\n    os._exit(3)\n\n"
+        "async def app(scope, receive, send): ...\n"
+    )
+    with Server("shop:app", "--app-dir", str(tmp_path), "--lifespan", "off") as server:
+        server.wait_for_ready(1)
+        assert ctl(server, "upgrade").returncode == 0
+        flag.touch()
+        done = ctl(server, "upgrade")
+        assert done.returncode == 3
+        assert "line 19999 of" in done.stderr
+        assert len(done.stderr) < 10_000
 
 
 def test_what_the_application_starts_is_gone_with_a_check_that_fails(tmp_path: Path) -> None:
