@@ -315,6 +315,7 @@ def test_reloads_leak_nothing(project: Project) -> None:
             if number in (5, 29):
                 # Said when it is reaped: a zombie still costs the supervisor its descriptors.
                 server.wait_for_log("drained: exit code 0", count=number + 1)
-                worker = psutil.Process(living_workers(server)[0])
+                # It is named in the next line of the log.
+                worker = psutil.Process(server.wait_until(lambda: living_workers(server))[0])
                 counts.append((psutil.Process(server.pid).num_fds(), worker.num_fds()))
         assert counts[0] == counts[1]
