@@ -17,6 +17,7 @@ from .defaults import Defaults
 from .delivery import Deliveries, Sender
 from .limits import Limits
 from .meters import Meters, Unread
+from .pace import Pace
 from .proxy.headers import Proxies
 from .request import RequestHead
 
@@ -149,7 +150,19 @@ class Service:
             "loop",
             "make_task",
         ),
-        *("meters", "multiplexed", "now", "on_count", "on_request", "pathsend", "phase", "proxies", "requests", "root_path"),
+        *(
+            "meters",
+            "multiplexed",
+            "now",
+            "on_count",
+            "on_request",
+            "pace",
+            "pathsend",
+            "phase",
+            "proxies",
+            "requests",
+            "root_path",
+        ),
         *("state", "streams", "unwanted", "websocket", "websockets"),
     )
 
@@ -181,6 +194,7 @@ class Service:
         self.gathers = not isinstance(loop, asyncio.BaseEventLoop)
         """Whether transports write several pieces at once without copying. asyncio's own do copy them before Python 3.12, and
         from then on, until 3.12.9 and 3.13.2, don't tell when their buffer is full (CVE-2024-12254)."""
+        self.pace = Pace(loop)
         self.limits = limits or Limits()
         self.defaults = defaults or Defaults()
         self.date_header = date_header

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from .asgi import ClientDisconnected
 from .context import Service
+from .pace import WINDOW
 from .sendfile import File, in_thread, send_by_kernel
 
 _LARGE_PIECE = 8192
@@ -19,7 +20,10 @@ _FLUSH = 64
 """What a flush before the turn's end counts, in pieces: about that many cost as much."""
 _ENOUGH = 1024
 """Pieces' work for one turn of the event loop, about a millisecond: 1 MiB in large pieces."""
-
+_HALF = _ENOUGH // 2
+"""Work after which the event loop is asked to say when it turns."""
+_SOON = WINDOW - PAUSE
+"""Seconds after :attr:`Writer.due` within which a stream is a fast one: in a window it has several pieces."""
 BURST_PAUSE = 0.001
 """The same at the start of a request whose predecessor's response came in a burst. It is longer, since the requests that come
 in one turn of the event loop have their turns one after another."""
@@ -38,6 +42,7 @@ class Writer:
     - *Corking.* After a pause, what is written leaves at once, also if the application then blocks the event loop. What comes
       without a pause is collected (corked) and leaves in one system call: with the next write after a pause, or at the end of
       the loop's turn. So a stream of 20 pieces costs about as many system calls as a stream of two.
+    - *Pace.* Where pieces that come one in a turn take too much of the worker's time, it collects them for longer (pace.py).
     - *Frames.* What is to leave as one frame, such as a chunk, is collected by its source (:meth:`begin_frame`). The writer
       asks for it when it leaves: its size is known only then.
     - *Flow control.* :attr:`room` is a future while a sender has to wait: because the transport's buffer is full, or because
@@ -52,6 +57,7 @@ class Writer:
     __slots__ = (
         "_full",
         "_gone",
+        "_is_asking",
         "_service",
         "_size",
         "_source",
@@ -76,6 +82,8 @@ class Writer:
         """Whether the transport's buffer is full."""
         self._work = 0
         """Cost of early flushes since the sender last yielded; one per piece."""
+        self._is_asking = False
+        """The event loop is to say when it turns."""
         self.corked: list[bytes] = []
         """What waits to be sent."""
         self._size = 0
@@ -124,18 +132,26 @@ class Writer:
                 self.hold(data)
                 self.leave(now)
                 return
-            self.due, self.bursts = now + PAUSE, False
-            if not self.transport.is_closing():
-                self._service.meters.sent += len(data)
-                self.transport.write(data)
-            self._work += _FLUSH
-            if self._work >= _ENOUGH:
-                self._rest()
+            self.write_alone(data, now)
             return
         self.bursts = True
         self.hold(data)
         if self._size >= self.limit:
             self.flush_early()
+
+    def write_alone(self, data: bytes, now: float) -> None:
+        """As :meth:`write`, after a pause that ends ``now``, and if nothing is corked."""
+        self.due, self.bursts = now + PAUSE, False
+        if not self.transport.is_closing():
+            self._service.meters.sent += len(data)
+            self.transport.write(data)
+        self._work += _FLUSH
+        if self._work >= _HALF:
+            self._spend()
+
+    def can_leave(self, now: float) -> bool:
+        """Whether a piece that comes after a pause may have a system call of its own."""
+        return self._service.pace.spend(now) or now > self.due + _SOON
 
     def begin_frame(self, source: FrameSource) -> None:
         """As :meth:`write`, of the frame that ``source`` has begun. Until it has left, only :meth:`write_last` may follow.
@@ -145,10 +161,13 @@ class Writer:
         """
         self._source = source
         if (now := monotonic()) > self.due:
-            self.leave(now)
+            if self.can_leave(now):
+                self.leave(now)
+            else:
+                self._wait_for_window(now)
         elif not self.corked:
             self.bursts = True
-            self._service.loop.call_soon(self.flush)
+            self._service.loop.call_soon(self._end_turn)
 
     def write_last(self, data: bytes) -> None:
         """Send at once, with all that waits: no more follows soon. ``data`` may be empty."""
@@ -192,8 +211,8 @@ class Writer:
             self._end_frame(self._source)
         self._work += _FLUSH + len(self.corked)
         self.flush()
-        if self._work >= _ENOUGH:
-            self._rest()
+        if self._work >= _HALF:
+            self._spend()
 
     def flush(self) -> None:
         """Send what is corked."""
@@ -265,11 +284,38 @@ class Writer:
 
     # Parts of the above.
 
+    def _end_turn(self) -> None:
+        """What a frame has collected in this turn leaves, unless the worker has too much to do."""
+        if self._source is not None and not self.can_leave(now := monotonic()):
+            self._wait_for_window(now)
+        else:
+            self.flush()
+
+    def _wait_for_window(self, now: float) -> None:
+        pace = self._service.pace
+        self.due = pace.until
+        pace.hold(self.flush, now)
+
     def _end_frame(self, source: FrameSource) -> None:
         self._source = None
         pieces, size = source.end_frame()
         self.corked += pieces
         self._size += size
+
+    def _spend(self) -> None:
+        """Much was sent: enough for one turn, unless the sender yields before.
+
+        To ask the event loop costs a stream of single pieces a twentieth of what a rest would.
+        """
+        if self._work >= _ENOUGH:
+            self._rest()
+        elif not self._is_asking:
+            self._is_asking = True
+            self._service.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_asking = False
+        self._work = 0
 
     def _rest(self) -> None:
         """Let a sender that has sent enough for one turn wait for the next.

@@ -160,8 +160,14 @@ class Http1Stream:
             elif size >= writer.limit:
                 writer.flush_early()
         elif body and self._body is CHUNKED:
-            self._chunk, self._chunk_size = [b"", body], len(body)
-            writer.begin_frame(self)
+            size = len(body)
+            if not writer.corked and size < _MAX_COPIED and (now := monotonic()) > writer.due and writer.can_leave(now):
+                # A chunk that nothing is going to be added to, in fewer steps: an eighth of what an event takes.
+                self.body_sent += size
+                writer.write_alone(b"%x\r\n%b\r\n" % (size, body), now)
+            else:
+                self._chunk, self._chunk_size = [b"", body], size
+                writer.begin_frame(self)
         elif body and self._body is not EMPTY:
             sent = self.sent + len(body)
             if self._body is LENGTH and sent > self._length:
