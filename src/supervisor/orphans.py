@@ -33,9 +33,12 @@ def become_subreaper(wanted: bool = True) -> bool:
     """Ask the kernel to make descendants whose parents are gone our children; returns whether it does."""
     if sys.platform != "linux":
         return False
-    # Imported here because it takes longer to import than all of our own modules.
-    import ctypes
-
+    try:
+        # Imported here because it takes longer to import than all of our own modules.
+        import ctypes
+    except ImportError:
+        # A Python that was built without libffi.
+        return False
     result: int = ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
     return result == 0
 

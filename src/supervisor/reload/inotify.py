@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import select
@@ -30,10 +29,14 @@ class InotifyWaiter:
     def __init__(self, directories: Iterable[str]) -> None:
         if sys.platform != "linux":
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        try:
+            import ctypes
+        except ImportError as error:
+            raise OSError(errno.ENOSYS, "Python was built without ctypes") from error
         libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = libc.inotify_init1(NONBLOCK_CLOEXEC)
         if self._fd < 0:
-            raise _error("fs.inotify.max_user_instances")
+            raise _error(ctypes.get_errno(), "fs.inotify.max_user_instances")
         self._paths: dict[int, set[str]] = {}
         """The paths of each watch. One directory may have several, by symbolic links."""
         for directory in directories:
@@ -41,9 +44,9 @@ class InotifyWaiter:
             if watch >= 0:
                 self._paths.setdefault(watch, set()).add(directory)
             elif ctypes.get_errno() not in UNREADABLE:
-                error = _error("fs.inotify.max_user_watches")
+                number = ctypes.get_errno()
                 self.close()
-                raise error
+                raise _error(number, "fs.inotify.max_user_watches")
 
     def wait(self, timeout: float) -> set[str] | None:
         """Wait at most ``timeout`` seconds; returns the changed paths, None if everything must be scanned again."""
@@ -72,8 +75,7 @@ class InotifyWaiter:
         os.close(self._fd)
 
 
-def _error(limit: str) -> OSError:
-    """The error of the last call. The kernel uses the numbers of a full disk and of open files for its own limits."""
-    number = ctypes.get_errno()
+def _error(number: int, limit: str) -> OSError:
+    """The error with this ``number``. The kernel uses those of a full disk and of open files for its own limits."""
     reached = number in (errno.EMFILE, errno.ENOSPC)
     return OSError(number, f"the limit {limit} is reached" if reached else os.strerror(number))

@@ -138,3 +138,21 @@ def test_they_are_not_named_like_workers() -> None:
         grandchild = int(get(server.port, "/grandchild").body)
         titles = {psutil.Process(pid).cmdline()[0] for pid in (*started["pool"], grandchild)}
         assert titles == {"tricorn: process of the application (worker 0)"}
+
+
+@pytest.mark.parametrize("options", [(), ("--reload",)])
+def test_a_python_without_ctypes_serves_and_adopts_none(options: tuple[str, ...], tmp_path: Path) -> None:
+    """As one is that was built without libffi."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\n\nsys.modules['_ctypes'] = None\n")
+    with Server("tests.apps.probe:app", *options, env={"PYTHONPATH": str(tmp_path)}) as server:
+        worker = int(server.wait_until(lambda: get(server.port, "/pid").body))
+        os.kill(worker, signal.SIGKILL)
+        server.wait_until(lambda: is_answered_by_another(server, worker))
+        assert server.stop() == 0
+
+
+def is_answered_by_another(server: Server, worker: int) -> bool:
+    try:
+        return int(get(server.port, "/pid").body) != worker
+    except OSError:
+        return False
