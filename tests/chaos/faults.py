@@ -1,4 +1,7 @@
-"""What happens to a fleet under chaos: kills, stops, reloads, resizes. What a worker holds is written down before its death."""
+"""What happens to a fleet under chaos: kills, stops, reloads, resizes, upgrades.
+
+What a worker holds is written down before its death.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,10 @@ class Faults:
                 ("grow", lambda: self.resize(+1)),
                 ("shrink", lambda: self.resize(-1)),
                 ("reopen", lambda: self._server.send(signal.SIGUSR1)),
+                # Its check is one more child, which may be killed or frozen, too.
+                ("upgrade", lambda: self._server.send(signal.SIGUSR2)),
             ],
-            weights=[8, 2, 1, 4, 1, 1, 4, 3, 3, 1],
+            weights=[8, 2, 1, 4, 1, 1, 4, 3, 3, 1, 5],
         )[0]
         self.done[name] += 1
         act()

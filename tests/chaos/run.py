@@ -44,6 +44,9 @@ EXPECTED = (
     r"what it was doing",
     r"Stopp",
     r"Waiting for",
+    r"Upgrade: ",
+    r"Upgrade refused: it (ended without a word \(killed by SIGKILL\)|did not answer within)",
+    r"has taken over from",
 )
 """All lines that the log may have."""
 
