@@ -5,7 +5,7 @@ python benchmarks/preload.py                       4 workers, 10,000 requests, F
 python benchmarks/preload.py --requests 100000
 python benchmarks/preload.py --only app,gunicorn
 
-Run it with the Python to measure. It needs fastapi, sqlalchemy, gunicorn, psutil and Tricorn there.
+Run it with the Python to measure. It needs fastapi, sqlalchemy, gunicorn, uvicorn-worker, psutil, uvloop and Tricorn there.
 """
 
 from __future__ import annotations
@@ -129,12 +129,14 @@ async def change(id: int, item: ItemIn) -> ItemOut:
 '''
 TRICORN = "-m tricorn shop:app --port {port} --workers {workers} --no-access-log --timeout-worker-startup 600"
 GUNICORN = "-m gunicorn shop:app -k asgi --asgi-loop uvloop --bind 127.0.0.1:{port} --workers {workers} --timeout 600"
+UVICORN = GUNICORN.replace("-k asgi --asgi-loop uvloop", "-k uvicorn_worker.UvicornWorker")
 SERVERS = {
     "off": TRICORN,
     "packages": f"{TRICORN} --preload packages",
     "app": f"{TRICORN} --preload app",
     "gunicorn-off": GUNICORN,
     "gunicorn": f"{GUNICORN} --preload",
+    "uvicorn": f"{UVICORN} --preload",
 }
 
 

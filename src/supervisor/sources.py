@@ -113,8 +113,11 @@ class Sources:
     def _preload(self) -> TemplateProcesses:
         if self.templates is None:
             # Late, because most do without.
+            from ..worker.immortal import make_all_immortal
             from .preload import TemplateProcesses
 
+            # So templates go on sharing with us what we have imported; otherwise each would have its own copy.
+            make_all_immortal()
             self._orphans.adopt(self._known())
             self.templates = TemplateProcesses(self._wakeup, self._forker, self._heritage(), self._askings)
         return self.templates

@@ -29,9 +29,11 @@ from . import hooks, late, modules
 from .forking import ANSWERS, FORK, SHAPE_OF_FORK, Forks, Heritage
 from .freshness import Freshness
 from .harm import Witness, harms, look_around, summary
+from .immortal import make_all_immortal
 from .loader import locate_app, prepare_path
 from .main import Birth, watch_lifeline
 from .modules import is_among, is_of_package
+from .routes import complete_routes
 
 HARM, FOUND, WITHOUT, AGAIN, LOADED, STALE = "harm", "found", "without", "again", "loaded", "stale"
 """From the template: this module does this; these installed modules belong to the application; these must not be imported
@@ -94,7 +96,9 @@ class Survey:
         """Import the application's module, and that of ``--hooks``."""
         with self._witness.watching():
             try:
-                locate_app(self._config.app, self._config.app_dir)
+                app = locate_app(self._config.app, self._config.app_dir)
+                if self._config.preload == "app" and not self._config.factory:
+                    complete_routes(app)
                 if self._config.hooks is not None:
                     hooks.load(self._config)
             except BaseException as error:
@@ -139,6 +143,7 @@ class PreloadTemplate:
             late.import_next(names)
         self._freshness.remember()
         gc.collect()
+        make_all_immortal()
         # The garbage collector does not touch frozen objects, so workers go on sharing their pages, and collect faster.
         gc.freeze()
         self._say(LOADED, modules=len(sys.modules), app=self._has_app)

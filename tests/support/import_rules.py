@@ -43,7 +43,15 @@ BASIC = frozenset({"version", "errors", "config.frozen"})
 
 DOORS: Mapping[tuple[str, str], frozenset[str]] = {
     ("supervisor", "worker"): frozenset(
-        {"worker.main", "worker.preload", "worker.template", "worker.forking", "worker.hook_runner", "worker.late"}
+        {
+            "worker.main",
+            "worker.preload",
+            "worker.template",
+            "worker.forking",
+            "worker.hook_runner",
+            "worker.immortal",
+            "worker.late",
+        }
     ),
     ("supervisor", "logs"): frozenset({"logs.setup"}),
     ("supervisor", "admin"): frozenset({"admin.main"}),
