@@ -7,7 +7,8 @@ The template forks twice, and the process in between exits at once (see ``worker
       +-----------+---------> dropped ----> forgotten
 
 - *named*: the process in between says the pid. If the worker is our child by now, we know what that child is.
-- *taken in*: the template says that the process in between is gone. So the worker is our child, and no lie.
+- *taken in*: the template says that the process in between is gone. So the worker is our child, and no lie. If the template
+  hangs before it says so, we find out ourselves: by then the worker may serve, and must not be killed for that.
 - *dropped*: nobody waits for it any more. A process that was forked for it all the same finds its channel closed and exits, or
   is killed as soon as it is named. What it would have had is lent to nobody until it, or the template, is gone.
 """
@@ -26,6 +27,8 @@ from .link import Link
 from .messages import Fact, Forked, NotForked, Spawn
 from .spawner import Berth, Spawner
 
+LOOK = 0.02
+"""Seconds between two looks whether a worker that was named is our child. The process in between needs some microseconds."""
 LIE = "named a process that it has not forked; killed"
 """What a template does that must not be trusted. The application's code runs in it."""
 
@@ -96,6 +99,9 @@ class Askings:
     def hear(self, template: int | None, message: Message) -> str:
         """``template`` answers; returns what is wrong with that, if anything."""
         asked = self._asked.get(message["worker"]) or self._dropped.get(message["worker"])
+        if asked is None and message["kind"] == GIVEN:
+            # It was taken in before, or has lived and died meanwhile.
+            return ""
         if asked is None or asked.template != template:
             return LIE
         if message["kind"] == FORKED:
@@ -111,6 +117,16 @@ class Askings:
         else:
             os.kill(pid, signal.SIGKILL)
         return ""
+
+    def attend(self) -> None:
+        """Take in those that have become our children."""
+        for asked in list(self._asked.values()):
+            if (pid := asked.child) is not None:
+                self._arrive(asked, pid)
+
+    def deadlines(self, now: float) -> list[float]:
+        """When :meth:`attend` may have something to do. The template says so sooner, unless it hangs."""
+        return [now + LOOK] if any(one.pid is not None for one in self._asked.values()) else []
 
     def reaped(self, pid: int) -> None:
         """``pid`` was our child. If it was named, it was a worker, and perhaps nobody knew that yet."""

@@ -250,6 +250,7 @@ class Host:
             facts += self._control.take_orders()
         # At every wake-up, not only after SIGCHLD: it costs one system call, and no lost signal can hide a death.
         facts += self._reap()
+        self.sources.attend()
         facts += self._find_deaf()
         self._serve_control(self.inspector.attend)
         self.stalls.look(self.now())
@@ -268,7 +269,7 @@ class Host:
         limited = any(child.config.limit_max_rss for child in self.children.values())
         times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
         times += self.auxiliaries.deadlines() + self._orphans.deadlines() + self.inspector.deadlines()
-        times += self.stalls.deadlines()
+        times += self.stalls.deadlines() + self.sources.deadlines(now)
         times += [child.deaf_at for child in self.children.values() if child.deaf_at is not None]
         if self._end_by is not None:
             times.append(self._end_by)

@@ -135,6 +135,14 @@ class Sources:
         """What a template says."""
         return self._preload().hear(template, now)
 
+    def attend(self) -> None:
+        """Take in the workers that are there and of which the template has not said so."""
+        self._askings.attend()
+
+    def deadlines(self, now: float) -> list[float]:
+        """When :meth:`attend` has something to do."""
+        return self._askings.deadlines(now)
+
     def hear_asked(self, now: float) -> list[Fact]:
         """What the templates say that owe a worker."""
         if self._askings.is_empty:

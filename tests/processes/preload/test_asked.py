@@ -115,6 +115,34 @@ def test_a_worker_that_is_forked_too_late_does_not_stay(shop: Shop) -> None:
         assert server.stop() == 0
 
 
+def test_a_worker_of_a_template_that_stops_before_it_says_so_serves_on(shop: Shop) -> None:
+    # The process that imports it stops once it has forked the process in between, which goes on and forks the worker.
+    stop = "os.getpid() == PID and os.kill(PID, 19)"
+    shop.write("one", f"os.register_at_fork(after_in_parent=lambda: {stop})")
+    with shop.serve("--workers", "1") as server:
+        template = template_of(server)
+        server.wait_for_ready(1)
+        assert importers(server) == {template}
+        assert [one["phase"] for one in status(server)["workers"]] == ["ready"]
+        # It is found out when it is asked again.
+        os.kill(int(get(server.port, "/pid").body), signal.SIGKILL)
+        server.wait_for_log(OVERDUE)
+        server.wait_for_ready(2)
+        assert server.log.count("crashed") == 1
+
+
+def test_a_worker_that_dies_at_once_is_no_lie_of_the_template(shop: Shop) -> None:
+    (shop.folder / "hooked.py").write_text("import os\ndef on_worker_forked(worker): os._exit(9)\n")
+    server = shop.serve("--workers", "3", "--hooks", "hooked")
+    try:
+        server.start()
+        assert server.wait_for_exit() == 3
+        assert "exited before it was ready: exit code 9" in server.log
+        assert "The template of generation" not in server.log
+    finally:
+        server.__exit__(None)
+
+
 def test_a_template_that_can_not_fork_is_made_anew(shop: Shop) -> None:
     # The first process that imports it is the template. Its forks fail, as they do without memory or processes.
     marker = shop.folder / "first"
