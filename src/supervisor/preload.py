@@ -74,6 +74,7 @@ class TemplateProcesses:
         self._all: dict[int, TemplateProcess] = {}
         self._knowledge: dict[int, Knowledge] = {}
         """By generation."""
+        preload.look_up_directories()
 
     def __iter__(self) -> Iterator[TemplateProcess]:
         return iter(self._all.values())

@@ -116,10 +116,10 @@ class Sources:
             from ..worker.immortal import make_all_immortal
             from .preload import TemplateProcesses
 
-            # So templates go on sharing with us what we have imported; otherwise each would have its own copy.
-            make_all_immortal()
             self._orphans.adopt(self._known())
             self.templates = TemplateProcesses(self._wakeup, self._forker, self._heritage(), self._askings)
+            # So templates go on sharing with us what we have imported; otherwise each would have its own copy.
+            make_all_immortal()
         return self.templates
 
     def start(self, action: StartTemplate, now: float) -> None:

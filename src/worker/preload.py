@@ -255,6 +255,11 @@ class PreloadTemplate:
                 select.select([], [self._link], [])
 
 
+def look_up_directories() -> None:
+    """In the supervisor: find out where packages are installed. A template that has become another user may not be able to."""
+    modules.installed_directories()
+
+
 def examine(config: Config) -> str:
     """For ``--check-config``: what workers would share, and why not more, in lines for people. Imports the application."""
     survey = Survey(config)

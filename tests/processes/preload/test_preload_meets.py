@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import signal
 import sys
@@ -171,6 +172,31 @@ def test_the_log_of_workers_that_are_forked_later_is_the_one_that_was_ordered(sh
         assert importers(server) == {template}
         server.wait_until(lambda: "GET /importer" in log.read_text())
         server.wait_for_log("DEBUG: ")
+
+
+# ------------------------------------------------------------------------------------------------------------------- user
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_template_and_workers_run_as_the_user(shop: Shop) -> None:
+    for folder in (shop.folder, *shop.folder.parents):
+        if folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
+    with shop.serve("--workers", "2", "--user", "nobody") as server:
+        first = template_of(server)
+        server.wait_for_ready(2)
+        os.kill(first, signal.SIGKILL)
+        second = template_of(server, 2)
+        os.kill(int(get(server.port, "/pid").body), signal.SIGKILL)
+        server.wait_for_ready(3)
+        assert importers(server) == {first, second}
+        workers = {worker["pid"] for worker in status(server)["workers"]}
+        nobody = pwd.getpwnam("nobody").pw_uid
+        assert {os.stat(f"/proc/{pid}").st_uid for pid in (second, *workers)} == {nobody}
+        shop.write("two")
+        assert ctl(server, "reload").returncode == 0
+        assert answers(server, "/") == {"two"}
+        assert server.stop() == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- reloads
