@@ -107,7 +107,7 @@ class Builder:
         has_admin = self._admin is not None or config.statsd is not None or config.otlp_endpoint is not None
         admin_observer = self._make_admin() if has_admin else None
         hook_observer = self._make_hook_observer() if self._config.hooks is not None else None
-        found: list[Observer] = [self._greeter, notifier, Provision(self._config, [SERVER, *LATE])]
+        found: list[Observer] = [self._greeter, notifier, Provision(self._config, self._host.modules, [SERVER, *LATE])]
         found += [one for one in (self._control, admin_observer, hook_observer) if one is not None]
         parts = Parts(
             config=self._config,

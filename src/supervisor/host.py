@@ -25,6 +25,7 @@ from ..ipc.handover import open_ends
 from ..ipc.scoreboard import Field, Scoreboard
 from ..logs import setup as logs
 from ..worker import main as worker_run
+from ..worker.kept import KeptModules
 from .answers import DONE, FAILED
 from .auxiliary import WORKER_EXIT, Auxiliaries
 from .canary_meter import CanaryMeter
@@ -183,7 +184,12 @@ class Host:
         # Late, because most supervisors have no template.
         from ..worker.forking import Heritage
 
-        return Heritage(self._listeners, self.scoreboard, self._handover, self._main, live)
+        return Heritage(self._listeners, self.scoreboard, self._handover, self.modules, self._main, live)
+
+    @property
+    def modules(self) -> KeptModules:
+        """What workers may import later; all of them have it."""
+        return self._spawner.modules
 
     def __enter__(self) -> Host:
         return self

@@ -14,6 +14,7 @@ from ..ipc.counts import Counts
 from ..ipc.handover import Ends
 from ..ipc.scoreboard import Scoreboard
 from ..worker import main as worker_run
+from ..worker.kept import KeptModules
 from .child import STALLS_SIZE, Child
 from .forker import Forker
 from .messages import Spawn
@@ -67,6 +68,8 @@ class Spawner:
         self._listeners = listeners
         self._scoreboard = scoreboard
         self._handover = handover
+        self.modules = KeptModules()
+        """What workers may import later."""
         self._departed: dict[int, Counts] = {}
         """What the departed workers of the newest generations counted, by generation."""
 
@@ -109,6 +112,7 @@ class Spawner:
             hang_report=berth.report.fileno(),
             stalls=berth.stalls.fileno(),
             handover=self._handover,
+            modules=self.modules,
         )
         try:
             pid = self._forker.fork_with(berth.theirs, lambda _: self._be_worker(order.config, birth))

@@ -21,6 +21,7 @@ from ..errors import EXIT_BUG
 from ..ipc import channel
 from ..ipc.handover import Ends
 from ..ipc.scoreboard import Scoreboard
+from .kept import KeptModules
 from .main import Birth, is_cut
 
 FORK, FORKED, GIVEN = "fork", "forked", "given"
@@ -40,6 +41,7 @@ class Heritage(Value):
     listeners: tuple[socket.socket, ...]
     scoreboard: Scoreboard
     handover: Ends | None
+    modules: KeptModules
     main: Callable[[Config, Birth], int]
     live: Callable[[Callable[[], int]], NoReturn]
     """Calls the given function and exits with the code that it returns, whatever happens."""
@@ -107,6 +109,7 @@ class Forks:
             hang_report=hang_report,
             stalls=stalls,
             handover=heritage.handover,
+            modules=heritage.modules,
         )
         os.environ["TRICORN_SLOT"] = str(birth.slot)
         if begin is not None:

@@ -37,6 +37,7 @@ from . import endure, hang_report, stalls, tls
 from .assembly import codec_of
 from .current import CurrentWorker, enter
 from .interfaces import make_app
+from .kept import KeptModules
 from .loader import locate
 from .owner import FleetPlace
 from .process import Failure, Hooks, Report, WorkerProcess
@@ -75,6 +76,8 @@ class Birth(Value):
     """Descriptor of the file to which the worker writes a sample when the supervisor sends SAMPLE_SIGNAL; -1 for none."""
     handover: Ends | None = None
     """With --reload: the queue through which a worker that leaves hands its idle connections on to the next one."""
+    modules: KeptModules | None = None
+    """What requests may need later; None to leave that on the disk."""
 
 
 def main(config: Config, birth: Birth) -> int:
@@ -82,6 +85,8 @@ def main(config: Config, birth: Birth) -> int:
     began = time.monotonic()
     _prepare_signals(birth)
     name_process(f"tricorn: worker {birth.slot}")
+    if birth.modules is not None:
+        birth.modules.use()
     try:
         _serve(config, birth, began)
     except (AppError, ConfigError) as error:

@@ -25,7 +25,7 @@ from ..errors import AppError
 from ..hooks import ON_TEMPLATE_LOADED, ON_WORKER_FORKED, Template, Worker
 from ..ipc import channel
 from ..logs import orders
-from . import hooks, late, modules
+from . import hooks, kept, modules
 from .forking import ANSWERS, FORK, SHAPE_OF_FORK, Forks, Heritage
 from .freshness import Freshness
 from .harm import Witness, harms, look_around, summary
@@ -138,9 +138,8 @@ class PreloadTemplate:
         if not (self._import_app() if known.names is None else self._import_packages(known.names, known.without)):
             self._say(AGAIN)
             return 0
-        names = [*late.names(self._config), *(["a2wsgi"] if self._config.interface == "wsgi" else [])]
-        while names:
-            late.import_next(names)
+        for name in [*kept.names(self._config), *(["a2wsgi"] if self._config.interface == "wsgi" else [])]:
+            kept.import_now(name)
         self._freshness.remember()
         gc.collect()
         make_all_immortal()

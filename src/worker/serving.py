@@ -27,7 +27,6 @@ from .acceptor import Acceptor
 from .assembly import codec_of, lane_of, make_defaults, make_limits, make_setup
 from .current import CurrentWorker
 from .heartbeat import Heartbeat
-from .late import LateImports, names
 from .lifespan import Lifespan
 from .owner import Owner, Place
 from .pulse import Pulse, is_wanted
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tricorn.error")
 
-UNASKED = 5.0
-"""Seconds that a worker waits for its first request before it imports what later ones may need."""
 PARTING = 0.9
 """The part of a stop's grace in which ``--drain-over`` ends what lasts; the rest is for clients to answer that."""
 MARGIN = 0.5
@@ -100,7 +97,6 @@ class Serving:
         self._recycling = Recycling(config, owner.retire)
         self._heartbeat = Heartbeat(self._row, self._meters, self.service, self._tick)
         self._pulse = Pulse(self.service, self._row, owner, config) if is_wanted(config) else None
-        self._late = LateImports(loop, names(config), lambda: not self.service.in_flight)
         self._born = loop.time()
         self._ordered = asyncio.Event()
         """A drain was ordered."""
@@ -198,7 +194,6 @@ class Serving:
             self._last_moment.cancel()
         if self._parting is not None:
             self._parting.stop()
-        self._late.cancel()
         self._acceptor.stop(empty=False)
         self.service.cancel()
         self._access.flush()
@@ -265,8 +260,6 @@ class Serving:
             self._owner.beat()
         self._certificates.refresh()
         self._acceptor.tick(len(self.service.in_flight))
-        if self.service.requests or age >= UNASKED:
-            self._late.begin()
         self._recycling.check(self.service.requests, age)
 
     def _look_for_reason(self) -> None:

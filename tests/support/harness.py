@@ -289,9 +289,9 @@ class Server:
                 client.close()
         return False
 
-    def wait_for_late_imports(self, processes: int) -> None:
-        """Wait until so many processes have imported what they may need later; with ``--log-level debug`` they say so."""
-        self.wait_for_log("Imported all that requests may need", processes)
+    def wait_for_provision(self) -> None:
+        """Wait until the supervisor holds what workers may need later; with ``--log-level debug`` it says so."""
+        self.wait_for_log("Holds all modules that requests may need")
 
     def wait_until_left(self, *pids: int) -> None:
         """Wait until none of ``pids`` takes connections any more: each has closed the listener, as the first step of its drain.

@@ -50,7 +50,7 @@ DOORS: Mapping[tuple[str, str], frozenset[str]] = {
             "worker.forking",
             "worker.hook_runner",
             "worker.immortal",
-            "worker.late",
+            "worker.kept",
         }
     ),
     ("supervisor", "logs"): frozenset({"logs.setup"}),

@@ -202,8 +202,8 @@ def test_many_reloads_leave_nothing_behind() -> None:
     """By hand with ROUNDS=1000; here a small number."""
     rounds = int(os.environ.get("ROUNDS", "10"))
     with Server("tests.apps.probe:app", "--log-level", "debug") as server:
-        # Worker and supervisor import what may be needed later; only then is memory comparable.
-        server.wait_for_late_imports(2)
+        # The supervisor reads what may be needed later; only then is memory comparable.
+        server.wait_for_provision()
         process = psutil.Process(server.pid)
         with bare_client(server) as client, bare_client(server) as poller:
 

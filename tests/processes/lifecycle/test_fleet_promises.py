@@ -292,7 +292,7 @@ def is_settled(server: Server, size: int) -> bool:
 
 def test_many_reloads_leak_nothing(deployment: Deployment) -> None:
     with deployment.serve("--workers", "1", "--log-level", "debug") as server:
-        server.wait_for_late_imports(2)
+        server.wait_for_provision()
         supervisor = psutil.Process(server.pid)
         # The first few fill caches; what counts is what the others add.
         for _ in range(10):

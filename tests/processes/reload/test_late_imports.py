@@ -72,7 +72,9 @@ def upgrade(port: int, extensions: str = "") -> bytes:
         send_request(connection, "/", *headers, *([f"Sec-WebSocket-Extensions: {extensions}"] if extensions else []))
         head = b""
         while b"\r\n\r\n" not in head:
-            head += connection.recv(1)
+            byte = connection.recv(1)
+            assert byte, head
+            head += byte
         assert head.startswith(b"HTTP/1.1 101"), head
         # Masked with zeros (RFC 6455 section 5.3), in two fragments, so that no fast lane takes it.
         connection.sendall(b"\x01\x83\0\0\0\0hel" + b"\x80\x82\0\0\0\0lo")
@@ -119,8 +121,7 @@ def test_every_kind_of_request_is_answered(tmp_path: Path, options: tuple[str, .
     header = b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n" if "--proxy-protocol" in options else b""
     with Installed(tmp_path, *options, "--workers", "2") as server:
         server.wait_for_ready(2)
-        # Two workers and the supervisor.
-        server.wait_for_late_imports(3)
+        server.wait_for_provision()
         server.uninstall()
         server.send(signal.SIGHUP)
         server.wait_for_log("Reload complete")

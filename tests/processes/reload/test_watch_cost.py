@@ -40,8 +40,7 @@ def idle(project: Project, *options: str) -> Iterator[Server]:
     """A server of ``project`` that has done all that it does some seconds after its start."""
     with project.serve(*options) as server:
         wait_until_watching(server)
-        # The worker and the supervisor.
-        server.wait_for_late_imports(2)
+        server.wait_for_provision()
         yield server
 
 

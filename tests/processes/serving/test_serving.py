@@ -124,7 +124,7 @@ def test_a_client_that_half_closes_gets_its_answer() -> None:
 def test_a_client_that_does_not_read_costs_no_memory() -> None:
     with Server(PROBE, "--log-level", "debug") as server, raw_connection(server.port) as stubborn:
         pid = server.wait_for_workers(1)[0]
-        server.wait_for_late_imports(1)
+        server.wait_for_provision()
         base = rss(pid)
         send_request(stubborn, "/big?mib=200")
         highest = watch_memory(pid, seconds=2)
@@ -138,7 +138,7 @@ def test_a_client_that_does_not_read_costs_no_memory() -> None:
 def test_an_application_that_reads_slowly_costs_no_memory() -> None:
     with Server(PROBE, "--log-level", "debug") as server, raw_connection(server.port) as client:
         pid = server.wait_for_workers(1)[0]
-        server.wait_for_late_imports(1)
+        server.wait_for_provision()
         base = rss(pid)
         send_request(client, "/upload?slow=100", f"Content-Length: {200 * MIB}", method="POST")
         piece, highest = bytes(MIB), 0
@@ -248,7 +248,7 @@ def test_idle_is_idle() -> None:
         pytest.skip("needs Linux' schedstat")
     seconds = 4.0
     with Server("examples.hello:app", "--workers", "4", "--log-level", "debug") as server:
-        server.wait_for_late_imports(5)
+        server.wait_for_provision()
         pids = [server.pid, *server.workers()]
         with waking_once_a_second() as other:
             wait_for_rest([*pids, other])

@@ -35,7 +35,7 @@ LOOP = (f"{Path(LIBRARY).parent}/asyncio/base_events.py", 1900, "_run_once")
         ([LOOP], ""),
         ([CONVERSE, LOOP], ""),
         (
-            [(LIBRARY, 1, "<module>"), ("<frozen importlib._bootstrap>", 241, "_call"), (f"{OURS}/worker/late.py", 1, "next")],
+            [(LIBRARY, 1, "<module>"), ("<frozen importlib._bootstrap>", 241, "_call"), (f"{OURS}/worker/kept.py", 1, "next")],
             "",
         ),
         ([], ""),
