@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -354,6 +355,17 @@ class Service:
             else:
                 connection.abort()
         self._check_empty()
+
+    def cancel_task(self, work: Work, task: asyncio.Task[None] | None) -> None:
+        """Cancel the task in which ``work`` is done.
+
+        One that has not begun never begins, so nothing of it would tell of its end.
+        """
+        if task is not None:
+            coroutine = task.get_coro()
+            task.cancel()
+            if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                self.end(work)
 
     def _end(self, work: Work) -> None:
         self.in_flight.discard(work)

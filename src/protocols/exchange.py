@@ -209,8 +209,7 @@ class Exchange:
         self.client_done = self.client_done or self._stream.has_closed()
         self._give_up(status, text)
         self.client_done = True
-        if self._task is not None:
-            self._task.cancel()
+        self._service.cancel_task(self, self._task)
 
     @property
     def seconds(self) -> float:

@@ -193,8 +193,7 @@ class Session:
     def cancel(self) -> None:
         """The server stops and waits no longer; the connection is aborted by its owner."""
         self.phase = Phase.GONE
-        if self._task is not None:
-            self._task.cancel()
+        self._service.cancel_task(self, self._task)
 
     def _wake_all(self) -> None:
         while self._waiters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import Any
 
@@ -434,3 +435,17 @@ def test_after_the_response_nobody_is_told_that_the_body_was_empty(sent: bytes) 
         await answer(app, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(sent), sent))
 
     assert got == [{"type": "http.disconnect"}]
+
+
+def test_cancelled_before_it_has_begun() -> None:
+    """A task that is cancelled before its first step never runs, so nothing in it can tell that it is over."""
+
+    async def play() -> None:
+        wire = Wire(echo)
+        wire.connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.service.in_flight or sys.version_info >= (3, 12), "tasks start at once from 3.12 on"
+        wire.service.cancel()
+        await asyncio.wait_for(wire.service.emptied(), 10)
+        assert not wire.service.in_flight
+
+    asyncio.run(play())
