@@ -14,7 +14,9 @@ _MAX_CONTINUATIONS = 32
 _LONGEST_REMEMBERED = 1024
 """Bytes of the longest block whose meaning is remembered."""
 _MOST_REMEMBERED = 64
-"""Blocks that a connection remembers: a megabyte for 16 connections that fill it on purpose."""
+"""Blocks that a connection remembers."""
+_MOST_FIELDS = 1024
+"""Fields that it remembers with them, about: each takes some 130 bytes, so 20 connections that fill it on purpose take 4 MB."""
 
 
 class HeaderBlocks:
@@ -73,7 +75,7 @@ class HeaderBlocks:
         """The request of the block that was decoded last, to ``fields`` of ``size`` bytes. Raises StreamFault, BadRequest."""
         request = self._lane.read(fields, size)
         if len(block) <= _LONGEST_REMEMBERED and not self._decoder.changed:
-            remember(self.known, block, request, _MOST_REMEMBERED)
+            remember(self.known, block, request, min(_MOST_REMEMBERED, _MOST_FIELDS // max(1, len(fields))))
         return request
 
     def clear(self) -> None:

@@ -76,8 +76,8 @@ class Http2Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_bodies", "_counted", "_early", "_head_until", "_heads", "_is_unwanted", "_left", "_orphans"),
-        *("_output", "_peer", "_phase", "_proxies", "_receiver", "_scope", "_service", "_started"),
+        *("_begun", "_bodies", "_counted", "_early", "_head_until", "_heads", "_is_unwanted", "_left", "_orphans"),
+        *("_output", "_peer", "_phase", "_proxies", "_receiver", "_scope", "_service"),
         *("_surplus", "_writer", "deadline", "streams", "transport"),
     )
 
@@ -114,8 +114,8 @@ class Http2Connection(asyncio.Protocol):
         """Whether every request is answered 503."""
         self._counted = 0
         """Streams that the service counts beside the connection."""
-        self._started = 0
-        """Exchanges started by what was read last."""
+        self._begun: list[Exchange] = []
+        """Exchanges of what is being read, to start when all of it is read."""
         self._surplus = 0
         """Bytes thrown away while lingering."""
         self._left = NEVER
@@ -160,15 +160,11 @@ class Http2Connection(asyncio.Protocol):
             return
         output, receiver = self._output, self._receiver
         output.collecting = True
-        self._started = 0
         try:
             receiver.take(data)
         except ConnectionFault as fault:
             self._die(fault)
             return
-        if receiver.is_behind and not self.transport.is_closing():
-            self.transport.pause_reading()
-            self._service.loop.call_soon(self._read_on)
         if not receiver.is_amid_head:
             if receiver.last and self._head_until != NEVER:
                 self._head_until = NEVER
@@ -177,17 +173,38 @@ class Http2Connection(asyncio.Protocol):
         elif self._head_until == NEVER:
             self._head_until = self._service.deadline_in(self._service.limits.request_head_time)
             self.deadline = AT_NEXT_TICK
-        if self._started > 1 and not STARTS_AT_ONCE:
-            # Those that were started run before what is scheduled now, and their answers leave together.
-            self._service.loop.call_soon(output.release)
-        else:
+        if not self._begun:
             output.release()
+        else:
+            self._start_begun(self._begun)
+        if receiver.is_behind and not self.transport.is_closing():
+            # Others have their turn first, and what was started.
+            self.transport.pause_reading()
+            self._service.loop.call_soon(self._read_on)
+
+    def _start_begun(self, begun: list[Exchange]) -> None:
+        """Start what was read, unless the client has taken it back already: a request and its end in one read cost no task,
+        and the application never hears of it. Answers to several requests leave together."""
+        is_single = len(begun) == 1
+        if is_single:
+            # Its answer leaves at once: the application may block afterwards.
+            self._output.release()
+        for exchange in begun:
+            if not exchange.client_done:
+                exchange.start()
+        begun.clear()
+        if STARTS_AT_ONCE:
+            self._output.release()
+        elif not is_single:
+            # What was started runs before what is scheduled now.
+            self._service.loop.call_soon(self._output.release)
 
     def _read_on(self) -> None:
         """Read what was too much for the last turn."""
         if not self.transport.is_closing():
-            self.transport.resume_reading()
             self._read(b"")
+            if not self._receiver.is_behind:
+                self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         """Close: a client that sends nothing more opens no more windows, so little could be sent to it."""
@@ -241,7 +258,6 @@ class Http2Connection(asyncio.Protocol):
             self.deadline = NEVER if self._phase is OPEN else AT_NEXT_TICK
         self._output.is_alone = not streams
         streams[stream] = opened
-        self._started += 1
         self._count_streams()
         if is_tunnel:
             self._open_tunnel(opened, request, scope)
@@ -249,7 +265,7 @@ class Http2Connection(asyncio.Protocol):
             self._start(opened, request, scope, end)
 
     def _start(self, opened: Http2Stream, request: Request, scope: Scope, end: bool) -> None:
-        """Run the request's exchange."""
+        """Run the request's exchange, once all that has come is read."""
         opened.exchange = exchange = Exchange(self._service, opened, request.head, scope)
         if not end:
             exchange.await_body()
@@ -257,7 +273,7 @@ class Http2Connection(asyncio.Protocol):
             if error is not None:
                 self._fail_body(opened, error)
                 return
-        exchange.start()
+        self._begun.append(exchange)
 
     def _open_tunnel(self, stream: Http2Stream, request: Request, scope: Scope) -> None:
         """Speak WebSocket on a stream (RFC 8441)."""
@@ -273,11 +289,6 @@ class Http2Connection(asyncio.Protocol):
         protocol = make(tunnel, request.head, scope, stream.client)
         tunnel.set_protocol(protocol)
         protocol.connection_made(tunnel)
-
-    def nothing_follows(self) -> None:
-        """If the last frame brings the only request, its answer leaves at once: the application may block afterwards."""
-        if not self._started:
-            self._output.release()
 
     def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
         if self._phase is not OPEN and self._phase is not LEAVING:
@@ -415,12 +426,19 @@ class Http2Connection(asyncio.Protocol):
         if not self.streams:
             self._rest()
 
-    def _end_streams(self) -> None:
+    def _end_streams(self, *, cancel: bool = False) -> None:
+        """Nothing can be sent any more. ``cancel``: applications need not go on with what the client has asked for."""
         streams = [*self.streams.values()]
         self.streams.clear()
+        self._begun.clear()
         self._count_streams()
         for stream in streams:
-            stream.lose()
+            exchange = stream.lose()
+            if isinstance(exchange, Exchange):
+                self._orphans.add(exchange)
+        if cancel:
+            for work in self._orphans & self._service.in_flight:
+                work.cancel()
         self._orphans.clear()
 
     def _rest(self) -> None:
@@ -557,9 +575,10 @@ class Http2Connection(asyncio.Protocol):
         """End the connection because of what the client has done; nothing more is read."""
         self._output.collecting = True
         self._output.control(frames.goaway(self._receiver.last, fault.code, fault.reason))
-        if fault.code == frames.ENHANCE_YOUR_CALM:
+        is_flood = fault.code == frames.ENHANCE_YOUR_CALM
+        if is_flood:
             self._surplus = MAX_LINGERED - MAX_FLOODED
-        self._end_streams()
+        self._end_streams(cancel=is_flood)
         self._linger()
 
     def _linger(self) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...errors import BadRequest
+from ..asgi import Field
 from ..limits import Limits
 from . import frames
 from .blocks import HeaderBlocks
-from .calm import Calm
+from .calm import TURN, Calm
 from .frames import (
     CONTINUATION,
     END_HEADERS,
@@ -29,8 +30,9 @@ from .head import Request, check_trailers, parse_urgency
 _unpack = frames.HEAD.unpack_from
 _WHOLE = END_STREAM | END_HEADERS
 _FIRST_SIZE = 9 + len(frames.PREFACE)
-_MAX_FRAMES = 2000
-"""Frames read in one turn of the event loop. One read may bring 26,000 small ones, and each takes a microsecond or two."""
+_FIELD_COST = 2
+_BYTES_A_POINT = 16
+"""What a header block costs its turn for each field, and for its bytes: Huffman's code takes the longest."""
 _FAULT_COST = 4.0
 """Points (see calm.py) for a request that the client takes back after the application has begun, and for a malformed one."""
 
@@ -40,9 +42,6 @@ class Owner(Protocol):
 
     def begin(self, stream: int, request: Request, end: bool) -> None:
         """A request; ``end``: it has no body."""
-
-    def nothing_follows(self) -> None:
-        """The next frame is the last one that has come."""
 
     def reject(self, stream: int, error: BadRequest, end: bool, method: str) -> None:
         """A request that gets an error for an answer."""
@@ -129,8 +128,9 @@ class Receiver:
             self._buffer.clear()
             if not self._started:
                 data = self._begin(data)
-        at, end, left, blocks = 0, len(data), _MAX_FRAMES, self._blocks
-        while at + 9 <= end and not self.is_over and left:
+        at, end, blocks, calm = 0, len(data), self._blocks, self.calm
+        calm.left = TURN
+        while at + 9 <= end and not self.is_over and calm.left > 0:
             first, flags, stream = _unpack(data, at)
             at += 9
             stop = at + (first >> 8)
@@ -149,16 +149,12 @@ class Receiver:
             ):
                 self.last = stream
                 try:
-                    if stop == end:
-                        self._owner.nothing_follows()
                     self._owner.begin(stream, found, True)
                 except StreamFault as fault:
                     self._fail(stream, fault)
             else:
-                if stop == end:
-                    self._owner.nothing_follows()
+                calm.left -= 1
                 self._handle(first & 0xFF, flags, stream & frames.MAX_STREAM_ID, data[at:stop])
-                left -= 1
             at = stop
         if at < end and not self.is_over:
             rest = data[at:]
@@ -238,7 +234,7 @@ class Receiver:
     def _head(self, stream: int, block: bytes, end: bool) -> None:
         """A whole header block. It is decoded whatever becomes of it: it may change the table."""
         if stream <= self.last:
-            fields, _ = self._blocks.decode(block)
+            fields, _ = self._decode(block)
             if self._owner.check_open(stream):
                 if not end:
                     raise StreamFault(PROTOCOL_ERROR, "trailers that don't end their stream")
@@ -248,16 +244,21 @@ class Receiver:
         self.last = stream
         request = self._blocks.known.get(block)
         if request is None:
-            fields, size = self._blocks.decode(block)
+            fields, size = self._decode(block)
             try:
                 request = self._blocks.read(block, fields, size)
             except BadRequest as error:
                 # The answer to it brings some of the points back.
-                self.calm.spend(2 * _FAULT_COST)
+                self.calm.spend(2 * _FAULT_COST + len(fields) / 10)
                 is_head = (b":method", b"HEAD") in fields
                 self._owner.reject(stream, error, end, "HEAD" if is_head else "GET")
                 return
         self._owner.begin(stream, request, end)
+
+    def _decode(self, block: bytes) -> tuple[list[Field], int]:
+        fields, size = self._blocks.decode(block)
+        self.calm.left -= len(fields) * _FIELD_COST + len(block) // _BYTES_A_POINT
+        return fields, size
 
     # Bodies.
 

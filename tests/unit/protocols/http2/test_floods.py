@@ -322,3 +322,92 @@ def test_streams_above_the_limit_are_refused() -> None:
         await wire.settle()
 
     asyncio.run(play())
+
+
+def test_request_that_is_taken_back_in_the_same_read_is_never_begun() -> None:
+    """The rapid reset of CVE-2023-44487: the application has no work with it."""
+    lines: list[tuple[Any, ...]] = []
+    called: list[str] = []
+
+    async def counting(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        called.append(scope["path"])
+        await sends(start(), body(b"ok"))(scope, receive, send)
+
+    async def play() -> None:
+        wire = H2Wire(counting, begin=False, access=lambda *line: lines.append(line[:5]))
+        await wire.feed(BEGIN + b"".join(request(stream) + f.reset(stream, f.CANCEL) for stream in range(1, 41, 2)))
+        await wire.settle()
+        assert called == []
+        # They are told all the same.
+        assert [line[4] for line in lines] == [499] * 20
+        await wire.feed(request(41) + f.reset(41, f.CANCEL) + request(43))
+        await wire.settle()
+        assert called == ["/"]
+        assert statuses(wire) == {43: "200"}
+        assert outcome(wire) == []
+        assert not wire.service.in_flight
+
+    asyncio.run(play())
+
+
+def test_flood_ends_what_it_has_begun() -> None:
+    """Also tasks that have not begun to run when the flood ends."""
+
+    async def play() -> None:
+        wire = H2Wire(app, begin=False)
+        await wire.feed(BEGIN)
+        wait = (*POST[:2], ("path", "/wait"), POST[3])
+        await wire.feed(b"".join(request(stream, pseudo=wait) for stream in range(1, 21, 2)))
+        await wire.feed(b"".join(f.reset(stream, f.CANCEL) for stream in range(1, 11, 2)))
+        # No turn between these two.
+        wire.connection.data_received(b"".join(request(stream, pseudo=wait) for stream in range(21, 41, 2)))
+        wire.connection.data_received(f.frame(f.CONTINUATION, 0, 1, b""))
+        wire.transport.lose()
+        await wire.settle()
+        assert len(wire.service.in_flight) == 20, "a fault that is no flood leaves them alone"
+        wire.service.cancel()
+        await wire.settle()
+        assert not wire.service.in_flight
+
+        wire = H2Wire(app, begin=False)
+        await wire.feed(BEGIN)
+        await wire.feed(b"".join(request(stream, pseudo=wait) for stream in range(1, 21, 2)))
+        await wire.feed(b"".join(f.reset(stream, f.CANCEL) for stream in range(1, 11, 2)))
+        wire.connection.data_received(b"".join(request(stream, pseudo=wait) for stream in range(21, 41, 2)))
+        wire.connection.data_received(f.settings({}) * 200)
+        while wire.transport.paused or not wire.transport.closed:
+            wire.connection.data_received(f.settings({}) * 200)
+            await asyncio.sleep(0)
+        await wire.settle()
+        assert outcome(wire)[-1] == ("connection", 39, f.ENHANCE_YOUR_CALM)
+        assert not wire.service.in_flight
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("cost", ["PING", "huge heads", "new fields", "resets"])
+def test_a_turn_brings_no_more_than_its_share(cost: str) -> None:
+    """What is read in one turn of the loop, in frames; others have their turns in between, and no frame is lost."""
+    names = [b"".join(b"\x00\x04%04x\x01a" % (at * 50 + field) for field in range(80)) for at in range(20)]
+    frames, most = {
+        "PING": ([f.frame(f.PING, 0, 0, bytes(8))] * 800, 200),
+        "huge heads": ([f.headers(2 * at + 1, block() + b"\x90" * 1000, True) for at in range(8)], 1),
+        "new fields": ([f.headers(2 * at + 1, block() + name, True) for at, name in enumerate(names)], 2),
+        "resets": ([request(2 * at + 1) + f.reset(2 * at + 1, f.CANCEL) for at in range(150)], 80),
+    }[cost]
+
+    async def play() -> None:
+        wire = H2Wire(app, begin=False)
+        await wire.feed(BEGIN)
+        wire.connection.data_received(b"".join(frames))
+        turns = 1
+        while wire.transport.paused:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= len(frames) / most
+        await wire.settle()
+        assert outcome(wire) == []
+        found = {"PING": len([1 for frame in read_frames(wire.output) if frame.kind == f.PING]), "resets": len(frames)}
+        assert found.get(cost, len(statuses(wire))) == len(frames)
+
+    asyncio.run(play())
