@@ -2,7 +2,8 @@
 
 The supervisor has no threads and never imports the application; a child leaves its stack by ``os._exit`` alone.
 
-The file is long because it is the one place that acts: each kind of action has a method here.
+What concerns one kind of process stands beside it: ``children.py`` (workers), ``sources.py`` (what they are forked from),
+``auxiliary.py``, ``orphans.py``.
 """
 
 from __future__ import annotations
@@ -19,31 +20,26 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.identity import Identity
 from ..config.options import Config
-from ..ipc.channel import DRAIN, DRAIN_SIGNAL, LEVEL, REOPEN, UNREADY, encode
-from ..ipc.counts import Counts
+from ..ipc.channel import DRAIN_SIGNAL, LEVEL, REOPEN, encode
 from ..ipc.handover import open_ends
-from ..ipc.scoreboard import Field, Scoreboard
+from ..ipc.scoreboard import Scoreboard
 from ..logs import setup as logs
 from ..worker import main as worker_run
 from ..worker.kept import KeptModules
 from .answers import DONE, FAILED
-from .auxiliary import WORKER_EXIT, Auxiliaries
-from .canary_meter import CanaryMeter
-from .child import Child, describe_exit
+from .auxiliary import Auxiliaries
+from .child import describe_exit
+from .children import Children
 from .forker import Forker
-from .inspector import Inspector
 from .life import live
 from .messages import (
     Action,
     Answer,
-    Beat,
     CallOff,
     CloseListeners,
-    Deaf,
     Drain,
     DrainBySignal,
     EndTemplate,
-    Exited,
     Fact,
     Finish,
     GiveUp,
@@ -60,10 +56,9 @@ from .messages import (
 )
 from .orphans import Orphans
 from .own_descriptors import OwnDescriptors
-from .resources import MemorySampler, OomKills
+from .resources import MemorySampler
 from .sources import Sources
 from .spawner import Main, Spawner
-from .stalls import StallWatch
 from .terminal import Terminal
 from .wakeup import Wakeup
 
@@ -72,8 +67,6 @@ if TYPE_CHECKING:
     from .control.entrance import ControlEntrance
     from .origin import Origin
 
-DEAF = 1.0
-"""Seconds from the end of a worker's channel to the end of its process; normally microseconds lie between them."""
 LAST_HOOKS = 5.0
 """Seconds that hooks get to finish when no worker is left."""
 
@@ -108,13 +101,8 @@ class Host:
         self._log = logging.getLogger("tricorn.error")
         state, configs = before or ({}, {})
         self.scoreboard = Scoreboard() if before is None else Scoreboard.restored(state["scoreboard"], state["rows"])
-        self._oom = OomKills()
-        self.stalls = StallWatch(self.scoreboard, lambda worker: self._signal(worker, worker_run.SAMPLE_SIGNAL))
-        self.children: dict[int, Child] = {}
         self._handover = open_ends() if development else None
         """Idle connections go through it from a worker that leaves to the next. A worker listens on it as on a listener."""
-        self._departed: dict[int, str] = {}
-        """Names of the workers whose exits the fleet was told last. What the fleet says of them comes later than that."""
         self._reaped: dict[int, Callable[[int], None]] = {}
         """What to call with the exit status of other processes, by pid."""
         self._pending: list[Fact] = []
@@ -130,50 +118,30 @@ class Host:
         self._origin = origin
         self._main, forker = main, Forker(self.wakeup, self._own, identity)
         self.auxiliaries = Auxiliaries(self.wakeup, forker, self._end)
-        self.inspector = Inspector(lambda worker: self._signal(worker, worker_run.HANG_REPORT_SIGNAL))
         self._spawner = Spawner(forker, main, listeners, self.scoreboard, self._handover)
+        self.children = Children(self.wakeup, self._own, self.scoreboard, self._spawner, self.auxiliaries.learn)
         self.sources = self._make_sources(forker, development)
-        self._meter = CanaryMeter(self.scoreboard.counts, self.counted_by)
         if before is not None:
-            self._adopt(state, configs)
-
-    def _adopt(self, state: Mapping[str, Any], configs: Mapping[int, Config]) -> None:
-        """Go on with the processes of the host whose :meth:`state` that is."""
-        for one in state["workers"]:
-            child = self.children[one["worker"]] = Child.restored(one, configs[one["generation"]])
-            for opened in (child.link.channel, child.hang_report, child.stalls):
-                self._own.keep(opened)
-            if not child.link.is_over:
-                self.wakeup.watch(child.link.channel, child.worker)
-            self.stalls.look_soon(child, self.now())
-        self._orphans.restore(state["orphans"])
-        self._oom.known = state["oom_kills"]
-        self._spawner.restore(state["departed"])
-        self.auxiliaries.restore(state["auxiliaries"])
+            self.children.restore(state, configs, self.now())
+            self._orphans.restore(state["orphans"])
+            self.auxiliaries.restore(state["auxiliaries"])
 
     def state(self, give: Callable[[int], int]) -> dict[str, Any]:
         """What another host needs to go on with the same processes, fit for JSON; ``give`` is told of each descriptor."""
-        return {
-            "scoreboard": self.scoreboard.state(give),
-            "rows": [child.row for child in self.children.values()],
-            "workers": [child.state(give) for child in self.children.values()],
-            "orphans": self._orphans.state(),
-            "oom_kills": self._oom.known,
-            "departed": self._spawner.state(),
-            "auxiliaries": self.auxiliaries.state(give),
-        }
+        state = self.children.state(give)
+        return {**state, "orphans": self._orphans.state(), "auxiliaries": self.auxiliaries.state(give)}
 
     @property
     def is_quiet(self) -> bool:
         """Whether the fleet was told all, and nobody waits for what workers say of themselves."""
-        return not self._pending and self.inspector.is_idle and self.sources.is_quiet
+        return not self._pending and self.children.inspector.is_idle and self.sources.is_quiet
 
     def call_when_reaped(self, pid: int, told: Callable[[int], None]) -> None:
         """Call ``told`` with the exit status (waitpid(2)) of a child that was forked just now and is no worker of ours."""
         self._reaped[pid] = told
 
     def _make_sources(self, forker: Forker, development: Config | None) -> Sources:
-        told = self._take_in, self._tell, self._known
+        told = self.children.take_in, self._tell, self._known
         sources = Sources(self._spawner, forker, self.wakeup, self._orphans, self._heritage, *told)
         if development is not None:
             sources.develop(development, self._origin, self.auxiliaries)
@@ -199,8 +167,7 @@ class Host:
         self.sources.close()
         self._orphans.close()
         self.wakeup.close()
-        for child in self.children.values():
-            self._spawner.close(child)
+        self.children.close()
         for end in self._handover or ():
             end.close()
         gc.unfreeze()
@@ -208,10 +175,6 @@ class Host:
     def attach(self, control: ControlEntrance) -> None:
         """From now on bring the fleet the orders of ``control``, and take it the answers."""
         self._control = control
-
-    def counted_by(self, generation: int) -> Counts:
-        """What all workers of ``generation`` counted so far: responses by status and duration, bytes, messages."""
-        return self._spawner.counted_by(generation, self.children.values())
 
     @property
     def finished(self) -> bool:
@@ -235,7 +198,7 @@ class Host:
             return []
         if not self._pending:
             # The fleet was told of the exits of these workers.
-            self._departed.clear()
+            self.children.forget_departed()
         # Only now, because it takes time, in which the workers start.
         self._orphans.adopt(self._known())
         self._orphans.attend(self.now())
@@ -245,7 +208,7 @@ class Host:
         facts += orders
         for speaker in speakers:
             if isinstance(speaker, int):
-                facts += self._hear(self.children[speaker])
+                facts += self.children.hear(speaker, self.now())
             elif isinstance(speaker, str):
                 facts += self.auxiliaries.hear(speaker, self.now())
             elif isinstance(speaker, tuple):
@@ -257,13 +220,12 @@ class Host:
         # At every wake-up, not only after SIGCHLD: it costs one system call, and no lost signal can hide a death.
         facts += self._reap()
         self.sources.attend()
-        facts += self._find_deaf()
-        self._serve_control(self.inspector.attend)
-        self.stalls.look(self.now())
-        limits = {child.worker: (child.pid, limit) for child in self.children.values() if (limit := child.config.limit_max_rss)}
-        facts += self._sampler.sample(limits, self.now())
+        facts += self.children.find_deaf(self.now())
+        self._serve_control(self.children.inspector.attend)
+        self.children.stalls.look(self.now())
+        facts += self._sampler.sample(self.children.limits, self.now())
         pending, self._pending = self._pending, []
-        return facts + pending + self._beats()
+        return facts + pending + self.children.beats(self.now)
 
     def _serve_control(self, do: Callable[[float], None]) -> None:
         """Let a part of the control socket ``do`` what is due now: hear a client, or answer it."""
@@ -272,33 +234,12 @@ class Host:
 
     def _timeout(self, until: float | None) -> float | None:
         now = self.now()
-        limited = any(child.config.limit_max_rss for child in self.children.values())
-        times = [at for at in (until, self._sampler.next_deadline(limited, now)) if at is not None]
-        times += self.auxiliaries.deadlines() + self._orphans.deadlines() + self.inspector.deadlines()
-        times += self.stalls.deadlines() + self.sources.deadlines(now)
-        times += [child.deaf_at for child in self.children.values() if child.deaf_at is not None]
+        times = [at for at in (until, self._sampler.next_deadline(bool(self.children.limits), now)) if at is not None]
+        times += self.auxiliaries.deadlines() + self._orphans.deadlines()
+        times += self.children.deadlines() + self.sources.deadlines(now)
         if self._end_by is not None:
             times.append(self._end_by)
         return max(0.0, min(times) - now) if times else None
-
-    def _hear(self, child: Child) -> list[Fact]:
-        facts = child.read(self.now())
-        if child.link.is_over:
-            self.wakeup.forget(child.link.channel)
-            child.deaf_at = self.now() + DEAF
-        self.auxiliaries.learn(child.loaded, self.now())
-        child.loaded.clear()
-        self.stalls.hear(child, child.turns, self.now())
-        child.turns.clear()
-        return [*facts]
-
-    def _find_deaf(self) -> list[Fact]:
-        facts: list[Fact] = []
-        for child in self.children.values():
-            if child.deaf_at is not None and child.deaf_at <= self.now():
-                child.deaf_at = None
-                facts.append(Deaf(child.worker))
-        return facts
 
     def _reap(self) -> list[Fact]:
         facts: list[Fact] = []
@@ -308,9 +249,11 @@ class Host:
         facts += self.sources.hear_asked(self.now())
         for pid, status in dead:
             self.sources.reaped(pid)
-            child = next((child for child in self.children.values() if child.pid == pid), None)
+            child = self.children.with_pid(pid)
             if child is not None:
-                facts += self._bury(child, status)
+                facts += self.children.bury(child, status, self.now())
+                if self._terminal is not None:
+                    self._terminal.restore()
                 has_left_orphans = has_left_orphans or status != 0 or child.is_cut_short
             else:
                 has_left_orphans = self._orphans.reaped(pid) or has_left_orphans
@@ -331,52 +274,14 @@ class Host:
         workers = {child.pid for child in self.children.values()}
         return workers | self.auxiliaries.pids | self.sources.pids | self._reaped.keys()
 
-    def _bury(self, child: Child, status: int) -> list[Fact]:
-        """A worker is gone with ``status`` (waitpid(2)): returns what it said last, and its exit."""
-        # What it said before it died comes first: the reason why it could not start.
-        facts: list[Fact] = [*child.read_last(self.now())]
-        cause = describe_exit(status, self._oom.take)
-        if os.WIFSIGNALED(status) and (stacks := child.read_crash()):
-            self._log.error("%s, where it crashed:\n%s", child.name, stacks)
-        facts.append(Exited(child.worker, cause))
-        self._departed[child.worker] = child.name
-        self.wakeup.forget(child.link.channel)
-        self.stalls.forget(child)
-        del self.children[child.worker]
-        self.inspector.forget(child.worker)
-        self._spawner.bury(child)
-        if self._terminal is not None:
-            self._terminal.restore()
-        code = os.waitstatus_to_exitcode(status)
-        details = {"slot": child.slot, "pid": child.pid, "generation": child.generation, "exit_code": code, "cause": cause}
-        self.auxiliaries.learn([{"kind": WORKER_EXIT, **details}], self.now())
-        return facts
-
-    def _beats(self) -> list[Fact]:
-        facts: list[Fact] = []
-        beats = [(child, self.scoreboard.row(child.row)[Field.BEAT]) for child in self.children.values()]
-        now = self.now()
-        for child, beat in beats:
-            # A beat that is no number, or lies in the future, does not count: any worker can write to a worker's row.
-            if child.beat < beat <= now:
-                child.beat = beat
-                facts.append(Beat(child.worker, beat))
-        return facts
-
     # --------------------------------------------------------------------------------------------------------------- act
 
     def _spawn(self, action: Spawn) -> None:
         if self._origin is not None:
             # The directory that we work in may have been deleted, and made again.
             self._origin.directory.enter_again_if_gone()
-        # If it can't be forked, the fleet will speak of it.
-        self._departed[action.worker] = f"Worker {action.slot}"
+        self.children.expect(action.worker, action.slot)
         self.sources.spawn(action)
-
-    def _take_in(self, child: Child) -> None:
-        """A worker is there."""
-        self.children[child.worker] = child
-        self.wakeup.watch(child.link.channel, child.worker)
 
     def _tell(self, fact: Fact) -> None:
         """Tell the fleet that, soon."""
@@ -387,57 +292,16 @@ class Host:
             self._origin.directory.enter_again_if_gone()
         self.sources.start(action, self.now())
 
-    def _drain(self, action: Drain) -> None:
-        child = self.children.get(action.worker)
-        if child is not None and not child.tell(DRAIN, patient=action.patient, hand_off=action.hand_off):
-            self._signal(action.worker, DRAIN_SIGNAL)
-
-    def _unready(self, action: Unready) -> None:
-        child = self.children.get(action.worker)
-        if child is not None:
-            child.tell(UNREADY)
-
-    def _report_hang(self, action: ReportHang) -> None:
-        child = self.children.get(action.worker)
-        if child is not None:
-            child.begin_hang_report(self.now())
-            # Another worker may have spoilt its row in the scoreboard: what it says itself counts, too.
-            child.probe()
-            self._signal(action.worker, worker_run.HANG_REPORT_SIGNAL)
-
-    def _quit(self, action: Quit) -> None:
-        child = self.children.get(action.worker)
-        if child is not None:
-            child.is_cut_short = True
-            self._signal(action.worker, signal.SIGQUIT)
-
-    def _kill(self, action: Kill) -> None:
-        child = self.children.get(action.worker)
-        if child is None:
-            return
-        stacks = child.read_hang_report()
-        # A process stopped by SIGSTOP dies of SIGKILL all the same.
-        self._signal(action.worker, signal.SIGKILL)
-        if stacks:
-            self._log.error("%s, what it was doing:\n%s", child.name, stacks)
-
     def _measure(self, action: Measure) -> None:
-        self._pending.append(self._meter.measure(action, self.children.values()))
-
-    def _signal(self, worker: int, number: int | None) -> None:
-        """Send the signal ``number``, if this system has it."""
-        child = self.children.get(worker)
-        if child is not None and number is not None:
-            # Not reaped yet, so at worst a zombie: no other process can have this pid.
-            os.kill(child.pid, number)
+        self._pending.append(self.children.measure(action))
 
     def _reopen_logs(self, action: ReopenLogs) -> None:
         # We open them, because the workers may not be allowed to.
         files, errors = logs.reopen()
         self.auxiliaries.reopen_logs(files)
-        self.sources.reopen_logs(encode(REOPEN, files=list(files)), files)
-        for child in self.children.values():
-            child.link.send_fds(encode(REOPEN, files=list(files)), list(files.values()))
+        message = encode(REOPEN, files=list(files))
+        self.sources.reopen_logs(message, files)
+        self.children.send_fds(message, list(files.values()))
         if action.ticket is not None:
             self._answer(
                 Answer(action.ticket, FAILED, {"error": "\n".join(errors)}) if errors else Answer(action.ticket, DONE, {})
@@ -447,10 +311,7 @@ class Host:
         if action.worker is None:
             self._log.log(action.level, "%s", action.text)
             return
-        child = self.children.get(action.worker)
-        name = child.name if child is not None else self._departed.get(action.worker, "Worker")
-        # For logs in JSON.
-        about = {"slot": child.slot, "worker_pid": child.pid} if child is not None else {}
+        name, about = self.children.name(action.worker)
         self._log.log(action.level, "%s %s", name, action.text, extra=about)
 
     def _answer(self, action: Answer) -> None:
@@ -459,10 +320,10 @@ class Host:
 
     def _set_level(self, action: SetLevel) -> None:
         logs.choose_level(action.level)
-        for child in self.children.values():
-            child.link.send(encode(LEVEL, level=action.level))
+        message = encode(LEVEL, level=action.level)
+        self.children.send(message)
         self.auxiliaries.set_level(action.level)
-        self.sources.tell_level(encode(LEVEL, level=action.level))
+        self.sources.tell_level(message)
 
     def _close_listeners(self, _: CloseListeners) -> None:
         # The workers take what waits in the queues before they close their listeners.
@@ -501,13 +362,13 @@ PERFORM: Mapping[type[Action], Callable[[Host, Any], None]] = {
     GiveUp: lambda host, action: host.sources.give_up(action, host.now()),
     StartTemplate: Host._start_template,
     EndTemplate: lambda host, action: host.sources.end(action),
-    Unready: Host._unready,
-    Drain: Host._drain,
-    DrainBySignal: lambda host, action: host._signal(action.worker, DRAIN_SIGNAL),
-    CallOff: lambda host, action: host._drain(Drain(action.worker, action.patient, action.hand_off)),
-    Quit: Host._quit,
-    ReportHang: Host._report_hang,
-    Kill: Host._kill,
+    Unready: lambda host, action: host.children.unready(action),
+    Drain: lambda host, action: host.children.drain(action),
+    DrainBySignal: lambda host, action: host.children.signal(action.worker, DRAIN_SIGNAL),
+    CallOff: lambda host, action: host.children.drain(Drain(action.worker, action.patient, action.hand_off)),
+    Quit: lambda host, action: host.children.quit(action),
+    ReportHang: lambda host, action: host.children.report_hang(action, host.now()),
+    Kill: lambda host, action: host.children.kill(action),
     Measure: Host._measure,
     ReopenLogs: Host._reopen_logs,
     Say: Host._say,

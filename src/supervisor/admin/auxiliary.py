@@ -135,7 +135,7 @@ class AdminObserver:
         beat = self._host.scoreboard.row(child.row)[Field.BEAT]
         if self._worker_beat < beat <= now:
             self._worker_beat = beat
-        blocked = self._host.stalls.blocked(worker, now)
+        blocked = self._host.children.stalls.blocked(worker, now)
         return (
             child.pid,
             child.row,

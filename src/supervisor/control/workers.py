@@ -39,7 +39,7 @@ class Workers:
 
     def blocked(self, worker: int, now: float) -> Blocked | None:
         """What keeps its event loop from turning, if that lasts longer than ``--report-stalls``."""
-        return self._host.stalls.blocked(worker, now)
+        return self._host.children.stalls.blocked(worker, now)
 
     def counts(self) -> Counts:
         """The sum of what all workers have counted, also those that are gone."""
@@ -54,4 +54,4 @@ class Workers:
         ``stacks``: not only for their requests. Returns False, and asks nobody, if there are too many questions at once.
         """
         children = [child for child in self._host.children.values() if child.worker in workers]
-        return self._host.inspector.ask(children, stacks, answer)
+        return self._host.children.inspector.ask(children, stacks, answer)

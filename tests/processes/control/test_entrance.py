@@ -103,7 +103,7 @@ def test_a_mistake_closes_only_the_socket_wherever_it_is(
             monkeypatch.setattr("tricorn.supervisor.control.server.parse", fail)
             client.sendall(b'{"command": "status"}\n')
         else:
-            assert host.inspector.ask([], False, fail)
+            assert host.children.inspector.ask([], False, fail)
         host.wait(host.now() + 1)
         with suppress(ConnectionResetError):
             assert client.recv(100) == b""
