@@ -15,6 +15,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.play import Clock
 
+# A shell lets what it starts in the background ignore these, and so does nohup. The processes under test would inherit that.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
 
 @pytest.fixture(autouse=True)
 def _no_options_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
