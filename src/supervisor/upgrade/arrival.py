@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -52,10 +52,22 @@ class Arrival:
         handed_over = [] if self.mode == CHECK else self.state["descriptors"]
         states.pass_on([*handed_over, self._fd], False)
         if self.mode == TAKE:
-            self._copies = {fd: os.dup(fd) for fd in handed_over if fd != self._lock}
+            self._copy([fd for fd in handed_over if fd != self._lock])
         if self._pid != os.getpid():
             raise ConfigError(f"the command executes Tricorn in a process of its own (as a child of process {self._pid})")
         states.check(self.state)
+
+    def _copy(self, descriptors: Iterable[int]) -> None:
+        try:
+            for fd in descriptors:
+                self._copies[fd] = os.dup(fd)
+        except OSError:
+            # There is no room for them (RLIMIT_NOFILE). What we need ourselves is more important.
+            self._close_copies()
+
+    def _close_copies(self) -> None:
+        while self._copies:
+            os.close(self._copies.popitem()[1])
 
     @property
     def _lock(self) -> int | None:
@@ -86,8 +98,8 @@ class Arrival:
         # Children would inherit the handler.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         self.is_over = True
-        for fd in (self._fd, *self._copies.values()):
-            os.close(fd)
+        os.close(self._fd)
+        self._close_copies()
 
     def fail(self, error: str) -> None:
         """We can't take over, for this reason. Executes the earlier program, if there is one; else returns."""
@@ -107,6 +119,7 @@ class Arrival:
         try:
             for fd, copy in self._copies.items():
                 os.dup2(copy, fd)
+            self._close_copies()
             fd = states.write({**self.state, "failure": error})
             states.pass_on([*self.state["descriptors"], fd], True)
             earlier.execute({**self.environ, UPGRADE: f"{BACK} {os.getpid()} {fd}"}, self.state["directory"])

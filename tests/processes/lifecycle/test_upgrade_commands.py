@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.harness import ROOT, Server, get
-from support.upgrades import wait_for_upgrades
+from support.upgrades import descriptors, wait_for_upgrades
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hand memory over")
 
@@ -51,6 +52,21 @@ def test_a_script_is_executed_again_as_it_was(first_line: str, tmp_path: Path) -
             server.send(signal.SIGHUP)
             server.wait_for_log("Reload complete", number)
             assert get(server.port, "/pid").headers["x-words"] == "two words"
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("room", range(5, 12, 2))
+def test_with_little_room_for_descriptors_it_is_done_or_refused(room: int) -> None:
+    with Server(PROBE, "--workers", "2") as server:
+        workers = server.wait_for_workers(2)
+        server.send(signal.SIGUSR2)
+        wait_for_upgrades(server)
+        limit = descriptors(server.pid).total() + room
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        server.send(signal.SIGUSR2)
+        server.wait_for_log("(has taken over|Upgrade refused|Upgrade failed).*", 2)
+        assert server.workers() == workers
+        assert get(server.port, "/pid").status == 200
         assert server.stop() == 0
 
 
