@@ -23,12 +23,12 @@ _SIOCOUTQ = 0x5411
 _ACKNOWLEDGED = 120
 """Where ``tcpi_bytes_acked`` stands in Linux's ``struct tcp_info`` (linux/tcp.h): 8 bytes, since Linux 4.1."""
 ALERT_TIME = 2.0
-"""Seconds that a client gets to close its side of TLS, too. Event loops wait for that, but many clients do so only when they
-use the connection the next time, and a server need not wait for it (RFC 8446 section 6.1)."""
+"""Seconds that a client gets to close its side of TLS, too. A TLS transport waits for that, but many clients do so only when
+they use the connection the next time, and a server need not wait for it (RFC 8446 section 6.1)."""
 
 
 def _socket_of(transport: asyncio.Transport) -> socket.socket:
-    """Raises OSError if it is gone: under TLS uvloop lets go of it before it tells that the connection is lost."""
+    """Raises OSError if it is gone."""
     found: socket.socket | None = transport.get_extra_info("socket")
     if found is None:
         raise OSError(errno.EBADF, "the transport has no socket any more")
@@ -73,10 +73,7 @@ def _confirmed(transport: asyncio.Transport) -> int | None:
 
 
 def is_blocked(transport: asyncio.Transport) -> bool:
-    """Whether something waits with us for the client; if not, the kernel has all that was written, and sends it without us.
-
-    Under TLS a transport does not tell of all that it holds, but then the kernel takes no more.
-    """
+    """Whether something waits with us for the client; if not, the kernel has all that was written, and sends it without us."""
     if transport.get_write_buffer_size():
         return True
     try:

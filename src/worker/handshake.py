@@ -1,12 +1,11 @@
-"""A TLS handshake: the client's first bytes are awaited without TLS, then the event loop's TLS reads them.
+"""A TLS handshake: the client's first bytes are awaited without TLS, and then a TLS transport reads them.
 
-An event loop would make its part of TLS for every connection at once, and tell nobody why one that speaks plain HTTP fails.
+So a client that says nothing costs no TLS, and one that speaks plain HTTP is told so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import ssl
 from collections.abc import Callable
@@ -14,14 +13,9 @@ from typing import Any
 
 from ..protocols.facts import Facts, MakeConnection, Opening
 from ..protocols.proxy.headers import Origin
+from .tls_transport import TlsTransport
 
 logger = logging.getLogger("tricorn.error")
-
-SHUTDOWN_TIME = 86400.0
-"""Seconds until the event loop gives up a TLS connection that is being closed: a day, because the loop does not look whether
-the client makes progress. We do (protocols/delivery.py), and end a connection that makes none."""
-MOMENT = 0.001
-"""Seconds for a handshake whose time was spent on waiting for its first byte: asyncio takes no zero."""
 
 
 class Handshakes:
@@ -39,11 +33,9 @@ class Handshakes:
         self.under_way: set[Handshake] = set()
         self.on_end: Callable[[], None] = lambda: None
         """Called when one has failed."""
-        self.speak: Callable[..., Any] = _tls_of(loop)
-        """Makes the event loop's protocol that speaks TLS."""
 
     def expire(self) -> None:
-        """Once a second: close those whose time is over before a byte has come. The event loop closes the others."""
+        """Once a second: close those whose time is over."""
         now = self.loop.time()
         for one in [one for one in self.under_way if one.deadline <= now]:
             one.give_up()
@@ -82,28 +74,9 @@ class Handshake(asyncio.Protocol):
             plain: Any = transport.get_protocol()
             plain.data_received(data)
             return
-        loop = self._all.loop
-        ended = loop.create_future()
-        ended.add_done_callback(self._ended)
-        left = max(MOMENT, self.deadline - loop.time())
-        tls = self._all.speak(
-            loop,
-            Opening(self._complete, self._origin),
-            context,
-            ended,
-            server_side=True,
-            ssl_handshake_timeout=left,
-            ssl_shutdown_timeout=SHUTDOWN_TIME,
-        )
-        self.deadline = float("inf")
+        tls = TlsTransport(transport, context, Opening(self._complete, self._origin), self._failed)
         transport.set_protocol(tls)
-        tls.connection_made(transport)
-        while data:
-            buffer = tls.get_buffer(len(data))
-            size = min(len(buffer), len(data))
-            buffer[:size] = data[:size]
-            tls.buffer_updated(size)
-            data = data[size:]
+        tls.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail()
@@ -118,8 +91,8 @@ class Handshake(asyncio.Protocol):
         self._all.under_way.discard(self)
         return self._make(transport, facts)
 
-    def _ended(self, ended: asyncio.Future[None]) -> None:
-        if not ended.cancelled() and (error := ended.exception()) is not None:
+    def _failed(self, error: Exception | None) -> None:
+        if error is not None:
             # Any client can cause this, as often as it likes: it is not worth a line of the log.
             logger.debug("TLS handshake failed: %s", error)
         self._fail()
@@ -128,9 +101,3 @@ class Handshake(asyncio.Protocol):
         if self in self._all.under_way:
             self._all.under_way.discard(self)
             self._all.on_end()
-
-
-def _tls_of(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
-    is_uvloop = any(one.__module__.startswith("uvloop") for one in type(loop).__mro__)
-    speak: Callable[..., Any] = importlib.import_module("uvloop.loop" if is_uvloop else "asyncio.sslproto").SSLProtocol
-    return speak
