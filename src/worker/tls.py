@@ -144,33 +144,38 @@ def _check_file(path: str) -> None:
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 
-_last_good: tuple[Config, Context | None] | None = None
-"""The options and the context that the supervisor has loaded. Workers inherit them."""
+_last_good: tuple[Config, Signature, Context | None] | None = None
+"""The options, the files and the context that the supervisor has loaded. Workers inherit them."""
 
 
 def preload(config: Config) -> None:
-    """In the supervisor, before a worker is forked: load the context. Raises as :func:`load`, so a mistake shows at once.
-
-    Workers that start later and find the files broken use this context.
-    """
+    """In the supervisor, before a worker is forked: load the context. Raises as :func:`load`, so a mistake shows at once."""
     global _last_good
-    _last_good = config, load(config)
+    sign = _sign(config)
+    _last_good = config, sign, load(config)
 
 
-def load_or_inherit(config: Config) -> Context | None:
-    """:func:`load`; or, if the files have become unusable since, the context of :func:`preload` with the same options."""
+def load_or_inherit(config: Config, sign: Signature) -> Context | None:
+    """The context of :func:`preload`, if it had the same options and files (``sign``); otherwise :func:`load`.
+
+    One context has one key for session tickets. So a client that has a ticket of one worker resumes its session with any. If
+    the files have become unusable since, they do not count.
+    """
+    inherited = _last_good if _last_good is not None and _chosen(_last_good[0]) == _chosen(config) else None
+    if inherited is not None and inherited[1] == sign:
+        return inherited[2]
     try:
         return load(config)
     except TlsError as error:
-        if _last_good is None or _chosen(_last_good[0]) != _chosen(config):
+        if inherited is None:
             raise
         if not isinstance(error, TlsDenied):
             logger.error("TLS uses the certificate of the last start or reload, because: %s", error)
-        return _last_good[1]
+        return inherited[2]
 
 
 def _chosen(config: Config) -> list[object]:
-    return [getattr(config, name) for name in OPTIONS if name.startswith("ssl_")]
+    return [config.http2, *(getattr(config, name) for name in OPTIONS if name.startswith("ssl_"))]
 
 
 class Certificates:
@@ -181,13 +186,13 @@ class Certificates:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._applied = self._seen = self._sign()
-        self.context = load_or_inherit(config)
+        self._applied = self._seen = _sign(config)
+        self.context = load_or_inherit(config, self._applied)
         """None without TLS."""
 
     def refresh(self) -> None:
         """Once a second: load the files again if they have changed. If they can't be used, log that once."""
-        if self.context is None or (sign := self._sign()) == self._applied:
+        if self.context is None or (sign := _sign(self._config)) == self._applied:
             return
         if sign != self._seen:
             # Certificate and key are two files, and one was just written. Wait a second for the other.
@@ -203,10 +208,11 @@ class Certificates:
         else:
             logger.info("Certificate replaced: new connections use %s as it is now", self._config.ssl_certfile)
 
-    def _sign(self) -> Signature:
-        """Changes whenever the files change, or a symbolic link to one does."""
-        paths = (self._config.ssl_certfile, self._config.ssl_keyfile, self._config.ssl_ca_certs)
-        return tuple(_sign_of(path) for path in paths if path is not None)
+
+def _sign(config: Config) -> Signature:
+    """Changes whenever the files change, or a symbolic link to one does."""
+    paths = (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs)
+    return tuple(_sign_of(path) for path in paths if path is not None)
 
 
 def _sign_of(path: str) -> tuple[int, int, int] | None:
