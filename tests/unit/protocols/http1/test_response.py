@@ -152,16 +152,30 @@ def test_a_large_chunk_is_not_copied_either() -> None:
         assert (size, end) == (b"%x\r\n" % len(LARGE), b"\r\n")
 
 
-def test_through_tls_pieces_are_copied_together() -> None:
+def test_through_tls_a_large_body_is_not_copied_behind_its_head() -> None:
+    """TLS copies it anyway; the head is then a record of its own."""
+
     @run
     async def play() -> None:
         wire = Wire(sends(start(SIZE), body(LARGE)))
-        wire.service.gathers = True
+        wire.service.gathers = False
+        wire.transport.get_extra_info = {"sslcontext": object()}.get  # type: ignore[assignment]
+        await wire.feed(GET)
+        await wire.settle()
+        _, sent = wire.transport.gathered
+        assert sent is LARGE
+        assert [response.body for response in wire.responses()] == [LARGE]
+
+
+def test_through_tls_small_pieces_are_one_record() -> None:
+    @run
+    async def play() -> None:
+        wire = Wire(sends(start(), *[body(b"x" * 1000, more=True)] * 3, body()))
         wire.transport.get_extra_info = {"sslcontext": object()}.get  # type: ignore[assignment]
         await wire.feed(GET)
         await wire.settle()
         assert not wire.transport.gathered
-        assert [response.body for response in wire.responses()] == [LARGE]
+        assert [response.body for response in wire.responses()] == [b"x" * 3000]
 
 
 def test_many_small_chunks_in_one_turn_leave_before_they_fill_the_memory() -> None:
