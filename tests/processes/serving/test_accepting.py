@@ -17,6 +17,10 @@ from support.harness import Client, Server, get, pass_time, raw_connection, send
 PROBE = "tests.apps.probe:app"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="epoll(7) and /proc")
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+ALL_LOOPS = pytest.mark.parametrize(
+    "loop", ["uvloop", "asyncio", "tests.apps.bare_loops:closed_uvloop", "tests.apps.bare_loops:poll"]
+)
+"""Those, too, of which a worker learns nothing by which it could do better than asyncio's documentation lets it."""
 
 
 def switches(pids: list[int]) -> int:
@@ -48,7 +52,7 @@ def test_a_connection_wakes_one_worker(loop: str) -> None:
         wait_until(is_cheap, what=lambda: str(cost))
 
 
-@LOOPS
+@ALL_LOOPS
 @pytest.mark.parametrize("family", ["tcp", "unix"])
 def test_persistent_connections_that_come_one_by_one_are_shared(loop: str, family: str, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
@@ -83,7 +87,7 @@ def test_no_connection_waits_for_a_worker_that_is_busy(loop: str) -> None:
 
 
 @LINUX
-@LOOPS
+@ALL_LOOPS
 def test_connections_for_which_there_is_no_descriptor_wait(loop: str) -> None:
     """None is closed: they are taken when others have ended."""
     limit = 400
@@ -107,7 +111,7 @@ def test_connections_for_which_there_is_no_descriptor_wait(loop: str) -> None:
 
 @LINUX
 @pytest.mark.parametrize("workers", ["0", "1", "2"])
-@LOOPS
+@ALL_LOOPS
 def test_what_waits_in_the_queue_is_answered_at_a_stop(loop: str, workers: str) -> None:
     with Server(PROBE, "--workers", workers, "--no-access-log", "--loop", loop) as server:
         server.wait_for_log("ready in|running on")
