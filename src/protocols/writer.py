@@ -132,22 +132,18 @@ class Writer:
                 self.hold(data)
                 self.leave(now)
                 return
-            self.write_alone(data, now)
+            self.due, self.bursts = now + PAUSE, False
+            if not self.transport.is_closing():
+                self._service.meters.sent += len(data)
+                self.transport.write(data)
+            self._work += _FLUSH
+            if self._work >= _HALF:
+                self._spend()
             return
         self.bursts = True
         self.hold(data)
         if self._size >= self.limit:
             self.flush_early()
-
-    def write_alone(self, data: bytes, now: float) -> None:
-        """As :meth:`write`, after a pause that ends ``now``, and if nothing is corked."""
-        self.due, self.bursts = now + PAUSE, False
-        if not self.transport.is_closing():
-            self._service.meters.sent += len(data)
-            self.transport.write(data)
-        self._work += _FLUSH
-        if self._work >= _HALF:
-            self._spend()
 
     def can_leave(self, now: float) -> bool:
         """Whether a piece that comes after a pause may have a system call of its own."""

@@ -164,7 +164,7 @@ class Http1Stream:
             if not writer.corked and size < _MAX_COPIED and (now := monotonic()) > writer.due and writer.can_leave(now):
                 # A chunk that nothing is going to be added to, in fewer steps: an eighth of what an event takes.
                 self.body_sent += size
-                writer.write_alone(b"%x\r\n%b\r\n" % (size, body), now)
+                writer.write(b"%x\r\n%b\r\n" % (size, body))
             else:
                 self._chunk, self._chunk_size = [b"", body], size
                 writer.begin_frame(self)
