@@ -45,7 +45,7 @@ right after each other, because a machine's speed changes from minute to minute,
   processes that they add.
 - **Streams**: the application sends its 20 messages without waiting for anything but `send`. Tricorn makes one chunk of what is
   sent in one turn of the event loop; other servers make one of each message. In scenario `tokens` the application waits for a
-  turn of the loop after each message, so that each leaves by itself.
+  turn of the loop after each message. Each leaves by itself, unless a worker is too busy: then it collects those of 2 ms.
 - **tricorn-asyncio-h11** is `--loop asyncio --http h11`: neither uvloop nor httptools.
 """
 
