@@ -47,7 +47,7 @@ class Children(dict[int, Child]):
         super().__init__()
         self._wakeup, self._own, self._spawner, self._news = wakeup, own, spawner, news
         self.scoreboard = scoreboard
-        self.stalls = StallWatch(scoreboard, lambda worker: self.signal(worker, worker_run.SAMPLE_SIGNAL))
+        self.stalls = StallWatch(scoreboard, self.signal)
         self.inspector = Inspector(lambda worker: self.signal(worker, worker_run.HANG_REPORT_SIGNAL))
         self._oom = OomKills()
         self._meter = CanaryMeter(scoreboard.counts, self.counted_by)

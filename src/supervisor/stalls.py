@@ -46,6 +46,8 @@ class Stall:
         self.request = ""
         self.sampled_at: float | None = None
         """When the signal was sent whose sample was not read yet."""
+        self.is_urged = False
+        """Whether the second signal was sent, because the first was not answered."""
         self.is_told = False
         """Whether it is in the log already."""
 
@@ -97,10 +99,10 @@ class Watched:
 class StallWatch:
     """Reports the stalls of all workers."""
 
-    def __init__(self, scoreboard: Scoreboard, sample: Callable[[int], None]) -> None:
-        """``sample`` makes the worker with this id write down where it is."""
+    def __init__(self, scoreboard: Scoreboard, signal: Callable[[int, int | None], None]) -> None:
+        """``signal`` sends the worker with this id a signal, by which it writes down where it is."""
         self._scoreboard = scoreboard
-        self._sample = sample
+        self._signal = signal
         self._watched: dict[int, Watched] = {}
 
     def hear(self, child: Child, messages: Iterable[Message], now: float) -> None:
@@ -160,14 +162,18 @@ class StallWatch:
             stall = watched.stall = Stall(beat)
         elif stall.sampled_at is not None:
             if not self._read(child.stalls, stall):
+                if not stall.is_urged:
+                    # Its main thread is in a call into C.
+                    stall.is_urged = True
+                    self._signal(child.worker, worker_run.STACK_SIGNAL)
                 # A busy machine; or it is the machine that stands still.
                 return now + max(READING, now - stall.sampled_at)
             if not stall.is_told and stall.place and now - beat >= PAUSE * limit:
                 self._begin(watched, stall, now)
             return now + min(MAX_PAUSE, (now - beat) * (PAUSE - 1))
         child.stalls.begin()
-        self._sample(child.worker)
-        stall.sampled_at = now
+        self._signal(child.worker, worker_run.SAMPLE_SIGNAL)
+        stall.sampled_at, stall.is_urged = now, False
         return now + READING
 
     @staticmethod

@@ -43,6 +43,7 @@ from .owner import FleetPlace
 from .process import Failure, Hooks, Report, WorkerProcess
 from .setup import trusted_by
 from .stalls import SAMPLE_SIGNAL as SAMPLE_SIGNAL
+from .stalls import STACK_SIGNAL as STACK_SIGNAL
 from .stalls import read_samples as read_samples
 
 logger = logging.getLogger("tricorn.error")

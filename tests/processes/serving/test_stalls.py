@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from support.harness import Server, get, pass_time, raw_connection
+from support.harness import ROOT, Server, environment, get, pass_time, raw_connection
 from support.websocket_wire import TEXT, client_frame
 from support.websocket_wire import request as handshake
 
@@ -82,6 +84,42 @@ def test_a_place_is_told_once_and_then_counted() -> None:
         server.wait_for_log("did not turn for .* GET /process")
         assert len(re.findall("GET /sleep, at", server.log)) == 1
         assert server.stop() == 0
+
+
+BUSY = """
+import inspect, os, signal, sys, threading, time, typing
+from tricorn.worker import stalls
+
+def work(end):
+    while time.monotonic() < end:
+        def f(a: int, b: "str" = 1, *c, d: typing.Optional[int] = None): return [x for x in range(a)]
+        inspect.signature(f), typing.get_type_hints(f), sorted(range(20), key=lambda x: -x), list(steps(3))
+
+def steps(n):
+    if n:
+        yield from steps(n - 1)
+    yield n
+
+read, write = os.pipe()
+if (pid := os.fork()) == 0:
+    stalls.prepare(os.open(os.devnull, os.O_WRONLY))
+    os.write(write, b"1")
+    work(time.monotonic() + 1000)
+os.read(read, 1)
+for _ in range(3000):
+    time.sleep(0.0005)
+    os.kill(pid, stalls.SAMPLE_SIGNAL)
+ended, status = os.waitpid(pid, os.WNOHANG)
+print("alive" if not ended else status)
+os.kill(pid, signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="there are no real-time signals")
+def test_a_worker_whose_code_runs_survives_thousands_of_samples() -> None:
+    command = [sys.executable, "-c", BUSY]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "alive\n"
 
 
 def test_zero_reports_nothing() -> None:
