@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Generator
 
 from wsproto.extensions import Extension
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
+from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from . import fast, frames
 from .bulk import Bulk
@@ -121,8 +122,8 @@ class ReferenceReader:
         return frames.Ping(payload) if opcode is Opcode.PING else frames.Pong(payload)
 
     def close(self) -> None:
-        # A generator of its own method.
-        self._protocol._parse_more.close()
+        # A generator of its own method. Python 3.13.0 keeps what a closed one refers to, so it is replaced.
+        self._protocol._parse_more = _no_frames()
 
     @property
     def idle(self) -> bool:
@@ -207,3 +208,7 @@ class FastReader:
         self._data = b""
         self._at = 0
         return self.reference
+
+
+def _no_frames() -> Generator[Frame | None, None, None]:
+    yield from ()
