@@ -240,7 +240,8 @@ class Fleet:
         self.wanted.restore(state["wanted"], plans[state["wanted"]["generation"]])
         for one in state["workers"]:
             worker = self.workers[one["id"]] = Worker.restored(one, plans[one["generation"]])
-            worker.postpone(now - state["now"])
+            # As after a suspension: the first decision is taken before what they said meanwhile is read.
+            worker.postpone(now - state["now"] + WAKING_UP)
         self._ids = count(state["next_id"])
         self._crashes.restore(state["crashes"])
         self._answers.restore(state["answers"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.told import Told
 from tricorn.ipc.waits import Waits
+from tricorn.supervisor.fleet import Fleet
 from tricorn.supervisor.messages import (
     Beat,
     CallOff,
@@ -238,6 +239,20 @@ def test_who_answers_is_not(answer: Fact) -> None:
     # Who has answered once reads what it is told.
     told.tell(Stop())
     assert DrainBySignal(1) not in told.tell(after=2)
+
+
+@pytest.mark.parametrize("begin", [ready, draining])
+def test_nor_is_who_could_not_be_heard_during_an_upgrade(begin: Callable[[], Told]) -> None:
+    told = begin()
+    worker = told.fleet.workers[1]
+    told.now = (worker.answer_by or worker.deadline) - 0.1
+    state, plans = told.fleet.state(told.now), {0: told.fleet.wanted.plan}
+    told.now += 1.0
+    told.fleet = Fleet(told.config, jitter=lambda: 0.0)
+    told.fleet.restore(state, plans, told.now)
+    # Nothing was read yet.
+    assert told.tell(after=0.2) == []
+    assert told.texts(Level.WARNING) == []
 
 
 def test_nor_is_who_was_suspended() -> None:
