@@ -125,8 +125,8 @@ class TemplateGone(Value):
     template: int
     cause: str
     """As of :class:`Exited`."""
-    has_learned: bool = False
-    """Whether it has found out something without which the next one would not do better."""
+    is_excused: bool = False
+    """Whether that says nothing against the next one: it has found out what that one needs, or was ended for an upgrade."""
 
 
 class Measured(Value):

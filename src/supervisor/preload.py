@@ -126,7 +126,7 @@ class TemplateProcesses:
 
     def end_all(self) -> list[Fact]:
         """Kill and reap all."""
-        facts: list[Fact] = [TemplateGone(process.template, "ended for an upgrade") for process in self]
+        facts: list[Fact] = [TemplateGone(process.template, "ended for an upgrade", is_excused=True) for process in self]
         for process in list(self):
             os.kill(process.pid, signal.SIGKILL)
             with suppress(ChildProcessError):

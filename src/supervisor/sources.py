@@ -124,7 +124,12 @@ class Sources:
 
     def start(self, action: StartTemplate, now: float) -> None:
         """Fork a template."""
-        for fact in self._preload().start(action, now):
+        templates = self._preload()
+        if not self._orphans.adopt(set()):
+            # What it forks would not become our child, and we would take it for a lie.
+            self._tell(TemplateGone(action.template, "the system does not make processes whose parents are gone our children"))
+            return
+        for fact in templates.start(action, now):
             self._tell(fact)
 
     def end(self, action: EndTemplate) -> None:

@@ -100,7 +100,7 @@ class Templates:
         template = self.all.pop(fact.template, None)
         if template is None or template.phase is TemplatePhase.KILLED:
             return []
-        return self._failed(template, f"is gone ({fact.cause})", now, fact.has_learned)
+        return self._failed(template, f"is gone ({fact.cause})", now, fact.is_excused)
 
     def _failed(self, template: Template, what: str, now: float, excused: bool) -> list[EndTemplate | Say]:
         attempts = self._attempts.get(template.plan.generation)

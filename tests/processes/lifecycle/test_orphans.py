@@ -140,7 +140,7 @@ def test_they_are_not_named_like_workers() -> None:
         assert titles == {"tricorn: process of the application (worker 0)"}
 
 
-@pytest.mark.parametrize("options", [(), ("--reload",)])
+@pytest.mark.parametrize("options", [(), ("--reload",), ("--preload", "app")])
 def test_a_python_without_ctypes_serves_and_adopts_none(options: tuple[str, ...], tmp_path: Path) -> None:
     """As one is that was built without libffi."""
     (tmp_path / "sitecustomize.py").write_text("import sys\n\nsys.modules['_ctypes'] = None\n")
@@ -148,6 +148,8 @@ def test_a_python_without_ctypes_serves_and_adopts_none(options: tuple[str, ...]
         worker = int(server.wait_until(lambda: get(server.port, "/pid").body))
         os.kill(worker, signal.SIGKILL)
         server.wait_until(lambda: is_answered_by_another(server, worker))
+        if "--preload" in options:
+            server.wait_for_log("--preload is given up")
         assert server.stop() == 0
 
 

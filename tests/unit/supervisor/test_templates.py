@@ -68,13 +68,13 @@ def test_without_the_first_template_workers_import_everything_themselves(fact: F
 
 def test_one_that_has_learned_something_is_followed_by_another_and_workers_wait_on() -> None:
     told = starting()
-    assert told.tell(TemplateGone(1, "exit code 0", has_learned=True), after=1) == [StartTemplate(2, 0, told.config)]
+    assert told.tell(TemplateGone(1, "exit code 0", is_excused=True), after=1) == [StartTemplate(2, 0, told.config)]
     assert spawned(told.tell(TemplateReady(2, False), after=1)) == [(0, 2)]
 
 
 def test_all_of_them_together_are_not_waited_for_longer_than_a_start_takes() -> None:
     told = starting()
-    told.tell(TemplateGone(1, "exit code 0", has_learned=True), after=9)
+    told.tell(TemplateGone(1, "exit code 0", is_excused=True), after=9)
     assert spawned(told.tell(after=1)) == [(0, None)]
 
 
