@@ -71,6 +71,8 @@ class Askings:
         self._asked: dict[int, Asked] = {}
         """Those that somebody waits for, by the worker's id."""
         self._dropped: dict[int, Asked] = {}
+        self.dead: frozenset[int] = frozenset()
+        """Pids that were reaped just now, and of which :meth:`reaped` is not told yet."""
 
     @property
     def is_empty(self) -> bool:
@@ -111,7 +113,8 @@ class Askings:
             return ""
         assert message["kind"] == GIVEN
         if (pid := asked.child) is None:
-            return LIE
+            # It may have been our child, and died already.
+            return "" if asked.pid in self.dead else LIE
         if asked.worker in self._asked:
             self._arrive(asked, pid)
         else:

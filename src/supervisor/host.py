@@ -246,7 +246,7 @@ class Host:
         children, has_left_orphans = self._orphans.look(), False
         dead = list(_reap_all())
         # A worker that is our child was named before: nobody must take it for an orphan.
-        facts += self.sources.hear_asked(self.now())
+        facts += self.sources.hear_asked(self.now(), (pid for pid, _ in dead))
         for pid, status in dead:
             self.sources.reaped(pid)
             child = self.children.with_pid(pid)

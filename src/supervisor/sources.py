@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..config.options import Config
@@ -148,14 +148,18 @@ class Sources:
         """When :meth:`attend` has something to do."""
         return self._askings.deadlines(now)
 
-    def hear_asked(self, now: float) -> list[Fact]:
-        """What the templates say that owe a worker."""
+    def hear_asked(self, now: float, dead: Iterable[int]) -> list[Fact]:
+        """What the templates say that owe a worker. ``dead`` are the pids that were reaped just now."""
         if self._askings.is_empty:
             return []
         facts: list[Fact] = []
+        self._askings.dead = frozenset(dead)
         for template in [process.template for process in self.templates or ()]:
             facts += self.hear(template, now)
-        return facts + (self._development.hear_asked(now) if self._development is not None else [])
+        if self._development is not None:
+            facts += self._development.hear_asked(now)
+        self._askings.dead = frozenset()
+        return facts
 
     def exited(self, pid: int, cause: str, now: float) -> list[Fact]:
         """A child of ours that is no worker is gone; if it was a template, the fleet is told."""
