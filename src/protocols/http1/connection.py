@@ -27,8 +27,9 @@ NEVER = float("inf")
 LINE_FEED = 0x0A
 AT_NEXT_TICK = 0.0
 """A deadline that every tick of the service finds passed."""
-MAX_DISCARDED = 256 * 1024
-"""Bytes of an unwanted body that are read and thrown away so that the connection can persist."""
+MAX_DISCARDED = 16 * 1024 * 1024
+"""Bytes of an unwanted body that are read and thrown away so that the connection can persist. A new connection would cost more
+than to read a megabyte, and a client that is still sending would take the end of this one for an error."""
 MAX_METHOD = 16
 """Bytes in which the method ends and a space follows, if the method is one that is counted by its name."""
 MAX_LINGERED = 16 * 1024 * 1024
@@ -429,6 +430,8 @@ class HttpConnection(asyncio.Protocol):
             self.deadline = NEVER
         elif self._phase is CLOSED:
             self.transport.abort()
+        elif self._phase is DISCARD:
+            self._linger()
         else:
             self._close()
 

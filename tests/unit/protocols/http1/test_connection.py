@@ -537,12 +537,14 @@ def test_what_a_proxy_tells_of_one_request_is_not_believed_of_the_next(codec: st
     assert logged == ["203.0.113.9:0", "192.0.2.7:4711", "203.0.113.8:0", "192.0.2.7:4711"]
 
 
-def test_an_unread_body_is_thrown_away_and_the_connection_persists() -> None:
+@pytest.mark.parametrize("half", [1000, 5_000_000])
+def test_an_unread_body_is_thrown_away_and_the_connection_persists(half: int) -> None:
     @run
     async def play() -> None:
-        wire = await answer(sends(start(), body(b"a")), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n")
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * half)
+        wire = await answer(sends(start(), body(b"a")), head)
         assert len(wire.responses()) == 1
-        await wire.feed(b"x" * 1000, b"x" * 1000 + GET)
+        await wire.feed(b"x" * half, b"x" * half + GET)
         await wire.settle()
         assert [response.status for response in wire.responses()] == [200, 200]
         assert not wire.transport.closed
@@ -554,9 +556,24 @@ def test_of_an_unread_body_only_the_body_counts_and_not_the_requests_behind_it()
         post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
         wire = await answer(sends(start(), body(b"a")), post % 2000)
         # In one read, as event loops read up to 256 KiB at once.
-        await wire.feed(b"x" * 2000 + post % 300_000 + b"x" * 300_000)
+        await wire.feed(b"x" * 2000 + post % 17_000_000 + b"x" * 17_000_000)
         await wire.settle()
         assert [response.status for response in wire.responses()] == [200, 200]
+
+
+def test_an_unread_body_that_comes_slowly_ends_the_connection_without_destroying_the_response() -> None:
+    """First the end of what we send, and only later the end of what we take: to close at once would reset the connection."""
+
+    @run
+    async def play() -> None:
+        wire = await answer(sends(start(), body(b"a")), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n")
+        wire.pass_seconds(3)
+        await wire.feed(b"x" * 1000)
+        assert wire.transport.eof_written
+        assert not wire.transport.closing
+        wire.pass_seconds(6)
+        assert wire.transport.closing
+        assert len(wire.responses()) == 1
 
 
 def test_an_unread_body_without_end_is_not_read_for_ever() -> None:
