@@ -77,6 +77,12 @@ CHAPTERS = (
     ),
 )
 
+_TURNS = (
+    "probably the scheduler's turns: a worker that has the CPU is asked again at once and keeps it, while others' connections "
+    "wait; at a rate that leaves CPU time, Tricorn's p99 is the best (rate-80)"
+)
+_SPREAD = "within the spread of one run"
+
 WHY = {
     "events": "a write and a timer of the event loop for each event; with no server around them they take 0.85 of Granian's",
     "close": "accepting, and an object of uvloop's for each connection",
@@ -84,5 +90,12 @@ WHY = {
     "tls-large": "Python's ssl module copies each record",
     "tls-idle-2000": "OpenSSL's own state of some 15 KiB",
     "h2-large": "frames are cut in Python",
+    **dict.fromkeys(("get-n", "get-w2", "get-w8", "get-w16", "get-w32", "get-w64", "close-8-64"), _TURNS),
+    "close-2-4": "a connection waits for the worker that was woken for it, also while that one waits for a CPU",
+    "close-2-64": "accepting, and an object of uvloop's for each connection",
+    **dict.fromkeys(
+        ("rate-50", "rate-80"), "the rates are shares of each server's own highest, so Tricorn answers twice as many"
+    ),
+    **dict.fromkeys(("ws-broadcast-5000", "kill"), _SPREAD),
 }
 """Why Tricorn loses in a scenario, where that is known."""
