@@ -39,7 +39,7 @@ class Tool(Server):
     def __enter__(self) -> Tool:
         super().__enter__()
         try:
-            self.wait_until(lambda: self.process.poll() is not None or not is_port_free(self.port))
+            self.wait_until(lambda: self.process.poll() is not None or is_listened_on(self.port))
             assert self.process.poll() is None, self.log
         except BaseException:
             self.__exit__(*sys.exc_info())
@@ -57,6 +57,11 @@ class Tool(Server):
         assert self.stop() in codes
         assert is_port_free(self.port)
         assert "Traceback" not in self.log
+
+
+def is_listened_on(port: int) -> bool:
+    """Whether anybody listens on the port. To try to bind it would keep the tool from it at that moment."""
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in psutil.net_connections("tcp4"))
 
 
 def test_uvicorn_is_not_here() -> None:
