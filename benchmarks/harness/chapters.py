@@ -90,7 +90,8 @@ WHY = {
     "tls-large": "Python's ssl module copies each record",
     "tls-idle-2000": "OpenSSL's own state of some 15 KiB",
     "h2-large": "frames are cut in Python",
-    "upload-unread": "Granian ends the connection (see its errors); why it costs twice what it costs uvicorn is not known yet",
+    "upload-unread": "a read ends one body and begins the next request: its 256 KB are copied, in memory that the C library "
+    "gives back each time (brk); Granian ends the connection (see its errors)",
     **dict.fromkeys(("get-n", "get-w2", "get-w8", "get-w16", "get-w32", "get-w64", "close-8-64"), _TURNS),
     "close-2-4": "a connection waits for the worker that was woken for it, also while that one waits for a CPU",
     "close-2-64": "accepting, and an object of uvloop's for each connection",
