@@ -49,6 +49,8 @@ class Orphans:
     def __init__(self) -> None:
         self._strangers: set[int] = set()
         """Children that are left alone."""
+        self._unclaimed: set[int] = set()
+        """Children that were nobody's at the last look."""
         self._ending: dict[int, float] = {}
         """Orphans that were told to end, and when they are killed."""
         self._is_subreaper: bool | None = None
@@ -89,8 +91,13 @@ class Orphans:
         return self._ending.pop(pid, None) is not None
 
     def leave_alone(self, children: Set[int], known: Set[int]) -> None:
-        """No worker was killed or has crashed: those of ``children`` that are not ``known`` are strangers."""
-        self._strangers |= children - known - self._ending.keys()
+        """No worker was killed or has crashed: those of ``children`` that are not ``known`` are strangers at the second look.
+
+        At the first the worker that they belonged to may be dying: its orphans are ours a moment before it can be reaped.
+        """
+        unclaimed = children - known - self._ending.keys()
+        self._strangers |= unclaimed & self._unclaimed
+        self._unclaimed = unclaimed
 
     def end(self, known: Set[int], now: float) -> None:
         """A worker was killed or has crashed: tell its orphans to end."""
