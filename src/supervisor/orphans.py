@@ -50,7 +50,7 @@ class Orphans:
         self._strangers: set[int] = set()
         """Children that are left alone."""
         self._unclaimed: set[int] = set()
-        """Children that were nobody's at the last look."""
+        """Unknown children that the last look found. If the next look finds one again, it is a stranger."""
         self._ending: dict[int, float] = {}
         """Orphans that were told to end, and when they are killed."""
         self._is_subreaper: bool | None = None
